@@ -1,0 +1,46 @@
+# make demo    the whole loop on this machine, from nothing
+# make test    lint, types, tests
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := infra/locks/cpu.txt
+# Only the CPU build of torch may come from elsewhere, and only where the configured sources lack it.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo test lint format bench-engine clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "signalbox needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked environment into $(VENV) (about 3 minutes) ..."
+	@$(BIN)/pip install --quiet --no-deps -r $(LOCK) \
+		|| $(BIN)/pip install --quiet --no-deps --extra-index-url $(TORCH_INDEX) -r $(LOCK)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/signalbox demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-engine: setup
+	$(BIN)/python tests/bench/bench_engine.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,350 @@
+"""A candidate: a model and everything else that decides how it answers."""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cluster.errors import InputError
+from cluster.plugins import load_plugin, plugin_names
+from cluster.price import Price
+from cluster.query import digest
+
+# Files of a model folder that decide what it answers; anything else beside them does not.
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.*",
+)
+_PLACEHOLDER = "{text}"
+_FILLED = frozenset({"model_digest", "tokenizer_digest"})
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sampling(_Spec):
+    """How a token is picked; the defaults are greedy. `max_tokens` limits the answer."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=512, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
+class Resources(_Spec):
+    """What one replica needs, and how many replicas there may be."""
+
+    gpus: float = Field(default=0.0, ge=0)
+    replicas: int = Field(default=1, ge=1)
+    cpus: float | None = Field(default=None, gt=0)
+
+
+class Candidate(_Spec):
+    """One entry of a candidate file.
+
+    Attributes:
+        name: readable, unique in its file.
+        engine: an installed engine.
+        model: a hub id or a model folder; an endpoint's own name for engines that call one.
+        revision: the hub's commit; needed for a hub id, or the answers would drift unseen.
+        tokenizer: hub id or folder, if it is not the model's.
+        dtype: `auto` computes in the type the weights are stored in.
+        template: the prompt; `{text}` stands for the query's text.
+        chat: use the model's own chat template instead.
+        sampling: how tokens are picked.
+        seed: another seed gives other samples.
+        max_model_len: tokens of prompt and answer together; the model's own limit if not set.
+        samples: answers wanted for each query.
+        resources: what a replica needs.
+        price: USD per million tokens.
+        model_digest, tokenizer_digest: content of local folders, filled by `resolve`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+    name: str = Field(min_length=1)
+    engine: str
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    tokenizer: str | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    template: str = _PLACEHOLDER
+    chat: bool = False
+    sampling: Sampling = Sampling()
+    seed: int = Field(default=0, ge=0)
+    max_model_len: int | None = Field(default=None, ge=2)
+    samples: int = Field(default=1, ge=1)
+    resources: Resources = Resources()
+    price: Price | None = None
+    model_digest: str | None = None
+    tokenizer_digest: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> Self:
+        if _PLACEHOLDER not in self.template:
+            raise ValueError(f"template must contain {_PLACEHOLDER}")
+        if self.chat and self.template != _PLACEHOLDER:
+            raise ValueError("template and chat exclude each other: keep one")
+        return self
+
+    @property
+    def candidate_id(self) -> str:
+        """sha256 of all that changes an answer.
+
+        Name, samples, price and resources do not; a local folder counts by its content, not by
+        its path. Fields at their default are left out, so that a setting added later with a
+        neutral default keeps every id.
+        """
+        spec = self.model_dump(
+            mode="json",
+            exclude_defaults=True,
+            exclude={"name", "samples", "price", "resources"},
+        )
+        if self.model_digest is not None:
+            spec = {key: spec[key] for key in spec if key not in ("model", "revision")}
+        if self.tokenizer_digest is not None:
+            spec.pop("tokenizer")
+        return digest(
+            ["candidate", json.dumps(spec, sort_keys=True, ensure_ascii=False, allow_nan=False)]
+        )
+
+
+def resolve(candidate: Candidate, *, folder: Path) -> Candidate:
+    """The candidate with local folders made absolute and known by their content.
+
+    Reads every weight file once (about 1 s a gigabyte).
+
+    Raises:
+        InputError: the engine is not installed, a folder is missing or holds no model, or a hub
+            id has no revision.
+    """
+    if candidate.engine not in plugin_names("engines"):
+        known = ", ".join(plugin_names("engines"))
+        raise InputError(f"engine '{candidate.engine}' is not installed; known: {known}")
+    if not load_plugin("engines", name=candidate.engine).loads_weights:
+        return candidate
+    update: dict[str, str] = {}
+    model = _local_folder(candidate.model, folder=folder, field="model")
+    if model is not None:
+        update |= {"model": str(model), "model_digest": model_digest(model)}
+    elif candidate.revision is None:
+        raise InputError(
+            f"field 'model': there is no folder {_beside(candidate.model, folder)}; correct the "
+            "path, or for a model of the hub pin its commit in 'revision'"
+        )
+    if candidate.tokenizer is not None:
+        tokenizer = _local_folder(candidate.tokenizer, folder=folder, field="tokenizer")
+        if tokenizer is not None:
+            update |= {"tokenizer": str(tokenizer), "tokenizer_digest": _content(tokenizer)}
+    return candidate.model_copy(update=update)
+
+
+def model_digest(folder: Path) -> str:
+    """sha256 of the names, sizes and bytes of a model folder's files.
+
+    Raises:
+        InputError: the folder has no config.json or no safetensors.
+    """
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise InputError(
+                f"field 'model': the folder {folder} has no {pattern}; "
+                "it must be a Hugging Face model saved as safetensors"
+            )
+    return _content(folder)
+
+
+def load_candidates(path: str | Path) -> list[Candidate]:
+    """The candidates of a YAML or TOML file: a list, `candidates: [...]`, or a single one.
+
+    Raises:
+        InputError: names the file, the candidate and the field, and says what to do.
+    """
+    file = Path(path)
+    entries = _entries(_read(file), file=file)
+    candidates = [
+        _candidate(entry, file=file, number=number) for number, entry in enumerate(entries, 1)
+    ]
+    _check_unique([(one.name, one.name) for one in candidates], file=file, what="the same name")
+    _check_unique(
+        [(one.candidate_id, one.name) for one in candidates],
+        file=file,
+        what="the same answers (engine, model, prompt and sampling are equal)",
+    )
+    return candidates
+
+
+def load_prices(path: str | Path) -> dict[str, Price]:
+    """Prices by candidate's name, from a YAML or TOML file: `name: {input: …, output: …}`.
+
+    Raises:
+        InputError: names the file, the candidate and the field.
+    """
+    file = Path(path)
+    entries = _read(file)
+    if not isinstance(entries, dict) or not entries:
+        raise InputError(
+            f"{file}: expected candidates' names, each with {{input: …, output: …}} in USD per "
+            "million tokens"
+        )
+    return {
+        str(name): _validated(Price, entry, where=f"{file}: price of '{name}'")
+        for name, entry in entries.items()
+    }
+
+
+def _candidate(entry: Any, *, file: Path, number: int) -> Candidate:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    where = f"{file}: candidate {number}" + (f" ('{name}')" if name else "")
+    candidate = _validated(Candidate, entry, where=where, hidden=_FILLED)
+    try:
+        return resolve(candidate, folder=file.parent)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _read(file: Path) -> Any:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
+
+
+def _parse_toml(text: str, *, file: Path) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: broken TOML: {error}") from error
+
+
+def _parse_yaml(text: str, *, file: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: broken YAML: {error}") from error
+
+
+def _entries(content: Any, *, file: Path) -> list[Any]:
+    if isinstance(content, dict) and "candidates" in content:
+        others = ", ".join(f"'{key}'" for key in content if key != "candidates")
+        if others:
+            raise InputError(f"{file}: unknown field {others} beside 'candidates'; remove it")
+        content = content["candidates"]
+    elif isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list) or not content:
+        raise InputError(
+            f"{file}: no candidates; expected a list, or 'candidates:' with a list, of entries "
+            "with at least name, engine and model"
+        )
+    return content
+
+
+def _validated(
+    spec: type[SpecT], entry: Any, *, where: str, hidden: frozenset[str] = frozenset()
+) -> SpecT:
+    """`entry` as a `spec`; fields in `hidden` are not for users."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected fields and values, got {entry!r}")
+    for field in sorted(hidden & entry.keys()):
+        raise InputError(f"{where}: field '{field}' is filled by signalbox; remove it")
+    try:
+        return spec.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        reason = _explained(first, spec=spec, hidden=hidden)
+        raise InputError(f"{where}: {reason}") from error
+
+
+def _explained(error: Any, *, spec: type[BaseModel], hidden: frozenset[str]) -> str:
+    location = [str(part) for part in error["loc"]]
+    field = ".".join(location)
+    if error["type"] == "missing":
+        return f"field '{field}' is missing"
+    if error["type"] != "extra_forbidden":
+        message = error["msg"].removeprefix("Value error, ")
+        return f"field '{field}': {message}; got {error['input']!r}" if field else message
+    known = sorted(set(_fields(spec, location[:-1])) - hidden)
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown field '{field}'; {hint}known: {', '.join(known)}"
+
+
+def _fields(spec: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Names of the fields of the model that `location` leads to."""
+    inner: dict[str, type[BaseModel]] = {
+        "sampling": Sampling,
+        "resources": Resources,
+        "price": Price,
+    }
+    return list((inner[location[0]] if location else spec).model_fields)
+
+
+def _local_folder(value: str, *, folder: Path, field: str) -> Path | None:
+    """The absolute folder a field names, or None for a hub id."""
+    path = _beside(value, folder)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise InputError(f"field '{field}': {path} is a file; a model folder was expected")
+    looks_like_path = value.startswith((".", "/", "~")) or value.count("/") != 1
+    if looks_like_path and "/" in value:
+        raise InputError(f"field '{field}': there is no folder {path}; correct the path")
+    return None
+
+
+def _beside(value: str, folder: Path) -> Path:
+    return (folder.resolve() / Path(value).expanduser()).resolve()
+
+
+def _content(folder: Path) -> str:
+    files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
+    parts: list[str | int] = ["model"]
+    for file in files:
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        parts += [file.name, file.stat().st_size, content]
+    return digest(parts)
+
+
+def _check_unique(pairs: Sequence[tuple[str, str]], *, file: Path, what: str) -> None:
+    first: dict[str, str] = {}
+    for key, name in pairs:
+        if key in first:
+            raise InputError(
+                f"{file}: candidates '{first[key]}' and '{name}' have {what}; remove or change one"
+            )
+        first[key] = name

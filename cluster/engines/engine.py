@@ -1,0 +1,233 @@
+"""An engine: it loads one candidate and answers queries with it, a shard at a time."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import polars as pl
+
+from cluster.candidate import Candidate
+from cluster.completion import COMPLETION_SCHEMA, Outcome, seed_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """A query and the samples of its answer that are missing.
+
+    Attributes:
+        query_id: the query's identity.
+        text: its text.
+        samples: numbers of the missing samples, from 0.
+        messages: the chat that leads to the query, for candidates with `chat: true`;
+            None means one message of the user: `text`.
+    """
+
+    query_id: str
+    text: str
+    samples: tuple[int, ...] = (0,)
+    messages: tuple[Mapping[str, str], ...] | None = None
+
+
+class Engine(ABC):
+    """A loaded candidate. Registered as an entry point of the group `signalbox.engines`.
+
+    Engines live one after another in one process: `close` gives the memory back.
+
+    Attributes:
+        loads_weights: whether `Candidate.model` must be a model folder or a pinned hub id
+            (an engine that calls an endpoint reads it as that endpoint's name for the model).
+    """
+
+    loads_weights: ClassVar[bool] = True
+
+    @abstractmethod
+    def __init__(self, candidate: Candidate) -> None:
+        """Load the candidate; EngineError if that cannot be done."""
+
+    @abstractmethod
+    def answer(self, requests: Sequence[Request]) -> pl.DataFrame:
+        """One row of `COMPLETION_SCHEMA` for every missing sample, in the order asked for.
+
+        A row that cannot be answered has the outcome `error` and says why; the others are
+        answered all the same. `seconds` is a row's share of the wall time of this call, in
+        proportion to the engine steps it took part in (1 for its prompt + 1 for each token
+        generated): the column's sum is the time the engine was busy.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the memory; the engine answers no more."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One missing sample, ready to be generated.
+
+    Attributes:
+        query_id, sample: its key.
+        token_ids: what the model reads; empty if `error`.
+        seed: what the sample is drawn with.
+        max_tokens: tokens it may have, within the candidate's limit and the model's context.
+        error: why it cannot be generated, or None.
+    """
+
+    query_id: str
+    sample: int
+    token_ids: tuple[int, ...]
+    seed: int
+    max_tokens: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What became of a prompt: `finish_reason` stop or length, or an `error`."""
+
+    text: str | None
+    finish_reason: str | None
+    completion_tokens: int
+    error: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """ok, truncated at a length limit, or error."""
+        if self.error is not None:
+            return "error"
+        return "truncated" if self.finish_reason == "length" else "ok"
+
+
+class LocalEngine(Engine):
+    """An engine that holds the weights and the tokenizer itself.
+
+    Both of ours read the same token ids, so they agree about what the question is. Subclasses
+    set the attributes when they load, and generate.
+
+    Attributes:
+        candidate: what is loaded.
+        candidate_id: its identity.
+        tokenizer: the model's tokenizer (Hugging Face).
+        context: tokens of prompt and answer together that the model can hold.
+    """
+
+    candidate: Candidate
+    candidate_id: str
+    tokenizer: Any
+    context: int
+
+    @abstractmethod
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Generate prompts that have no error; same order."""
+
+    def answer(self, requests: Sequence[Request]) -> pl.DataFrame:
+        start = time.perf_counter()
+        prompts = self.prompts(requests)
+        sound = [prompt for prompt in prompts if prompt.error is None]
+        generated = iter(self.generate(sound) if sound else [])
+        generations = [
+            Generation(None, None, 0, prompt.error) if prompt.error is not None else next(generated)
+            for prompt in prompts
+        ]
+        return self._frame(prompts, generations, seconds=time.perf_counter() - start)
+
+    def prompts(self, requests: Sequence[Request]) -> list[Prompt]:
+        """Every missing sample as token ids with its seed, or with the reason it has none."""
+        rendered = [render(request, self.candidate, self.tokenizer) for request in requests]
+        texts = [text for text, error in rendered if error is None]
+        ids = iter(self._tokenize(texts) if texts else [])
+        return [
+            self._prompt(request, sample, token_ids, reason)
+            for request, (_, error) in zip(requests, rendered, strict=True)
+            for token_ids, reason in [self._checked([] if error else next(ids), error)]
+            for sample in request.samples
+        ]
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        # A chat template writes the special tokens itself.
+        encoded = self.tokenizer(texts, add_special_tokens=not self.candidate.chat)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def _checked(self, token_ids: list[int], error: str | None) -> tuple[list[int], str | None]:
+        if error is None and not token_ids:
+            return [], "the prompt is empty: the tokenizer made no token of it"
+        if error is None and len(token_ids) >= self.context:
+            size = f"the prompt has {len(token_ids)} tokens"
+            return [], f"{size}, the model holds {self.context} with the answer: shorten it"
+        return token_ids, error
+
+    def _prompt(
+        self, request: Request, sample: int, token_ids: list[int], error: str | None
+    ) -> Prompt:
+        return Prompt(
+            query_id=request.query_id,
+            sample=sample,
+            token_ids=tuple(token_ids),
+            seed=seed_of(request.query_id, candidate_id=self.candidate_id, sample=sample),
+            max_tokens=min(self.candidate.sampling.max_tokens, self.context - len(token_ids)),
+            error=error,
+        )
+
+    def _frame(
+        self, prompts: Sequence[Prompt], generations: Sequence[Generation], *, seconds: float
+    ) -> pl.DataFrame:
+        steps = [0 if one.error else 1 + one.completion_tokens for one in generations]
+        unit = seconds / max(sum(steps), 1)
+        columns = {
+            "query_id": [prompt.query_id for prompt in prompts],
+            "candidate_id": [self.candidate_id] * len(prompts),
+            "sample": [prompt.sample for prompt in prompts],
+            "text": [one.text for one in generations],
+            "finish_reason": [one.finish_reason for one in generations],
+            "prompt_tokens": [len(prompt.token_ids) or None for prompt in prompts],
+            "completion_tokens": [one.completion_tokens for one in generations],
+            "seconds": [unit * n for n in steps],
+            "outcome": [one.outcome for one in generations],
+            "error": [one.error for one in generations],
+            "cost_usd": [None] * len(prompts),
+        }
+        return pl.DataFrame(columns, schema=COMPLETION_SCHEMA)
+
+
+def render(request: Request, candidate: Candidate, tokenizer: Any) -> tuple[str, str | None]:
+    """The text the model reads, or the reason there is none."""
+    if not request.text.strip() and not request.messages:
+        return "", "the query has no text"
+    if not candidate.chat:
+        return candidate.template.replace("{text}", request.text), None
+    return _render_chat(request, tokenizer)
+
+
+def _render_chat(request: Request, tokenizer: Any) -> tuple[str, str | None]:
+    from jinja2 import TemplateError
+
+    messages = list(request.messages or ({"role": "user", "content": request.text},))
+    try:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    # ValueError: the tokenizer has no chat template. The others come from the template itself.
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        return "", f"the chat template failed: {error}"
+    return str(text), None
+
+
+def stored_dtype(candidate: Candidate) -> str:
+    """The number type to compute in: `auto` is the one the weights are stored in.
+
+    vLLM's own `auto` turns float32 weights into 16 bits, so two engines would disagree, and on a
+    CPU the text would depend on the batch.
+    """
+    if candidate.dtype != "auto":
+        return candidate.dtype
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(
+        candidate.model, revision=candidate.revision, trust_remote_code=False
+    )
+    return str(config.dtype or "float32").removeprefix("torch.")

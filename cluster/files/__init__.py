@@ -1,0 +1,1 @@
+"""Query files: found, read in bounded memory, their broken rows set aside, and written whole."""

@@ -1,0 +1,114 @@
+"""Broken rows: kept in a file with their reasons, and judged against the error budget."""
+
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+
+from cluster.errors import InputError
+from cluster.files.batch import BROKEN_SCHEMA, Batch
+from cluster.storage import Storage
+
+MAX_ERROR_SHARE = 0.05
+ROWS_SHOWN = 3
+RAW_SHOWN = 80
+# Past this many broken rows, if they are also the majority, it is the wrong file: stop reading.
+HOPELESS_ROWS = 10_000
+
+
+class Quarantine:
+    """Collects the broken rows of a run; use as a context manager, then `finish`.
+
+    Rows wait in a temporary file, so memory does not grow with them. The quarantine file appears
+    whole, in `finish`, whether the budget holds or not; without broken rows an older one of the
+    same name is removed.
+
+    The budget is a share and nothing else: one broken row of three is 33 % and fails, because in
+    a small file every row was meant; one of a hundred passes at 5 %. No good row at all fails.
+    """
+
+    def __init__(self, uri: str, *, max_error_share: float = MAX_ERROR_SHARE) -> None:
+        """Rows go to `uri` (JSON Lines: file, row, reason, raw), local or on S3."""
+        self.uri = uri
+        self.max_error_share = max_error_share
+        self.rows = 0
+        self.broken = 0
+        self._first = pl.DataFrame(schema=BROKEN_SCHEMA)
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._spool.close()
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch's rows and keep its broken ones.
+
+        Raises:
+            InputError: more than 10,000 rows and more than half of all so far are broken.
+        """
+        self.rows += batch.frame.height + batch.broken.height
+        if batch.broken.is_empty():
+            return
+        self.broken += batch.broken.height
+        self._first = pl.concat([self._first, batch.broken]).head(ROWS_SHOWN)
+        batch.broken.write_ndjson(self._spool)
+        if self.broken > HOPELESS_ROWS and self.broken > self.rows / 2:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the quarantine file and judge.
+
+        Raises:
+            InputError: the share of broken rows exceeds the budget, or no row is good; names the
+                first few rows and the quarantine file.
+        """
+        self._publish()
+        spent = self.broken > self.max_error_share * self.rows
+        if spent or (self.broken and self.broken == self.rows):
+            raise InputError(self._message())
+
+    def _publish(self) -> None:
+        storage = Storage.at(self.uri)
+        if not self.broken:
+            storage.delete(storage.uri)
+            return
+        self._spool.seek(0)
+        if storage.is_s3:
+            # A multipart upload: the object appears when it is closed.
+            with storage.filesystem().open(storage.uri, "wb") as stream:
+                shutil.copyfileobj(self._spool, stream)
+            return
+        path = Path(storage.uri)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        with temporary.open("wb") as stream:
+            shutil.copyfileobj(self._spool, stream)
+        temporary.replace(path)
+
+    def _message(self) -> str:
+        share = self.broken / self.rows
+        rows = [
+            f"  {file} row {row}: {reason}: {raw[:RAW_SHOWN]!r}"
+            for file, row, reason, raw in self._first.iter_rows()
+        ]
+        more = [f"  and {self.broken - len(rows)} more"] if self.broken > len(rows) else []
+        return "\n".join(
+            [
+                f"{self.broken} of {self.rows} rows are broken ({share:.1%}), allowed are "
+                f"{self.max_error_share:.1%}:",
+                *rows,
+                *more,
+                f"All of them are in {self.uri}; mend them, or raise max_error_share.",
+            ]
+        )

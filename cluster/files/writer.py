@@ -1,0 +1,161 @@
+"""Writing a frame as one file of any format, whole or not at all."""
+
+import io
+import json
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cluster.errors import InputError
+from cluster.files.batch import ROW
+from cluster.files.schema import as_text
+from cluster.files.source import Format, file_format
+from cluster.files.stream import CODECS
+from cluster.storage import Storage
+
+
+def write_shard(frame: pl.DataFrame, uri: str, *, json_columns: Collection[str] = ()) -> None:
+    """Write or replace a file, local or on S3; format and compression by its extension.
+
+    A reader sees the old file or the new one, never a part. `__row__` is left out. Parquet keeps
+    all types. In JSON Lines times and dates are ISO 8601 texts; in CSV and TSV everything is text
+    and lists and objects are JSON, null is nothing and the empty text is `""`.
+
+    Args:
+        frame: the rows.
+        uri: local path or `s3://` address; .parquet, .jsonl, .csv, .tsv, text also .gz or .zst.
+        json_columns: text columns that hold JSON (as `Batch.json_columns`); JSON Lines gets their
+            values as lists and objects again.
+
+    Raises:
+        InputError: the extension is unknown, or the format cannot hold a column.
+    """
+    storage = Storage.at(uri)
+    kind, compression = file_format(storage.uri)
+    data = _rendered(frame.drop(ROW, strict=False), kind=kind, uri=uri, json_columns=json_columns)
+    if compression != "none":
+        packed = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(packed, CODECS[compression]) as stream:
+            stream.write(data)
+        data = packed.getvalue().to_pybytes()
+    storage.write(storage.uri, data)
+
+
+def write_file(
+    frames: Iterable[pl.DataFrame], uri: str, *, json_columns: Collection[str] = ()
+) -> int:
+    """Write or replace one file from many frames of the same columns, as `write_shard` does.
+
+    Only one frame is in memory at a time; the file appears when the last is written. Returns the
+    number of rows.
+
+    Raises:
+        InputError: as `write_shard`.
+    """
+    storage = Storage.at(uri)
+    kind, compression = file_format(storage.uri)
+    rows = 0
+    with _whole(storage) as sink:
+        if kind == "parquet":
+            return _parquet_file(frames, sink)
+        packed = (
+            sink
+            if compression == "none"
+            else pa.CompressedOutputStream(pa.PythonFile(sink, mode="w"), CODECS[compression])
+        )
+        for number, frame in enumerate(frames):
+            data = _rendered(
+                frame, kind=kind, uri=uri, json_columns=json_columns, header=number == 0
+            )
+            packed.write(data)
+            rows += frame.height
+        if packed is not sink:
+            packed.close()
+    return rows
+
+
+def _parquet_file(frames: Iterable[pl.DataFrame], sink: Any) -> int:
+    rows, writer = 0, None
+    for frame in frames:
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        writer = writer or pq.ParquetWriter(sink, table.schema, compression="zstd")
+        writer.write_table(table.cast(writer.schema))
+        rows += frame.height
+    assert writer is not None, "no frame to write"
+    writer.close()
+    return rows
+
+
+@contextmanager
+def _whole(storage: Storage) -> Iterator[Any]:
+    """A stream to a file that appears, or replaces the one there, only when the block ends well."""
+    if storage.is_s3:
+        # A multipart upload: nothing is there before it is closed.
+        stream = storage.filesystem().open(storage.uri, "wb")
+        try:
+            yield stream
+        except BaseException:
+            stream.discard()
+            raise
+        stream.close()
+        return
+    path = Path(storage.uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rendered(
+    frame: pl.DataFrame,
+    *,
+    kind: Format,
+    uri: str,
+    json_columns: Collection[str],
+    header: bool = True,
+) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        frame.write_parquet(buffer)
+        return buffer.getvalue()
+    binary = [name for name, dtype in frame.schema.items() if dtype == pl.Binary]
+    if binary:
+        raise InputError(f"{uri}: column '{binary[0]}' holds bytes; write .parquet or leave it out")
+    if kind == "jsonl" and set(json_columns) & set(frame.columns):
+        return _json_lines(frame, json_columns=json_columns)
+    if kind == "jsonl":
+        frame.write_ndjson(buffer)
+    else:
+        texts = [as_text(name, dtype=dtype) for name, dtype in frame.schema.items()]
+        separator = "," if kind == "csv" else "\t"
+        # A lone null would be an empty line, which every reader skips.
+        style: Literal["always", "necessary"] = "always" if frame.width == 1 else "necessary"
+        frame.select(texts).write_csv(
+            buffer, separator=separator, quote_style=style, include_header=header
+        )
+    return buffer.getvalue()
+
+
+def _json_lines(frame: pl.DataFrame, *, json_columns: Collection[str]) -> bytes:
+    members = [_member(name, is_json=name in json_columns) for name in frame.columns]
+    line = pl.concat_str(pl.lit("{"), pl.concat_str(members, separator=","), pl.lit("}\n"))
+    return "".join(frame.select(line=line)["line"]).encode()
+
+
+def _member(column: str, *, is_json: bool) -> pl.Expr:
+    """`"name":value` for each row."""
+    if is_json:
+        name = json.dumps(column, ensure_ascii=False)
+        return pl.concat_str(pl.lit(f"{name}:"), pl.col(column).fill_null("null"))
+    alone = pl.struct(column).struct.json_encode()
+    return alone.str.strip_prefix("{").str.strip_suffix("}")

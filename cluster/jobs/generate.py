@@ -1,0 +1,254 @@
+"""The generate job: run candidates on queries, and commit every answer once.
+
+One job runs many candidates. Those that need no GPU share one worker that loads them in turn; on
+GPUs every candidate has a pool of its own, and Ray packs the pools onto what is free. A worker
+answers a shard of requests at a time and writes it to the lake; the driver alone commits.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import polars as pl
+
+from cluster.candidate import Candidate
+from cluster.errors import EngineError, SignalboxError
+from cluster.jobs.generate_pool import WorkerPool
+from cluster.jobs.generate_worker import ShardReport
+from cluster.jobs.run import Manifest, Part, Run, main
+from cluster.jobs.spec import JobSpec
+from cluster.lake.commit import append_new, commit_shards, delete_errors
+from cluster.lake.lake import Lake
+from cluster.lake.lease import lease
+from cluster.lake.plan import Plan, plan_candidate, required_samples
+from cluster.lake.shard import Shard
+from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES
+from cluster.ray_cluster import connect
+
+LOG = logging.getLogger("signalbox.generate")
+COMMIT_SECONDS = 120.0
+
+
+class GenerateSpec(JobSpec):
+    """What to generate.
+
+    Attributes:
+        candidates: whose answers.
+        dataset: the queries of this dataset; empty with `requests`.
+        requests: URI of a Parquet file (`query_id`, `text`, `messages`, `candidate_id`) that says
+            who answers what; empty: every candidate answers every query of the dataset.
+        inputs: versions of the tables the work depends on.
+        shard_rows: requests a worker answers between two writes.
+        max_error_share: more failed rows than this share of a candidate's fail the job.
+        retry_errors: rows that failed in an earlier run are run again.
+    """
+
+    job: ClassVar[str] = "generate"
+
+    candidates: tuple[Candidate, ...]
+    dataset: str = ""
+    requests: str = ""
+    inputs: dict[str, int]
+    shard_rows: int
+    max_error_share: float
+    retry_errors: bool = False
+
+
+@dataclass
+class Tally:
+    """What became of one candidate's work; seconds are those spent answering shards."""
+
+    name: str
+    required: int = 0
+    done: int = 0
+    adopted: int = 0
+    generated: int = 0
+    errors: int = 0
+    truncated: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    load_seconds: float = 0.0
+    failure: str = ""
+
+    def add(self, report: ShardReport) -> None:
+        self.done += report.rows
+        self.generated += report.rows - report.errors
+        self.errors += report.errors
+        self.truncated += report.truncated
+        self.prompt_tokens += report.prompt_tokens
+        self.completion_tokens += report.completion_tokens
+        self.seconds += report.seconds
+
+    def part(self) -> Part:
+        rate = f"{self.completion_tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
+        failed = f", {self.errors} errors" if self.errors else ""
+        return Part(name=self.name, done=self.done, total=self.required, note=rate + failed)
+
+
+@dataclass
+class Work:
+    """The state one candidate's work shares with the functions that do it."""
+
+    spec: GenerateSpec
+    run: Run
+    lake: Lake
+    candidate: Candidate
+    requests: pl.DataFrame
+    tally: Tally
+    staged: list[Shard] = field(default_factory=list)
+    committed_at: float = field(default_factory=time.monotonic)
+
+
+def generate(spec: GenerateSpec, run: Run) -> Manifest:
+    """Answer what is missing; returns counts per candidate.
+
+    Raises:
+        EngineError: a candidate failed as a whole or in too many rows; what succeeded is kept.
+    """
+    connect()
+    lake = Lake.open(spec.lake)
+    _keep_candidates(spec.candidates, lake=lake)
+    queries = _queries(spec, lake=lake)
+    pools = _pools(spec.candidates)
+    with ThreadPoolExecutor(max_workers=len(pools)) as threads:
+        runs = [
+            threads.submit(_run_pool, pool, spec=spec, run=run, lake=lake, queries=queries)
+            for pool in pools
+        ]
+        tallies = [tally for done in runs for tally in done.result()]
+    _raise_failures(tallies, spec=spec)
+    return {"outputs": [], "candidates": [vars(tally) for tally in tallies]}
+
+
+def _keep_candidates(candidates: Sequence[Candidate], *, lake: Lake) -> None:
+    rows = [(c.candidate_id, c.name, c.model_dump_json()) for c in candidates]
+    frame = pl.DataFrame(rows, schema=CANDIDATES.schema, orient="row")
+    append_new(frame, lake=lake, table=CANDIDATES)
+
+
+def _queries(spec: GenerateSpec, *, lake: Lake) -> pl.DataFrame:
+    """`query_id`, `text`, `messages` and, when each row names who answers it, `candidate_id`."""
+    if spec.requests:
+        return pl.read_parquet(spec.requests, storage_options=lake.storage.polars_options())
+    queries = lake.scan(QUERIES, version=spec.inputs["queries"])
+    wanted = queries.filter(pl.col("dataset") == spec.dataset)
+    return wanted.select("query_id", "text", "messages").collect()
+
+
+def _pools(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates that share a worker: all without a GPU together, each with one alone."""
+    turns = [candidate for candidate in candidates if not candidate.resources.gpus]
+    alone = [[candidate] for candidate in candidates if candidate.resources.gpus]
+    return ([turns] if turns else []) + alone
+
+
+def _run_pool(
+    pool: Sequence[Candidate], *, spec: GenerateSpec, run: Run, lake: Lake, queries: pl.DataFrame
+) -> list[Tally]:
+    workers = WorkerPool(lake=lake, first=pool[0])
+    tallies = []
+    for candidate in pool:
+        requests = queries
+        if "candidate_id" in queries.columns:
+            requests = queries.filter(pl.col("candidate_id") == candidate.candidate_id)
+        work = Work(spec, run, lake, candidate, requests, Tally(candidate.name))
+        try:
+            _run_candidate(work, workers=workers)
+        except SignalboxError as error:  # the other candidates' work is still worth doing
+            LOG.error("%s: %s", candidate.name, error)
+            work.tally.failure = str(error)
+        run.progress(work.tally.part(), now=True)
+        tallies.append(work.tally)
+    workers.close()
+    return tallies
+
+
+def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
+    def waiting(holder: str) -> None:
+        part = Part(work.candidate.name, done=0, total=0, note=f"waiting for {holder}")
+        work.run.progress(part)
+
+    candidate_id = work.candidate.candidate_id
+    with lease(candidate_id, lake=work.lake, waiting=waiting) as still_ours:
+        if work.spec.retry_errors:
+            delete_errors(lake=work.lake, table=COMPLETIONS, partition=candidate_id)
+        plan = _plan(work)
+        try:
+            for report in workers.answer(work.candidate, _shards(plan, work=work)):
+                _take(report, work=work)
+                if time.monotonic() - work.committed_at > COMMIT_SECONDS:
+                    still_ours()
+                    _commit(work)
+                if _hopeless(work):
+                    break
+        finally:
+            still_ours()
+            _commit(work)
+            work.tally.load_seconds = workers.load_seconds
+
+
+def _plan(work: Work) -> Plan:
+    ids = work.requests["query_id"]
+    required = required_samples(ids, samples=work.candidate.samples)
+    plan = plan_candidate(required, lake=work.lake, candidate_id=work.candidate.candidate_id)
+    tally = work.tally
+    tally.required, tally.adopted, tally.errors = plan.required, plan.adopted, plan.errors
+    tally.done = plan.required - plan.missing.height
+    work.run.progress(tally.part(), now=True)
+    LOG.info(
+        "%s: %d of %d rows missing, %d adopted from an earlier run",
+        work.candidate.name,
+        plan.missing.height,
+        plan.required,
+        plan.adopted,
+    )
+    return plan
+
+
+def _shards(plan: Plan, *, work: Work) -> Iterator[pl.DataFrame]:
+    """Requests of one shard after another: `query_id`, `text`, `messages`, `samples` (a list)."""
+    missing = plan.missing.group_by("query_id", maintain_order=True).agg(
+        pl.col("sample").sort().alias("samples")
+    )
+    texts = work.requests.select("query_id", "text", "messages").unique("query_id")
+    rows = missing.join(texts, on="query_id", maintain_order="left")
+    per_shard = max(1, work.spec.shard_rows // work.candidate.samples)
+    yield from rows.iter_slices(per_shard)
+
+
+def _take(report: ShardReport, *, work: Work) -> None:
+    work.tally.add(report)
+    work.staged.extend(report.shards)
+    work.run.progress(work.tally.part())
+
+
+def _commit(work: Work) -> None:
+    commit_shards(work.staged, lake=work.lake, table=COMPLETIONS)
+    work.staged.clear()
+    work.committed_at = time.monotonic()
+
+
+def _hopeless(work: Work) -> bool:
+    """True once the errors exceed the budget whatever the rest brings."""
+    return work.tally.errors > work.spec.max_error_share * work.tally.required
+
+
+def _raise_failures(tallies: Sequence[Tally], *, spec: GenerateSpec) -> None:
+    failures = [f"candidate '{tally.name}': {tally.failure}" for tally in tallies if tally.failure]
+    failures += [
+        f"candidate '{tally.name}': {tally.errors} of {tally.required} rows failed, more than "
+        f"max_error_share {spec.max_error_share:g}; see column 'error' of table completions, "
+        "then run again with --retry-errors, or raise --max-error-share"
+        for tally in tallies
+        if not tally.failure and tally.errors > spec.max_error_share * tally.required
+    ]
+    if failures:
+        raise EngineError("; ".join(failures) + ". What succeeded is kept")
+
+
+if __name__ == "__main__":
+    main(GenerateSpec, work=generate)

@@ -1,0 +1,119 @@
+"""The worker of the generate job: holds one engine, answers a shard at a time, writes it."""
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+
+import polars as pl
+
+from cluster.candidate import Candidate
+from cluster.engines.engine import Engine, Request
+from cluster.failpoint import failpoint
+from cluster.lake.lake import Lake
+from cluster.lake.shard import Shard, read_keys, shard_if_there, shard_name, write_shard
+from cluster.lake.tables import COMPLETIONS
+from cluster.plugins import load_plugin
+from cluster.storage import Storage
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a worker says of a shard it answered and wrote; `seconds` are those it took."""
+
+    shards: tuple[Shard, ...]
+    rows: int
+    errors: int
+    truncated: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+class GenerateWorker:
+    """A Ray actor; `load` a candidate, then `answer` its shards."""
+
+    def __init__(self, lake_uri: str) -> None:
+        self.lake = Lake(storage=Storage.at(lake_uri))
+        self.candidate: Candidate | None = None
+        self.engine: Engine | None = None
+
+    def load(self, candidate: str) -> None:
+        """Load a candidate (JSON) in place of the one before."""
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
+        self.candidate = Candidate.model_validate_json(candidate)
+        self.engine = load_plugin("engines", name=self.candidate.engine)(self.candidate)
+
+    def answer(self, requests: pl.DataFrame) -> ShardReport:
+        """Answer a shard (`query_id`, `text`, `messages`, `samples`) and write it.
+
+        What a worker that died before it could report has written already is not generated again.
+        Failed rows go to a file of their own: a later run adopts answers, never errors.
+        """
+        assert self.engine is not None
+        start = time.monotonic()
+        keys = _keys(requests)
+        name = shard_name(keys)
+        there = shard_if_there(name, lake=self.lake, table=COMPLETIONS, partition=self._id)
+        left = self._left(keys, there=there)
+        rows = self.engine.answer(_requests(requests, left=left))
+        failpoint("generate.answered")
+        failed = pl.col("outcome") == "error"
+        shards = [there] if there else []
+        if there is None and rows.filter(~failed).height:
+            shards.append(self._write(rows.filter(~failed), name=name))
+        elif rows.filter(~failed).height:
+            shards.append(self._write(rows.filter(~failed), name=shard_name(left)))
+        if rows.filter(failed).height:
+            name = f"errors-{secrets.token_hex(16)}.parquet"
+            shards.append(self._write(rows.filter(failed), name=name))
+        return _report(rows, keys=keys, shards=shards, seconds=time.monotonic() - start)
+
+    @property
+    def _id(self) -> str:
+        assert self.candidate is not None
+        return self.candidate.candidate_id
+
+    def _left(self, keys: pl.DataFrame, *, there: Shard | None) -> pl.DataFrame:
+        """The keys that a file of this shard does not hold yet."""
+        if there is None:
+            return keys
+        done = read_keys([there], lake=self.lake, table=COMPLETIONS)[0]
+        return keys.join(done, on=keys.columns, how="anti", maintain_order="left")
+
+    def _write(self, rows: pl.DataFrame, *, name: str) -> Shard:
+        return write_shard(rows, lake=self.lake, table=COMPLETIONS, partition=self._id, name=name)
+
+
+def _keys(requests: pl.DataFrame) -> pl.DataFrame:
+    return requests.select("query_id", pl.col("samples").alias("sample")).explode("sample")
+
+
+def _requests(requests: pl.DataFrame, *, left: pl.DataFrame) -> list[Request]:
+    samples = left.group_by("query_id", maintain_order=True).agg("sample")
+    rows = samples.join(requests.drop("samples"), on="query_id", maintain_order="left")
+    return [
+        Request(
+            query_id=row["query_id"],
+            text=row["text"],
+            messages=tuple(json.loads(row["messages"])) if row["messages"] else None,
+            samples=tuple(row["sample"]),
+        )
+        for row in rows.iter_rows(named=True)
+    ]
+
+
+def _report(
+    rows: pl.DataFrame, *, keys: pl.DataFrame, shards: list[Shard], seconds: float
+) -> ShardReport:
+    return ShardReport(
+        shards=tuple(shards),
+        rows=keys.height,
+        errors=rows.filter(outcome="error").height,
+        truncated=rows.filter(outcome="truncated").height,
+        prompt_tokens=int(rows["prompt_tokens"].sum()),
+        completion_tokens=int(rows["completion_tokens"].sum()),
+        seconds=seconds,
+    )

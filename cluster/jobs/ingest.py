@@ -1,0 +1,182 @@
+"""The ingest job: query files become rows of `queries`, each query once."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from cluster.errors import InputError
+from cluster.files.batch import ROW, Batch, rows_with_text
+from cluster.files.quarantine import Quarantine
+from cluster.files.reader import read_batches, read_schema
+from cluster.files.schema import FileSchema, require_column
+from cluster.files.source import SourceFile, find_files
+from cluster.jobs.run import Manifest, Part, Run, main
+from cluster.jobs.spec import JobSpec
+from cluster.lake.commit import append_new
+from cluster.lake.lake import Lake
+from cluster.lake.tables import QUERIES
+from cluster.query import normalise_text, with_identity
+
+LOG = logging.getLogger("signalbox.ingest")
+
+
+class PinnedFile(BaseModel):
+    """A file as it was when the spec was made.
+
+    Attributes:
+        uri: where it lies.
+        digest: sha256 of its content; another content is other work.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    digest: str
+
+
+class IngestSpec(JobSpec):
+    """What to ingest.
+
+    Attributes:
+        files: the query files.
+        dataset: name the queries are kept under.
+        text_column: column that holds the query.
+        task_column: column that names the task; where it is missing the task is empty.
+        reference_column: column with the right answer, for scorers that compare.
+        messages_column: column with a chat, as JSON or a list of messages.
+        max_error_share: more broken rows than this share fail the job.
+    """
+
+    job: ClassVar[str] = "ingest"
+
+    files: tuple[PinnedFile, ...]
+    dataset: str
+    text_column: str
+    task_column: str
+    reference_column: str
+    messages_column: str
+    max_error_share: float
+
+
+@dataclass
+class Count:
+    """Rows of all files so far."""
+
+    rows: int = 0
+    new: int = 0
+    repeated: int = 0
+
+
+def pin_files(pattern: str) -> tuple[PinnedFile, ...]:
+    """The files behind a pattern, with what is in them now.
+
+    Raises:
+        InputError: nothing is there, or a file cannot be read.
+    """
+    return tuple(
+        PinnedFile(uri=source.uri, digest=source.digest()) for source in find_files(pattern)
+    )
+
+
+def open_pinned(file: PinnedFile) -> SourceFile:
+    """The file, if it still is what it was.
+
+    Raises:
+        InputError: it is gone or was changed since the flow began.
+    """
+    source = find_files(file.uri)[0]
+    if source.digest() != file.digest:
+        raise InputError(f"{file.uri}: was changed while it was being read; run again")
+    return source
+
+
+def ingest(spec: IngestSpec, run: Run) -> Manifest:
+    """Append the queries that are new; broken rows go to the run's quarantine file.
+
+    Raises:
+        InputError: a file is not readable, a column is missing, or too many rows are broken; then
+            nothing of these files is kept.
+    """
+    lake = Lake.open(spec.lake)
+    quarantine_uri = run.uri("quarantine.jsonl")
+    with Quarantine(quarantine_uri, max_error_share=spec.max_error_share) as quarantine:
+        frames = list(_good_rows(spec, run=run, quarantine=quarantine))
+        quarantine.finish()
+    queries = pl.concat(frames)
+    count = Count(rows=quarantine.rows)
+    count.new = append_new(queries.drop(ROW, "file"), lake=lake, table=QUERIES)
+    count.repeated = queries.height - count.new
+    _tell_repeated(queries)
+    return {
+        "outputs": [],
+        "rows": count.rows,
+        "new_queries": count.new,
+        "already_there_or_repeated": count.repeated,
+        "broken": quarantine.broken,
+        "quarantine": quarantine_uri if quarantine.broken else None,
+        "dataset": spec.dataset,
+    }
+
+
+def _good_rows(spec: IngestSpec, *, run: Run, quarantine: Quarantine) -> Iterator[pl.DataFrame]:
+    for number, file in enumerate(spec.files):
+        source = open_pinned(file)
+        schema = read_schema(source)
+        require_column(schema, column=spec.text_column, flag="--text-column")
+        optional = _optional_columns(spec, schema=schema)
+        texts = [spec.text_column, *optional]
+        for batch in read_batches(
+            source, schema=schema, columns_as_text=optional, strict_text=[spec.text_column]
+        ):
+            kept = rows_with_text(batch, text_column=spec.text_column)
+            quarantine.add(kept)
+            yield _queries(kept, spec=spec, columns=texts)
+        run.progress(Part("files", done=number + 1, total=len(spec.files), unit="files"))
+
+
+def _optional_columns(spec: IngestSpec, *, schema: FileSchema) -> list[str]:
+    named = (spec.task_column, spec.reference_column, spec.messages_column, "source")
+    return [name for name in named if name in schema.dtypes]
+
+
+def _queries(batch: Batch, *, spec: IngestSpec, columns: list[str]) -> pl.DataFrame:
+    """Rows of `queries`, with the row's place in its file."""
+
+    def column(name: str, *, default: str | None = None) -> pl.Expr:
+        there = pl.col(name) if name in columns else pl.lit(None, dtype=pl.String)
+        return there.fill_null(default) if default is not None else there
+
+    texts = [normalise_text(text) for text in batch.frame[spec.text_column]]
+    rows = batch.frame.select(
+        ROW,
+        file=pl.lit(batch.file),
+        dataset=pl.lit(spec.dataset),
+        task=column(spec.task_column, default="").str.strip_chars(),
+        text=pl.Series(texts, dtype=pl.String),
+        messages=column(spec.messages_column),
+        reference=column(spec.reference_column),
+        source=column("source", default=batch.file),
+        sampling_probability=pl.lit(1.0),
+    )
+    return with_identity(rows)
+
+
+def _tell_repeated(queries: pl.DataFrame) -> None:
+    repeated = queries.filter(~pl.col("query_id").is_first_distinct())
+    if repeated.height:
+        file, row = repeated["file"][0], repeated[ROW][0]
+        LOG.warning(
+            "%d rows repeat the query and task of an earlier row and are kept once; the first: "
+            "%s row %d",
+            repeated.height,
+            file,
+            row,
+        )
+
+
+if __name__ == "__main__":
+    main(IngestSpec, work=ingest)

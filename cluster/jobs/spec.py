@@ -1,0 +1,30 @@
+"""A job's spec: everything it depends on, frozen, with the versions of its inputs."""
+
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.query import digest
+
+
+class JobSpec(BaseModel):
+    """Base of every job's spec.
+
+    Attributes:
+        lake: URI of the lake the job reads and writes. Credentials are never part of a spec.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: ClassVar[str]
+
+    lake: str
+
+    @property
+    def work_id(self) -> str:
+        """Identity of the work: equal specs are the same work, whoever asks and when."""
+        return f"{self.job}-{digest([self.job, self.model_dump_json()])[:16]}"
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        return cls.model_validate_json(content)

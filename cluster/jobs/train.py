@@ -1,0 +1,171 @@
+"""The train job: methods fitted on pinned outcomes, evaluated, saved as checkpoints."""
+
+from typing import Any, ClassVar
+
+import polars as pl
+
+from cluster.evaluation.harness import Evaluation, evaluate
+from cluster.evaluation.picture import picture
+from cluster.jobs.fitting import (
+    Label,
+    Prepared,
+    checkpoint_meta,
+    fit_all,
+    keep_outcomes,
+    outcomes_of,
+    prepare,
+    short_table,
+)
+from cluster.jobs.run import Manifest, Run, main
+from cluster.jobs.spec import JobSpec
+from cluster.lake.commit import append_new
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import Normalisation
+from cluster.lake.tables import EVALUATIONS
+from cluster.policy import load_policy
+from cluster.price import Price
+from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
+from cluster.routers.fit import Fit
+
+CHAMPION = "champion"
+# What the registry and the gate look at: overall values with their intervals.
+HEADLINES = (
+    "macro_accuracy",
+    "micro_accuracy",
+    "lift_over_best_single",
+    "lift_over_task_lookup",
+    "lift_over_cost_matched_mix",
+    "oracle_gap_closed",
+    "mean_cost_usd",
+)
+
+
+class TrainSpec(JobSpec):
+    """What to train.
+
+    Attributes:
+        methods: names of the methods, each fitted with settings chosen on validation.
+        dataset, scorer, normalisation: what is learned from.
+        candidates: names to choose among; empty for all.
+        prices: by candidate's name; empty: imported costs, if any.
+        champion: version and checkpoint of the router to beat, or empty.
+        seed: of everything random.
+        inputs: versions of the tables read.
+    """
+
+    job: ClassVar[str] = "train"
+
+    methods: tuple[str, ...]
+    dataset: str
+    scorer: str
+    normalisation: Normalisation
+    candidates: tuple[str, ...]
+    prices: dict[str, Price]
+    champion: tuple[str, str] | None
+    seed: int
+    inputs: dict[str, int]
+
+
+def train(spec: TrainSpec, run: Run) -> Manifest:
+    """Fit, evaluate and save; returns one entry a router with its headline numbers.
+
+    Raises:
+        InputError: the dataset has nothing to fit on or to test on, or a method cannot be fitted.
+    """
+    lake = Lake.open(spec.lake)
+    label = Label(spec.dataset, spec.scorer, spec.normalisation)
+    outcomes = outcomes_of(label, lake=lake, versions=spec.inputs, candidates=spec.candidates)
+    data = prepare(outcomes)
+    fits = fit_all(spec.methods, data=data, seed=spec.seed, run=run)
+    evaluation = _evaluate(spec, data=data, fits=fits)
+    versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
+    _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
+    lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
+    return {
+        "outputs": [
+            _checkpoint_uri(lake, version) + "/router.json" for version in versions.values()
+        ],
+        "routers": [
+            {
+                "method": method,
+                "version": version,
+                "checkpoint": _checkpoint_uri(lake, version),
+                "metrics": headlines(evaluation.rows, method=method),
+            }
+            for method, version in versions.items()
+        ],
+        "champion": headlines(evaluation.rows, method=CHAMPION) if spec.champion else None,
+        "table": short_table(evaluation),
+        "picture": run.uri("cost_quality.png"),
+        "left_out": {
+            "near_duplicates": data.near_duplicates,
+            "incomplete_test_queries": dict(evaluation.incomplete),
+        },
+        "rows": {"train": len(data.train), "validation": len(data.validation)}
+        | {"test": len(evaluation.outcomes)},
+    }
+
+
+def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evaluation:
+    routers = {method: fit.router for method, fit in fits.items() if method != "best_single"}
+    routers.pop("random", None)
+    if spec.champion:
+        version, checkpoint = spec.champion
+        routers[CHAMPION] = load_router(checkpoint, version=version)
+    return evaluate(
+        data.fitted_on,
+        data.test,
+        routers=routers,
+        prices=spec.prices,
+        policy=load_policy("best"),
+        seed=spec.seed,
+        dataset=spec.dataset,
+    )
+
+
+def _save(
+    fits: dict[str, Fit], *, label: Label, data: Prepared, lake: Lake, seed: int
+) -> dict[str, str]:
+    """Method → version of its checkpoint."""
+    outcomes_digest = keep_outcomes(data.fitted_on, lake=lake)
+    versions = {}
+    for method, fit in fits.items():
+        meta = checkpoint_meta(
+            fit, label=label, data=data, outcomes_digest=outcomes_digest, seed=seed
+        )
+        version = version_of(checkpoint_files(fit.router, meta=meta))
+        save_checkpoint(fit.router, _checkpoint_uri(lake, version), meta=meta)
+        versions[method] = version
+    return versions
+
+
+def _checkpoint_uri(lake: Lake, version: str) -> str:
+    return lake.storage.join("checkpoints", version)
+
+
+def headlines(rows: pl.DataFrame, *, method: str) -> dict[str, Any]:
+    """metric → value and `metric_low`, `metric_high`, over all tasks."""
+    overall = rows.filter(
+        (pl.col("method") == method)
+        & (pl.col("task") == "all")
+        & pl.col("metric").is_in(list(HEADLINES))
+    )
+    found: dict[str, Any] = {}
+    for metric, value, low, high in overall.select(
+        "metric", "value", "ci_low", "ci_high"
+    ).iter_rows():
+        found |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+    return found
+
+
+def _keep_metrics(rows: pl.DataFrame, *, versions: dict[str, str], run: Run, lake: Lake) -> None:
+    """Every metric goes into the lake, a router's under its version, the others under the run's."""
+    version = pl.col("method").replace_strict(
+        versions, default=pl.lit(run.work_id), return_dtype=pl.String
+    )
+    kept = rows.with_columns(version=version).select(EVALUATIONS.columns)
+    append_new(kept, lake=lake, table=EVALUATIONS)
+
+
+if __name__ == "__main__":
+    main(TrainSpec, work=train)

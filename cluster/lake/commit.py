@@ -1,0 +1,159 @@
+"""The commit rule: how staged shards become rows, once, whoever tries and however often.
+
+Every commit of a table (or of one partition of it) carries the Delta transaction id
+`(scope, n + 1)`, where `n` was read from the same loaded handle as the keys that are there.
+Delta refuses it when anyone else has moved the scope since; then the handle is loaded again, the
+keys are looked at again, and only what is still missing is committed. So a key stands in its
+table once, after a crash between a commit and its acknowledgement too.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+
+from cluster.errors import LakeError
+from cluster.failpoint import failpoint
+from cluster.lake.lake import Lake, scan_handle
+from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
+from cluster.lake.tables import Table
+
+# 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
+# 2 s give up after about a minute of pure bad luck.
+MAX_TURNS = 60
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+def commit_shards(shards: Sequence[Shard], *, lake: Lake, table: Table) -> list[Shard]:
+    """Commit the shards none of whose keys is committed yet; return those.
+
+    All shards are of one partition (or of a table without partitions).
+
+    Raises:
+        LakeError: a shard is not what its writer said, or the scope stays contended.
+    """
+    if not shards:
+        return []
+    for shard in shards:
+        check_shard(shard, lake=lake, table=table)
+    partition = shards[0].partition
+    assert all(shard.partition == partition for shard in shards), "one partition a commit"
+    keys = read_keys(shards, lake=lake, table=table)
+
+    def still_missing(handle: DeltaTable) -> list[Shard]:
+        committed = _committed_keys(handle, table=table, partition=partition)
+        return _without_overlap(shards, keys=keys, committed=committed)
+
+    return commit_on_handle(still_missing, lake=lake, table=table, scope=_scope(table, partition))
+
+
+def append_new(rows: pl.DataFrame, *, lake: Lake, table: Table) -> int:
+    """Append the rows whose keys are not there yet; return how many were.
+
+    Raises:
+        LakeError: the table stays contended.
+    """
+    rows = rows.unique(list(table.key), keep="first", maintain_order=True)
+    if table.partition is None:
+        return _append_part(rows, lake=lake, table=table, partition=None)
+    return sum(
+        _append_part(part, lake=lake, table=table, partition=str(value))
+        for (value,), part in rows.partition_by(table.partition, as_dict=True).items()
+    )
+
+
+def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str | None) -> int:
+    written: list[Shard] = []
+
+    def still_missing(handle: DeltaTable) -> list[Shard]:
+        while written:
+            lake.storage.delete(f"{lake.table_uri(table)}/{written.pop().path}")
+        committed = _committed_keys(handle, table=table, partition=partition)
+        fresh = rows.join(committed, on=list(table.key), how="anti", maintain_order="left")
+        if fresh.height:
+            name = f"rows-{secrets.token_hex(16)}.parquet"
+            written.append(
+                write_shard(fresh, lake=lake, table=table, partition=partition, name=name)
+            )
+        return list(written)
+
+    done = commit_on_handle(still_missing, lake=lake, table=table, scope=_scope(table, partition))
+    return sum(shard.rows for shard in done)
+
+
+def delete_errors(*, lake: Lake, table: Table, partition: str) -> int:
+    """Take the error rows of a candidate out of the table, so that planning finds them missing."""
+    handle = lake.handle(table)
+    metrics = handle.delete(f"{table.partition} = '{partition}' AND outcome = 'error'")
+    return int(metrics["num_deleted_rows"])
+
+
+def _scope(table: Table, partition: str | None) -> str:
+    return f"{table.name}/{partition or 'all'}"
+
+
+def _committed_keys(handle: DeltaTable, *, table: Table, partition: str | None) -> pl.DataFrame:
+    rows = scan_handle(handle, table=table)
+    if table.partition:
+        rows = rows.filter(pl.col(table.partition) == partition)
+    return rows.select(table.key).collect()
+
+
+def _without_overlap(
+    shards: Sequence[Shard], *, keys: Sequence[pl.DataFrame], committed: pl.DataFrame
+) -> list[Shard]:
+    """The shards that share no key with what is committed or with one taken before them."""
+    taken: list[Shard] = []
+    for shard, own in zip(shards, keys, strict=True):
+        if own.join(committed, on=own.columns, how="semi").height == 0:
+            taken.append(shard)
+            committed = pl.concat([committed, own])
+    return taken
+
+
+def commit_on_handle(
+    still_missing: Callable[[DeltaTable], list[Shard]], *, lake: Lake, table: Table, scope: str
+) -> list[Shard]:
+    """Commit what `still_missing` finds wanting on a loaded handle; return it.
+
+    When somebody else has moved the scope meanwhile, the handle is loaded and asked again.
+
+    Raises:
+        LakeError: the scope stays contended.
+    """
+    for turn in range(MAX_TURNS):
+        handle = lake.handle(table)
+        number = handle.transaction_version(scope) or 0
+        shards = still_missing(handle)
+        if not shards:
+            return []
+        failpoint("commit.before")
+        try:
+            _write_transaction(handle, shards=shards, table=table, scope=scope, number=number + 1)
+        except CommitFailedError:
+            pause = min(LONGEST_PAUSE_SECONDS, 0.05 * 2**turn)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            continue
+        failpoint("commit.after")
+        return shards
+    raise LakeError(f"{lake.table_uri(table)}: {MAX_TURNS} commits were refused; try again later")
+
+
+def _write_transaction(
+    handle: DeltaTable, *, shards: Sequence[Shard], table: Table, scope: str, number: int
+) -> None:
+    handle.create_write_transaction(
+        [add_action(shard, table=table) for shard in shards],
+        mode="append",
+        schema=handle.schema(),
+        partition_by=[table.partition] if table.partition else None,
+        commit_properties=CommitProperties(
+            custom_metadata={"scope": scope, "rows": str(sum(shard.rows for shard in shards))},
+            app_transactions=[Transaction(scope, number)],
+            max_commit_retries=15,
+        ),
+    )

@@ -1,0 +1,170 @@
+"""The `outcomes` view: rewards and tokens of a dataset as dense matrices.
+
+Raw values are stored; how they are normalised is a setting of the view. Truncated answers are
+scored and flagged; errors have no reward and are missing, never 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cluster.errors import InputError
+from cluster.lake.lake import Lake
+from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES, REWARDS, SCORERS, Table
+from cluster.outcome import OutcomeMatrix
+
+Normalisation = Literal["none", "min_max"]
+NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
+INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, COMPLETIONS, REWARDS)
+
+QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
+CELL = ["query_id", "candidate_id"]
+
+
+def read_outcomes(
+    lake: Lake,
+    *,
+    dataset: str,
+    scorer: str,
+    normalisation: Normalisation = "none",
+    candidates: Sequence[str] = (),
+    versions: Mapping[str, int] | None = None,
+) -> OutcomeMatrix:
+    """The outcome matrix of a dataset under one scorer.
+
+    Args:
+        lake: the lake.
+        dataset: whose queries.
+        scorer: a scorer's name or id; the newest spec of that name that scored the dataset.
+        normalisation: `min_max` maps the scorer's values on this dataset to [0, 1].
+        candidates: readable names to keep, in this order; empty: all that have a reward, by name.
+        versions: table name → Delta version to read, for a pinned view.
+
+    Raises:
+        InputError: no such dataset, scorer or candidate in the lake; the text lists what there is.
+    """
+    view = _View(lake, versions or {})
+    queries = view.queries(dataset)
+    scorer_id = view.scorer_id(scorer, queries=queries)
+    rewards = _normalised(view.rewards(queries, scorer_id=scorer_id), normalisation=normalisation)
+    names = _names(view.candidates(rewards), wanted=candidates)
+    cells = _mean_cells(rewards, view.completions(queries))
+    return _dense(queries, cells=cells, names=names)
+
+
+class _View:
+    """The tables of a lake at pinned versions, cut to one dataset."""
+
+    def __init__(self, lake: Lake, versions: Mapping[str, int]) -> None:
+        self.lake, self.versions = lake, versions
+
+    def scan(self, table: Table) -> pl.LazyFrame:
+        return self.lake.scan(table, version=self.versions.get(table.name))
+
+    def queries(self, dataset: str) -> pl.DataFrame:
+        rows = self.scan(QUERIES).filter(pl.col("dataset") == dataset).select(QUERY_COLUMNS)
+        queries = rows.sort("query_id").collect()
+        if queries.height == 0:
+            there = self.scan(QUERIES).select(pl.col("dataset").unique().sort()).collect()
+            known = ", ".join(there["dataset"]) or "none"
+            raise InputError(
+                f"dataset '{dataset}' is not in {self.lake.storage.uri}; datasets there: {known}"
+            )
+        return queries
+
+    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
+        used = (
+            self.scan(REWARDS)
+            .join(queries.lazy().select("query_id"), on="query_id", how="semi")
+            .group_by("scorer_id")
+            .agg(pl.len().alias("rewards"))
+            .join(self.scan(SCORERS), on="scorer_id")
+            .sort("rewards", "scorer_id", descending=[True, False])
+            .collect()
+        )
+        found = used.filter((pl.col("name") == scorer) | (pl.col("scorer_id") == scorer))
+        if found.height:
+            return str(found["scorer_id"][0])
+        known = ", ".join(sorted(set(used["name"]))) or "none"
+        raise InputError(
+            f"no rewards of scorer '{scorer}' on this dataset in {self.lake.storage.uri}; "
+            f"scorers that have scored it: {known}; name one with --scorer"
+        )
+
+    def rewards(self, queries: pl.DataFrame, *, scorer_id: str) -> pl.DataFrame:
+        rows = self.scan(REWARDS).filter(
+            (pl.col("scorer_id") == scorer_id) & pl.col("value").is_finite()
+        )
+        return rows.join(queries.lazy().select("query_id"), on="query_id", how="semi").collect()
+
+    def completions(self, queries: pl.DataFrame) -> pl.DataFrame:
+        tokens = pl.col("prompt_tokens", "completion_tokens", "cost_usd")
+        answered = self.scan(COMPLETIONS).filter(pl.col("outcome") != "error")
+        own = answered.join(queries.lazy().select("query_id"), on="query_id", how="semi")
+        truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
+        return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
+
+    def candidates(self, rewards: pl.DataFrame) -> pl.DataFrame:
+        ids = rewards.select("candidate_id").unique()
+        return self.scan(CANDIDATES).join(ids.lazy(), on="candidate_id", how="semi").collect()
+
+
+def _normalised(rewards: pl.DataFrame, *, normalisation: Normalisation) -> pl.DataFrame:
+    if normalisation == "none":
+        return rewards
+    value = pl.col("value")
+    span = value.max() - value.min()
+    scaled = pl.when(span > 0).then((value - value.min()) / span).otherwise(0.5)
+    return rewards.with_columns(scaled.alias("value"))
+
+
+def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:
+    """candidate_id → readable name; a name that several ids share gets the id's head behind it."""
+    head = pl.format("{}@{}", "name", pl.col("candidate_id").str.head(8))
+    unique = pl.when(pl.len().over("name") > 1).then(head).otherwise("name").alias("name")
+    named = candidates.with_columns(unique).sort("name")
+    by_name = dict(zip(named["name"], named["candidate_id"], strict=True))
+    missing = [name for name in wanted if name not in by_name]
+    if missing:
+        raise InputError(
+            f"candidates {', '.join(missing)} have no reward on this dataset; "
+            f"those that have: {', '.join(by_name) or 'none'}"
+        )
+    return {by_name[name]: name for name in (wanted or by_name)}
+
+
+def _mean_cells(rewards: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """One row a (query, candidate): the weighted mean over its samples."""
+    weight = pl.col("weight")
+    mean = (pl.col("value") * weight).sum() / weight.sum()
+    cells = rewards.group_by(CELL).agg(mean.alias("reward"), weight.sum().alias("n_samples"))
+    return cells.join(completions, on=CELL, how="left")
+
+
+def _dense(
+    queries: pl.DataFrame, *, cells: pl.DataFrame, names: Mapping[str, str]
+) -> OutcomeMatrix:
+    columns = pl.DataFrame({"candidate_id": list(names), "column": range(len(names))})
+    rows = queries.select("query_id").with_row_index("row")
+    placed = cells.join(columns, on="candidate_id").join(rows, on="query_id")
+    place = (placed["row"].to_numpy(), placed["column"].to_numpy())
+
+    def matrix(name: str, *, empty: float) -> npt.NDArray[np.float64]:
+        dense = np.full((queries.height, len(names)), empty)
+        dense[place] = placed[name].cast(pl.Float64).fill_null(empty).to_numpy()
+        return dense
+
+    return OutcomeMatrix(
+        queries=queries,
+        candidates=tuple(names.values()),
+        candidate_ids=tuple(names),
+        reward=matrix("reward", empty=np.nan),
+        prompt_tokens=matrix("prompt_tokens", empty=np.nan),
+        completion_tokens=matrix("completion_tokens", empty=np.nan),
+        cost_usd=matrix("cost_usd", empty=np.nan),
+        n_samples=matrix("n_samples", empty=0.0),
+        truncated=matrix("truncated", empty=0.0),
+    )

@@ -1,0 +1,181 @@
+"""What the lake holds: one entry a Delta table, with its columns, its key and its partition.
+
+Facts are append-only and have deterministic keys: a key stands in its table once.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+SCHEMA_VERSION = 1
+
+Schema = dict[str, "pl.DataType"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of the lake.
+
+    Attributes:
+        name: its folder below the lake's root.
+        key: columns that identify a row.
+        schema: every column with its polars type.
+        partition: the column whose values are folders, or None.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    schema: Schema
+    partition: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.schema)
+
+    @property
+    def file_schema(self) -> Schema:
+        """Columns inside a file: Delta keeps a partition's value in its log, not in its files."""
+        return {name: kind for name, kind in self.schema.items() if name != self.partition}
+
+
+def _columns(**kinds: type[pl.DataType]) -> Schema:
+    return {name: kind() for name, kind in kinds.items()}
+
+
+QUERIES = Table(
+    name="queries",
+    key=("query_id",),
+    schema=_columns(
+        query_id=pl.String,
+        dataset=pl.String,
+        task=pl.String,
+        text=pl.String,
+        messages=pl.String,
+        reference=pl.String,
+        source=pl.String,
+        split=pl.String,
+        sampling_probability=pl.Float64,
+    ),
+)
+CANDIDATES = Table(
+    name="candidates",
+    key=("candidate_id",),
+    schema=_columns(candidate_id=pl.String, name=pl.String, spec=pl.String),
+)
+SCORERS = Table(
+    name="scorers",
+    key=("scorer_id",),
+    schema=_columns(scorer_id=pl.String, name=pl.String, spec=pl.String),
+)
+TAGGERS = Table(
+    name="taggers",
+    key=("tagger_id",),
+    schema=_columns(tagger_id=pl.String, name=pl.String, spec=pl.String),
+)
+COMPLETIONS = Table(
+    name="completions",
+    key=("query_id", "candidate_id", "sample"),
+    partition="candidate_id",
+    schema=_columns(
+        query_id=pl.String,
+        candidate_id=pl.String,
+        sample=pl.Int32,
+        text=pl.String,
+        finish_reason=pl.String,
+        prompt_tokens=pl.Int32,
+        completion_tokens=pl.Int32,
+        seconds=pl.Float64,
+        outcome=pl.String,
+        error=pl.String,
+        cost_usd=pl.Float64,
+    ),
+)
+REWARDS = Table(
+    name="rewards",
+    key=("query_id", "candidate_id", "sample", "scorer_id"),
+    schema=_columns(
+        query_id=pl.String,
+        candidate_id=pl.String,
+        sample=pl.Int32,
+        scorer_id=pl.String,
+        value=pl.Float64,
+        weight=pl.Float64,
+    ),
+)
+TAGS = Table(
+    name="tags",
+    key=("query_id", "tagger_id", "tag"),
+    schema=_columns(query_id=pl.String, tagger_id=pl.String, tag=pl.String),
+)
+PREFERENCES = Table(
+    name="preferences",
+    key=("query_id", "candidate_a", "candidate_b", "judge"),
+    schema=_columns(
+        query_id=pl.String,
+        candidate_a=pl.String,
+        candidate_b=pl.String,
+        judge=pl.String,
+        outcome=pl.Float64,
+    ),
+)
+EMBEDDINGS = Table(
+    name="embeddings",
+    key=("query_id", "encoder_id"),
+    partition="encoder_id",
+    schema={
+        "query_id": pl.String(),
+        "encoder_id": pl.String(),
+        "vector": pl.List(pl.Float32()),
+    },
+)
+EVALUATIONS = Table(
+    name="evaluations",
+    key=("version", "dataset", "task", "split", "method", "metric"),
+    schema=_columns(
+        version=pl.String,
+        dataset=pl.String,
+        task=pl.String,
+        split=pl.String,
+        method=pl.String,
+        metric=pl.String,
+        value=pl.Float64,
+        ci_low=pl.Float64,
+        ci_high=pl.Float64,
+        n=pl.Int64,
+    ),
+)
+REGISTRY = Table(
+    name="registry",
+    key=("event_id",),
+    schema=_columns(
+        event_id=pl.String,
+        sequence=pl.Int64,
+        at=pl.String,
+        event=pl.String,
+        version=pl.String,
+        checkpoint=pl.String,
+        method=pl.String,
+        dataset=pl.String,
+        metrics=pl.String,
+        parent=pl.String,
+        who=pl.String,
+        why=pl.String,
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        QUERIES,
+        CANDIDATES,
+        SCORERS,
+        TAGGERS,
+        COMPLETIONS,
+        REWARDS,
+        TAGS,
+        PREFERENCES,
+        EMBEDDINGS,
+        EVALUATIONS,
+        REGISTRY,
+    )
+}

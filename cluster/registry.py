@@ -1,0 +1,205 @@
+"""The registry: which routers there are and which one is champion, as events in the lake.
+
+Events are never changed. A `promote` puts a version on top of the champions, a `rollback` takes
+the top one off again, so the champion is what the events, read in order, leave on top.
+"""
+
+import getpass
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import polars as pl
+from deltalake import DeltaTable
+
+from cluster.errors import InputError
+from cluster.lake.commit import append_new, commit_on_handle
+from cluster.lake.lake import Lake, scan_handle
+from cluster.lake.shard import Shard, write_shard
+from cluster.lake.tables import REGISTRY
+
+CHAMPION_SCOPE = "alias/champion"
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a version becomes champion, and why, in words."""
+
+    promote: bool
+    why: str
+
+
+def register(
+    lake: Lake,
+    *,
+    version: str,
+    checkpoint: str,
+    method: str,
+    dataset: str,
+    metrics: dict[str, Any],
+    why: str,
+) -> None:
+    """Note a version as challenger; registering it again changes nothing."""
+    known = lake.read(REGISTRY).filter(event="register", version=version)
+    if known.height:
+        return
+    event = _event(
+        "register",
+        version=version,
+        checkpoint=checkpoint,
+        method=method,
+        dataset=dataset,
+        metrics=json.dumps(metrics),
+        why=why,
+    )
+    append_new(event, lake=lake, table=REGISTRY)
+
+
+def promote(lake: Lake, *, version: str, decide: Callable[[str | None], Decision]) -> Decision:
+    """Make a registered version champion if `decide` says so, looking at the champion there is.
+
+    When another promotion comes between the look and the event, the event is refused by the lake
+    and `decide` is asked again, with the new champion.
+
+    Raises:
+        InputError: no such version is registered.
+    """
+    resolve(lake, version=version)
+    decisions: list[Decision] = []
+
+    def wanted(events: pl.DataFrame) -> pl.DataFrame | None:
+        current = _champion(events)
+        if current == version:
+            decisions.append(Decision(promote=False, why=f"{version} is champion already"))
+            return None
+        decisions.append(decide(current))
+        if not decisions[-1].promote:
+            return None
+        return _event("promote", version=version, parent=current or "", why=decisions[-1].why)
+
+    _move_champion(lake, wanted=wanted)
+    return decisions[-1]
+
+
+def rollback(lake: Lake, *, why: str) -> str:
+    """Take the champion off and bring back the one before; returns that one.
+
+    Raises:
+        InputError: there is no champion, or none before it.
+    """
+    back: list[str] = []
+
+    def wanted(events: pl.DataFrame) -> pl.DataFrame:
+        champions = _champions(events)
+        if len(champions) < 2:
+            there = f"only {champions[0]} was ever champion" if champions else "there is none"
+            raise InputError(f"no champion to roll back to: {there}")
+        back.append(champions[-2])
+        return _event("rollback", version=champions[-2], parent=champions[-1], why=why)
+
+    _move_champion(lake, wanted=wanted)
+    return back[-1]
+
+
+def champion(lake: Lake) -> str | None:
+    """The champion's version, or None."""
+    return _champion(lake.read(REGISTRY))
+
+
+def versions(lake: Lake) -> pl.DataFrame:
+    """One row a version, newest first: version, alias, method, dataset, at, metrics, checkpoint."""
+    events = lake.read(REGISTRY)
+    current = _champion(events)
+    alias = (
+        pl.when(pl.col("version") == pl.lit(current, dtype=pl.String))
+        .then(pl.lit(CHAMPION))
+        .otherwise(pl.lit("challenger"))
+        .alias("alias")
+    )
+    columns = ("version", alias, "method", "dataset", "at", "why", "metrics", "checkpoint")
+    return (
+        events.filter(event="register")
+        .unique("version", keep="first", maintain_order=True)
+        .sort("at", descending=True)
+        .select(columns)
+    )
+
+
+def history(lake: Lake, *, version: str) -> pl.DataFrame:
+    """Every event of a version, oldest first."""
+    return lake.read(REGISTRY).filter(pl.col("version") == version).sort("at")
+
+
+def resolve(lake: Lake, *, version: str) -> dict[str, Any]:
+    """The registered row of a version, of its unambiguous beginning, or of `champion`.
+
+    Raises:
+        InputError: nothing registered fits, or more than one does.
+    """
+    known = versions(lake)
+    if version == CHAMPION:
+        current = champion(lake)
+        if current is None:
+            raise InputError(
+                f"{lake.storage.uri}: there is no champion; promote a version with "
+                "'signalbox registry promote VERSION', or name one with --router"
+            )
+        version = current
+    found = known.filter(pl.col("version").str.starts_with(version))
+    if found.height == 1:
+        return found.row(0, named=True)
+    if found.height == 0:
+        there = ", ".join(known["version"].head(5)) or "none; train one with 'signalbox train'"
+        raise InputError(f"no router version '{version}' is registered; newest: {there}")
+    raise InputError(f"router version '{version}' fits {', '.join(found['version'])}; say more")
+
+
+def _champions(events: pl.DataFrame) -> list[str]:
+    """The champions on top of each other, the current one last."""
+    moves = events.filter(pl.col("event").is_in(["promote", "rollback"])).sort("sequence")
+    stack: list[str] = []
+    for event, version in moves.select("event", "version").iter_rows():
+        if event == "promote":
+            stack.append(version)
+        else:
+            stack.pop()
+    return stack
+
+
+def _champion(events: pl.DataFrame) -> str | None:
+    champions = _champions(events)
+    return champions[-1] if champions else None
+
+
+def _move_champion(lake: Lake, *, wanted: Callable[[pl.DataFrame], pl.DataFrame | None]) -> None:
+    """Append the event `wanted` makes of the events on the very handle it is committed on."""
+
+    def staged(handle: DeltaTable) -> list[Shard]:
+        events = scan_handle(handle, table=REGISTRY).collect()
+        event = wanted(events)
+        if event is None:
+            return []
+        number = max([0, *events["sequence"]]) + 1
+        numbered = event.with_columns(sequence=pl.lit(number, dtype=pl.Int64))
+        name = f"rows-{secrets.token_hex(16)}.parquet"
+        return [write_shard(numbered, lake=lake, table=REGISTRY, name=name)]
+
+    commit_on_handle(staged, lake=lake, table=REGISTRY, scope=CHAMPION_SCOPE)
+
+
+def _event(kind: Literal["register", "promote", "rollback"], **values: str) -> pl.DataFrame:
+    row = {
+        "event_id": secrets.token_hex(16),
+        "sequence": 0,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": kind,
+        "who": getpass.getuser(),
+        **values,
+    }
+    return pl.DataFrame([row | dict.fromkeys(set(REGISTRY.schema) - set(row))]).select(
+        pl.col(name).cast(dtype) for name, dtype in REGISTRY.schema.items()
+    )

@@ -1,0 +1,226 @@
+"""The default router: bagged k-means tables over the predicted task's mean.
+
+    reward(q, c) = task_mean[task(q), c] + mean over tables of residual[table, cluster(q), c]
+
+`task(q)` is predicted from the query's vector. A table is one k-means clustering of a bootstrap
+sample; its residuals are what is left of the rewards after the task's mean, summed in the cluster
+and divided by (rows + shrinkage), so that a cluster must have many rows to speak against the task.
+Completion tokens are expected in the same way.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import Field
+
+from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpack_encoder
+from cluster.encoders.kmeans import k_means, nearest
+from cluster.errors import InputError
+from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.routers.encoded import EncodedMethod
+from cluster.routers.means import column_means, group_means, shrunk_sums
+from cluster.routers.router import Prediction, Router, RouterState
+from cluster.routers.task_classifier import TaskClassifier
+
+# Rows a table is clustered on; the centroids of more rows are the same to two digits.
+MAX_BAG_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Many clusterings, and what is expected in every cluster beyond the task's mean.
+
+    Attributes:
+        sizes: clusters of each table; the sum is n_clusters.
+        centroids: (n_clusters, d).
+        reward: (n_clusters, n_candidates), residuals in the reward's unit.
+        completion_tokens: (n_clusters, n_candidates), residuals in tokens.
+    """
+
+    sizes: tuple[int, ...]
+    centroids: Vectors
+    reward: FloatMatrix
+    completion_tokens: FloatMatrix
+
+    def residuals(self, vectors: Vectors) -> tuple[FloatMatrix, FloatMatrix]:
+        """Reward and token residuals, each (n, n_candidates), the mean over the tables."""
+        reward = np.zeros((len(vectors), self.reward.shape[1]))
+        tokens = np.zeros_like(reward)
+        start = 0
+        for size in self.sizes:
+            cluster = start + nearest(vectors, self.centroids[start : start + size])
+            reward += self.reward[cluster]
+            tokens += self.completion_tokens[cluster]
+            start += size
+        return reward / len(self.sizes), tokens / len(self.sizes)
+
+
+class ClusterTableRouter(Router):
+    """A fitted `ClusterTable`."""
+
+    method: ClassVar[str] = "cluster_table"
+
+    def __init__(
+        self,
+        candidates: tuple[str, ...],
+        *,
+        encoder: FittedEncoder,
+        classifier: TaskClassifier,
+        task_reward: FloatMatrix,
+        task_tokens: FloatMatrix,
+        tables: Tables,
+    ) -> None:
+        """`task_reward`, `task_tokens`: (n_tasks, n_candidates)."""
+        self.candidates = candidates
+        self.encoder = encoder
+        self.classifier = classifier
+        self.task_reward = task_reward
+        self.task_tokens = task_tokens
+        self.tables = tables
+
+    def predict(self, texts: pl.Series) -> Prediction:
+        """Expected reward and completion tokens, each (n_queries, n_candidates)."""
+        vectors = self.encoder.encode(texts)
+        task = self.classifier.predict(vectors)
+        reward, tokens = self.tables.residuals(vectors)
+        return Prediction(
+            reward=self.task_reward[task] + reward,
+            completion_tokens=np.maximum(self.task_tokens[task] + tokens, 0.0),
+        )
+
+    def state(self) -> RouterState:
+        """The encoder, the classifier, the tasks' means and the tables."""
+        own = RouterState(
+            {"table_sizes": list(self.tables.sizes)},
+            {
+                "task_reward": self.task_reward,
+                "task_tokens": self.task_tokens,
+                "centroids": self.tables.centroids,
+                "table_reward": self.tables.reward,
+                "table_tokens": self.tables.completion_tokens,
+            },
+        )
+        return pack_encoder(self.encoder, into=own).holding(self.classifier.state(), name="task")
+
+    @classmethod
+    def from_state(cls, state: RouterState, *, candidates: tuple[str, ...]) -> Self:
+        """The inverse of `state`.
+
+        Raises:
+            InputError: a part is missing or the parts do not fit each other.
+        """
+        encoder = unpack_encoder(state)
+        classifier = TaskClassifier.from_state(state.part("task"), dimensions=encoder.dimensions)
+        by_task = (len(classifier.tasks), len(candidates))
+        return cls(
+            candidates,
+            encoder=encoder,
+            classifier=classifier,
+            task_reward=state.tensor("task_reward", shape=by_task),
+            task_tokens=state.tensor("task_tokens", shape=by_task),
+            tables=read_tables(state, dimensions=encoder.dimensions, n_candidates=len(candidates)),
+        )
+
+
+class ClusterTable(EncodedMethod):
+    """Settings of the table router.
+
+    Attributes:
+        shrinkage: rows at which a cluster's residual counts half.
+        task_shrinkage: the same for a task's mean against the mean of all tasks.
+        n_clusters: sizes of the tables.
+        bags: tables of each size.
+    """
+
+    name: ClassVar[str] = "cluster_table"
+    router: ClassVar[type[Router]] = ClusterTableRouter
+
+    shrinkage: float = Field(default=100.0, gt=0)
+    task_shrinkage: float = Field(default=10.0, ge=0)
+    n_clusters: tuple[int, ...] = Field(default=(10, 20, 40), min_length=1)
+    bags: int = Field(default=5, ge=1)
+
+    @classmethod
+    def grid(cls) -> list[Self]:
+        """From hardly anything but the task's mean to tables that speak for themselves."""
+        return [cls(shrinkage=shrinkage) for shrinkage in (1000.0, 300.0, 100.0, 30.0, 10.0)]
+
+    def fit_vectors(
+        self, outcomes: OutcomeMatrix, *, vectors: Vectors, encoder: FittedEncoder, seed: int
+    ) -> ClusterTableRouter:
+        """Fit classifier, task means and tables on the queries' vectors, (n_queries, d)."""
+        classifier = TaskClassifier.fit(vectors, outcomes.tasks)
+        task = classifier.predict(vectors)
+        means = [
+            shrunk_means(values, task, n_groups=len(classifier.tasks), strength=self.task_shrinkage)
+            for values in (outcomes.reward, outcomes.completion_tokens)
+        ]
+        return ClusterTableRouter(
+            outcomes.candidates,
+            encoder=encoder,
+            classifier=classifier,
+            task_reward=means[0],
+            task_tokens=means[1],
+            tables=self._tables(
+                vectors,
+                reward=outcomes.reward - means[0][task],
+                tokens=outcomes.completion_tokens - means[1][task],
+                rng=np.random.default_rng(seed),
+            ),
+        )
+
+    def _tables(
+        self,
+        vectors: Vectors,
+        *,
+        reward: FloatMatrix,
+        tokens: FloatMatrix,
+        rng: np.random.Generator,
+    ) -> Tables:
+        """Cluster bootstrap samples, and fill each table with the rows of its sample."""
+        parts: list[tuple[Vectors, FloatMatrix, FloatMatrix]] = []
+        for n_clusters in np.repeat(self.n_clusters, self.bags).tolist():
+            bag = rng.integers(len(vectors), size=min(len(vectors), MAX_BAG_ROWS))
+            centroids = k_means(vectors[bag], n_clusters=n_clusters, rng=rng)
+            cluster = nearest(vectors, centroids)
+            sums = [
+                shrunk_sums(v, cluster, n_groups=len(centroids), strength=self.shrinkage)
+                for v in (reward, tokens)
+            ]
+            parts.append((centroids, sums[0], sums[1]))
+        centroids, reward_sums, token_sums = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
+        return Tables(tuple(len(part[0]) for part in parts), centroids, reward_sums, token_sums)
+
+
+def shrunk_means(
+    values: FloatMatrix, groups: npt.NDArray[np.int64], *, n_groups: int, strength: float
+) -> FloatMatrix:
+    """(n_groups, n_columns): the groups' means, drawn towards the mean over all groups.
+
+    A group without a known value has that mean; a column without any is NaN.
+    """
+    centre = column_means(group_means(values, groups, n_groups=n_groups))
+    return centre + shrunk_sums(values - centre, groups, n_groups=n_groups, strength=strength)
+
+
+def read_tables(state: RouterState, *, dimensions: int, n_candidates: int) -> Tables:
+    """The tables of a stored router.
+
+    Raises:
+        InputError: the sizes do not add up to the tensors' rows.
+    """
+    sizes = tuple(state.value("table_sizes", list))
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise InputError("damaged checkpoint: 'table_sizes' must be a list of positive numbers")
+    by_cluster = (sum(sizes), n_candidates)
+    return Tables(
+        sizes,
+        state.tensor("centroids", shape=(sum(sizes), dimensions)),
+        state.tensor("table_reward", shape=by_cluster),
+        state.tensor("table_tokens", shape=by_cluster),
+    )

@@ -1,0 +1,261 @@
+"""One place to keep things: a local folder or an `s3://` prefix.
+
+Every library names its S3 options differently. `Storage` holds them once and renders them for
+polars, deltalake, s3fs and pyarrow. Credentials come from the standard `AWS_*` variables of the
+process that uses them and are never part of a spec: a `Storage` travels as its URI alone.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from cluster.errors import InputError, LakeError
+
+DEFAULT_ROOT = "./lake"
+S3_SCHEME = "s3://"
+# A store that is not there should be told within seconds, not after botocore's five minutes.
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 60
+RETRIES = 4
+
+
+@dataclass(frozen=True)
+class S3Options:
+    """What is needed to talk to an S3 store; read from the environment, never written anywhere.
+
+    Attributes:
+        endpoint: URL of a store that is not AWS's own, or None.
+        region: region name.
+        key: access key id, or None for the machine's own role.
+        secret: its secret.
+        token: session token of temporary credentials.
+    """
+
+    endpoint: str | None
+    region: str
+    key: str | None
+    secret: str | None = field(repr=False)
+    token: str | None = field(repr=False)
+
+    @classmethod
+    def from_environment(cls) -> "S3Options":
+        env = os.environ
+        return cls(
+            endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
+            key=env.get("AWS_ACCESS_KEY_ID"),
+            secret=env.get("AWS_SECRET_ACCESS_KEY"),
+            token=env.get("AWS_SESSION_TOKEN"),
+        )
+
+    def object_store(self) -> dict[str, str]:
+        """Options of Rust's object_store, which polars and deltalake share."""
+        options = {
+            "aws_region": self.region,
+            "aws_endpoint_url": self.endpoint,
+            "aws_access_key_id": self.key,
+            "aws_secret_access_key": self.secret,
+            "aws_session_token": self.token,
+            "aws_allow_http": "true" if (self.endpoint or "").startswith("http://") else None,
+        }
+        return {name: value for name, value in options.items() if value}
+
+    def s3fs(self) -> dict[str, Any]:
+        """Arguments of `s3fs.S3FileSystem`."""
+        return {
+            "key": self.key,
+            "secret": self.secret,
+            "token": self.token,
+            "endpoint_url": self.endpoint,
+            "client_kwargs": {"region_name": self.region},
+            "config_kwargs": {
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "read_timeout": READ_TIMEOUT_SECONDS,
+                "retries": {"max_attempts": RETRIES, "mode": "standard"},
+            },
+        }
+
+    def pyarrow(self) -> dict[str, Any]:
+        """Arguments of `pyarrow.fs.S3FileSystem`."""
+        return {
+            "access_key": self.key,
+            "secret_key": self.secret,
+            "session_token": self.token,
+            "endpoint_override": self.endpoint,
+            "region": self.region,
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "request_timeout": READ_TIMEOUT_SECONDS,
+        }
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root everything is written under.
+
+    Attributes:
+        uri: absolute local path or `s3://bucket/prefix`, without a slash at the end.
+    """
+
+    uri: str
+
+    @classmethod
+    def at(cls, uri: str | os.PathLike[str]) -> "Storage":
+        """Storage at a local path, `file://` or `s3://` address.
+
+        Raises:
+            InputError: the address has another scheme, or names no bucket.
+        """
+        text = os.fspath(uri)
+        if text.startswith(S3_SCHEME):
+            if not text.removeprefix(S3_SCHEME).strip("/"):
+                raise InputError(f"'{text}' names no bucket; expected s3://bucket/prefix")
+            return cls(uri=text.rstrip("/"))
+        if "://" in text and not text.startswith("file://"):
+            raise InputError(f"'{text}': only local paths and s3:// addresses are supported")
+        return cls(uri=str(Path(text.removeprefix("file://")).expanduser().absolute()))
+
+    @property
+    def is_s3(self) -> bool:
+        return self.uri.startswith(S3_SCHEME)
+
+    def join(self, *parts: str) -> str:
+        """Full URI of something below the root."""
+        return "/".join([self.uri, *parts])
+
+    def filesystem(self) -> Any:
+        """An fsspec file system; listings are never cached, so two processes see each other."""
+        if not self.is_s3:
+            return fsspec.filesystem("file", auto_mkdir=True)
+        options = S3Options.from_environment().s3fs()
+        return fsspec.filesystem("s3", use_listings_cache=False, **options)
+
+    def pyarrow_filesystem(self) -> Any:
+        """A pyarrow file system; its paths are those of `bare`."""
+        from pyarrow import fs
+
+        if not self.is_s3:
+            return fs.LocalFileSystem()
+        return fs.S3FileSystem(**S3Options.from_environment().pyarrow())
+
+    def bare(self, uri: str) -> str:
+        """A URI as pyarrow wants it: without the scheme."""
+        return uri.removeprefix(S3_SCHEME)
+
+    def polars_options(self) -> dict[str, str] | None:
+        """`storage_options` of polars."""
+        return S3Options.from_environment().object_store() if self.is_s3 else None
+
+    def delta_options(self) -> dict[str, str] | None:
+        """`storage_options` of deltalake; commits rely on the store's conditional PUT."""
+        if not self.is_s3:
+            return None
+        return S3Options.from_environment().object_store() | {"conditional_put": "etag"}
+
+    def read_bytes(self, uri: str) -> bytes:
+        """Content of one object.
+
+        Raises:
+            FileNotFoundError: nothing is there.
+        """
+        with self.filesystem().open(uri, "rb") as stream:
+            content: bytes = stream.read()
+        return content
+
+    def read_bytes_or_none(self, uri: str) -> bytes | None:
+        """Content of one object, or None when nothing is there."""
+        try:
+            return self.read_bytes(uri)
+        except FileNotFoundError:
+            return None
+
+    def write_new(self, uri: str, data: bytes) -> None:
+        """Create an object that must not exist yet; it appears whole or not at all.
+
+        Raises:
+            FileExistsError: something is there already; it is left as it was.
+        """
+        if self.is_s3:
+            self.filesystem().pipe_file(uri, data, mode="create")
+            return
+        temporary = _write_beside(Path(uri), data)
+        try:
+            # link() fails when the target exists, which rename() does not.
+            os.link(temporary, uri)
+        finally:
+            temporary.unlink()
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Create or replace an object; a reader sees the old or the new one, never a part."""
+        if self.is_s3:
+            self.filesystem().pipe_file(uri, data)
+            return
+        _write_beside(Path(uri), data).replace(uri)
+
+    def list(self, prefix: str) -> list[tuple[str, int]]:
+        """(URI, size in bytes) of every object below a prefix, sorted; empty when there is none.
+
+        Names that begin with a dot are files still being written and are left out.
+        """
+        found = self.filesystem().find(prefix, detail=True)
+        scheme = S3_SCHEME if self.is_s3 else ""
+        return sorted(
+            (scheme + path, int(info["size"]))
+            for path, info in found.items()
+            if not path.rsplit("/", 1)[-1].startswith(".")
+        )
+
+    def delete(self, uri: str) -> None:
+        """Remove an object; nothing there is fine."""
+        files = self.filesystem()
+        if files.exists(uri):
+            files.rm_file(uri)
+
+    def check(self) -> None:
+        """Make sure the root can be reached and, if local, written.
+
+        Raises:
+            LakeError: it cannot; the text says what was tried.
+        """
+        if not self.is_s3:
+            _check_folder(Path(self.uri))
+            return
+        endpoint = S3Options.from_environment().endpoint or "AWS"
+        bucket = self.uri.removeprefix(S3_SCHEME).split("/")[0]
+        try:
+            reachable = self.filesystem().exists(S3_SCHEME + bucket)
+        except Exception as error:
+            raise LakeError(
+                f"{self.uri}: the store at {endpoint} cannot be reached "
+                f"({type(error).__name__}: {error}); check AWS_ENDPOINT_URL and the credentials"
+            ) from error
+        if not reachable:
+            raise LakeError(
+                f"{self.uri}: bucket '{bucket}' at {endpoint} does not exist or may not be read; "
+                "create it, or check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    """Write to a hidden neighbour of `path` and force it to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return temporary
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LakeError(
+            f"{folder}: cannot be created ({error.strerror}); name another --lake"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise LakeError(f"{folder}: is not writable; name another --lake or change its permissions")

@@ -1,0 +1,155 @@
+"""The command line: `signalbox NAME --flag value`, one command a flow, and a look into the lake.
+
+Logs and progress go to stderr; the last line on stdout is the run's manifest as one line of JSON.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from cluster.errors import SignalboxError
+from cluster.ray_cluster import prepare_environment
+from flows.flags import UsageError, parse_flags
+
+
+class Command(NamedTuple):
+    """What a command runs: `module.function(module.Params)`, and its line in the help."""
+
+    module: str
+    function: str
+    params: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command("flows.demo", "demo", "DemoParams", "the whole loop on models shipped with it"),
+    "collect": Command(
+        "flows.collect", "collect", "CollectParams", "run candidates on queries, reward, tag"
+    ),
+    "import": Command(
+        "flows.import_tables", "import_tables", "ImportParams", "bring in score tables"
+    ),
+    "train": Command("flows.train", "train", "TrainParams", "fit routers, evaluate, register"),
+    "evaluate": Command(
+        "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines"
+    ),
+    "route": Command("flows.route", "route", "RouteParams", "query files to routed files"),
+    "registry list": Command(
+        "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
+    ),
+    "registry show": Command("flows.registry", "show", "ShowParams", "one router in full"),
+    "registry promote": Command(
+        "flows.registry", "promote", "PromoteParams", "make a router champion"
+    ),
+    "registry rollback": Command(
+        "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
+    ),
+    "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command; exit status 0, 1 on failure, 2 on wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())  # noqa: T201
+        raise SystemExit(0 if words else 2)
+    name, rest = _split_name(words)
+    verbose = "--verbose" in rest
+    rest = [word for word in rest if word != "--verbose"]
+    raise SystemExit(_run(name, rest, verbose=verbose))
+
+
+def overview() -> str:
+    """The help text of the whole command line."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name.ljust(width)}{command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: signalbox COMMAND [--config FILE] [--verbose] [FLAGS]",
+            "",
+            "The batch, reproducible end of LLM routing.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "'signalbox COMMAND --help' explains every flag. --config FILE reads flags from YAML;",
+            "--verbose shows tracebacks and everything the jobs log.",
+        ]
+    )
+
+
+def _split_name(words: list[str]) -> tuple[str, list[str]]:
+    """The command (one word or two) and what is left."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, words[length:]
+    known = ", ".join(COMMANDS)
+    _say(f"error: no command '{words[0]}'; commands: {known}")
+    raise SystemExit(2)
+
+
+def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
+    command = COMMANDS[name]
+    _prepare(verbose=verbose)
+    module = importlib.import_module(command.module)
+    try:
+        params = parse_flags(getattr(module, command.params), arguments=arguments, command=name)
+        manifest = getattr(module, command.function)(params)
+    except UsageError as error:
+        _say(f"error: {error}")
+        return 2
+    except SignalboxError as error:
+        if verbose:
+            logging.getLogger("signalbox").exception("%s failed", name)
+        _say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say(f"{name} was stopped; what was committed is kept, run it again to go on")
+        return 130
+    print(json.dumps(manifest, default=str), flush=True)  # noqa: T201
+    return 0
+
+
+def _prepare(*, verbose: bool) -> None:
+    """Settle what Ray and Prefect read from the environment before they are imported."""
+    prepare_environment()
+    defaults = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_LOGGING_LEVEL": "DEBUG" if verbose else "INFO",
+        "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    signal.signal(signal.SIGTERM, _interrupted)
+    if not verbose:
+        logging.getLogger().addFilter(_without_traceback)
+        for logger in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(logger).addFilter(_without_traceback)
+
+
+def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave the traceback of a failed run out: the error's own words follow."""
+    record.exc_info = None
+    record.exc_text = None
+    return True
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

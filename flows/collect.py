@@ -1,0 +1,158 @@
+"""collect: query files → queries → completions of every candidate → rewards and tags."""
+
+from typing import Any, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from cluster.candidate import load_candidates
+from cluster.jobs.generate import GenerateSpec
+from cluster.jobs.ingest import IngestSpec, pin_files
+from cluster.jobs.label import LabelSpec
+from cluster.jobs.run import Manifest
+from cluster.lake.lake import Lake
+from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.ray_cluster import cluster_address
+from flows.params import FlowParams
+from tasks.artifacts import table_artifact
+from tasks.jobs import ray_job
+
+ScorerName = Literal["exact", "numeric", "multiple_choice"]
+TaggerName = Literal["task", "clusters"]
+
+
+class CollectParams(FlowParams):
+    """Run every candidate on the queries that it has not answered yet, and label the answers."""
+
+    queries: str = Field(
+        title="Query files",
+        description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
+        "(also .gz, .zst), one query a row",
+    )
+    candidates: str = Field(
+        title="Candidate file",
+        description="YAML or TOML file with one entry a candidate: name, engine, model, ...",
+    )
+    dataset: str = Field(
+        default="default",
+        title="Dataset",
+        description="Name the queries are kept under",
+        min_length=1,
+    )
+    text_column: str = Field(
+        default="text", title="Text column", description="Column that holds the query"
+    )
+    task_column: str = Field(
+        default="task",
+        title="Task column",
+        description="Column that names the task of a query; may be missing",
+    )
+    reference_column: str = Field(
+        default="reference",
+        title="Reference column",
+        description="Column with the right answer, which scorers compare with; may be missing",
+    )
+    messages_column: str = Field(
+        default="messages",
+        title="Messages column",
+        description="Column with a chat (a list of role and content); may be missing",
+    )
+    scorers: list[ScorerName] = Field(
+        default=["exact"], title="Scorers", description="Rewards to compute for every answer"
+    )
+    taggers: list[TaggerName] = Field(
+        default=["task"], title="Taggers", description="Tags to compute for every query"
+    )
+    shard_rows: int = Field(
+        default=1024,
+        ge=1,
+        le=100_000,
+        title="Rows a shard",
+        description="Answers a worker gives between two writes; a killed worker loses at most "
+        "these",
+    )
+    max_error_share: float = Field(
+        default=0.05,
+        ge=0.0,
+        le=1.0,
+        title="Error budget",
+        description="Share of broken rows, of a file or of a candidate's answers, above which the "
+        "run fails (0.05 is 5 %)",
+    )
+    retry_errors: bool = Field(
+        default=False,
+        title="Retry errors",
+        description="Run the rows again that failed in an earlier run",
+    )
+
+
+@flow(name="collect", persist_result=False)
+def collect(params: CollectParams) -> Manifest:
+    """Ingest queries, run every candidate on what is missing, reward, tag, commit.
+
+    What is in the lake already is not generated again, so a run that was killed, a new candidate
+    or new queries cost only what is new.
+    """
+    candidates = load_candidates(params.candidates)
+    files = pin_files(params.queries)
+    lake = Lake.open(params.lake)
+    with cluster_address(params.ray_address) as address:
+        ingested = ray_job(_ingest_spec(params, files=files), address=address)
+        queries = lake.version(QUERIES)
+        generated = ray_job(
+            GenerateSpec(
+                lake=lake.storage.uri,
+                candidates=tuple(candidates),
+                dataset=params.dataset,
+                inputs={"queries": queries} | _retried(params, lake=lake),
+                shard_rows=params.shard_rows,
+                max_error_share=params.max_error_share,
+                retry_errors=params.retry_errors,
+            ),
+            address=address,
+        )
+        labelled = ray_job(
+            LabelSpec(
+                lake=lake.storage.uri,
+                dataset=params.dataset,
+                scorers=tuple(params.scorers),
+                taggers=tuple(params.taggers),
+                inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+            ),
+            address=address,
+        )
+    _show(generated, labelled)
+    return {
+        "flow": "collect",
+        "lake": lake.storage.uri,
+        "dataset": params.dataset,
+        "ingest": ingested,
+        "generate": generated,
+        "label": labelled,
+    }
+
+
+def _ingest_spec(params: CollectParams, *, files: Any) -> IngestSpec:
+    return IngestSpec(
+        lake=Lake.open(params.lake).storage.uri,
+        files=files,
+        dataset=params.dataset,
+        text_column=params.text_column,
+        task_column=params.task_column,
+        reference_column=params.reference_column,
+        messages_column=params.messages_column,
+        max_error_share=params.max_error_share,
+    )
+
+
+def _retried(params: CollectParams, *, lake: Lake) -> dict[str, int]:
+    """A retry is work of its own each time it finds other errors to retry."""
+    return {"completions": lake.version(COMPLETIONS)} if params.retry_errors else {}
+
+
+def _show(generated: Manifest, labelled: Manifest) -> None:
+    columns = ("name", "required", "generated", "errors", "truncated", "completion_tokens")
+    rows = [{key: row[key] for key in columns} for row in generated["candidates"]]
+    table_artifact(rows, key="completions", description="Answers by candidate")
+    rewards = [{"scorer": name, **counts} for name, counts in labelled["rewards"].items()]
+    table_artifact(rewards, key="rewards", description="Rewards by scorer")

@@ -1,0 +1,73 @@
+"""import: score tables made elsewhere become queries, candidates and rewards in the lake."""
+
+from typing import Literal
+
+from prefect import flow
+from pydantic import Field
+
+from cluster.jobs.import_table import ImportSpec, path_digest
+from cluster.jobs.run import Manifest
+from cluster.lake.lake import Lake
+from cluster.query import MAX_CALIBRATION_SHARE
+from cluster.ray_cluster import cluster_address
+from flows.params import FlowParams
+from tasks.artifacts import table_artifact
+from tasks.jobs import ray_job
+
+
+class ImportParams(FlowParams):
+    """Bring in a table of scores that somebody else has computed."""
+
+    format: Literal["routerdc", "routellm", "llmrouter", "table"] = Field(
+        title="Format",
+        description="routerdc, routellm, llmrouter: a clone of that repository as it is, or any "
+        "of its files; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
+        "a query and candidate",
+    )
+    path: str = Field(title="Path", description="The folder or file to read")
+    dataset: str = Field(
+        default="",
+        title="Dataset",
+        description="Name the queries are kept under. Default: the format's name",
+    )
+    split: Literal["", "train", "validation", "calibration", "test"] = Field(
+        default="",
+        title="Split",
+        description="Split of every row. Default: what the files say, test where they say nothing",
+    )
+    calibration: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=MAX_CALIBRATION_SHARE,
+        title="Calibration share",
+        description="Share of the imported train rows that becomes calibration (0.1 is 10 %)",
+    )
+    text_column: str = Field(
+        default="",
+        title="Text column",
+        description="For format table: the column that holds the query. Default: the first of "
+        "text, question, prompt, query that is there",
+    )
+
+
+@flow(name="import", persist_result=False)
+def import_tables(params: ImportParams) -> Manifest:
+    """Bring in score tables made elsewhere (RouterDC, RouteLLM, LLMRouter, plain table).
+
+    Rows that are in the lake already are left as they are.
+    """
+    lake = Lake.open(params.lake)
+    spec = ImportSpec(
+        lake=lake.storage.uri,
+        format=params.format,
+        path=params.path,
+        digest=path_digest(params.path),
+        dataset=params.dataset or params.format,
+        split=params.split,
+        calibration=params.calibration,
+        options={"text_column": params.text_column} if params.text_column else {},
+    )
+    with cluster_address(params.ray_address) as address:
+        imported = ray_job(spec, address=address)
+    table_artifact(imported["counts"], key="imported", description="Queries by task and split")
+    return {"flow": "import", "lake": lake.storage.uri, **imported}

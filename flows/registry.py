@@ -1,0 +1,103 @@
+"""registry list, show, promote, rollback: routers and which one is champion."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.table import Table
+
+from cluster import registry
+from cluster.lake.lake import Lake
+from cluster.registry import Decision
+from flows.params import lake_field
+
+SHOWN = 12
+
+
+class _RegistryParams(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lake: str = lake_field()
+
+
+class ListParams(_RegistryParams):
+    """List the registered routers, newest first."""
+
+
+class ShowParams(_RegistryParams):
+    """Show one router: its numbers and every event about it."""
+
+    router: str = Field(
+        default=registry.CHAMPION, description="A version, the beginning of one, or champion"
+    )
+
+
+class PromoteParams(_RegistryParams):
+    """Make a registered router champion: the one that 'route' uses by default."""
+
+    router: str = Field(description="A version or the beginning of one")
+    why: str = Field(default="promoted by hand", description="The reason, kept with the event")
+
+
+class RollbackParams(_RegistryParams):
+    """Take the champion off and bring back the one before."""
+
+    why: str = Field(default="rolled back by hand", description="The reason, kept with the event")
+
+
+def list_versions(params: ListParams) -> dict[str, Any]:
+    """Print one line a router on stderr; returns the same as data."""
+    versions = registry.versions(Lake.open(params.lake, create=False))
+    shown = Table("version", "alias", "method", "dataset", "macro accuracy", "registered")
+    for row in versions.iter_rows(named=True):
+        metrics = json.loads(row["metrics"] or "{}")
+        macro = metrics.get("macro_accuracy")
+        shown.add_row(
+            row["version"][:SHOWN],
+            row["alias"],
+            row["method"],
+            row["dataset"],
+            "" if macro is None else f"{macro:.4f}",
+            row["at"],
+        )
+    Console(stderr=True).print(shown)
+    return {"versions": versions.drop("metrics").to_dicts()}
+
+
+def show(params: ShowParams) -> dict[str, Any]:
+    """Print everything known about a router.
+
+    Raises:
+        InputError: no such version.
+    """
+    lake = Lake.open(params.lake, create=False)
+    row = registry.resolve(lake, version=params.router)
+    events = registry.history(lake, version=row["version"])
+    shown = row | {"metrics": json.loads(row["metrics"] or "{}")}
+    Console(stderr=True).print_json(json.dumps(shown))
+    columns = ["at", "event", "who", "why", "parent"]
+    return shown | {"events": events.select(columns).to_dicts()}
+
+
+def promote(params: PromoteParams) -> dict[str, Any]:
+    """Make a router champion, whatever the gate would say.
+
+    Raises:
+        InputError: no such version.
+    """
+    lake = Lake.open(params.lake, create=False)
+    version = registry.resolve(lake, version=params.router)["version"]
+    by_hand = Decision(promote=True, why=params.why)
+    decision = registry.promote(lake, version=version, decide=lambda _: by_hand)
+    return {"version": version, "promoted": decision.promote, "why": decision.why}
+
+
+def rollback(params: RollbackParams) -> dict[str, Any]:
+    """Bring the champion before back.
+
+    Raises:
+        InputError: there is none.
+    """
+    lake = Lake.open(params.lake, create=False)
+    return {"champion": registry.rollback(lake, why=params.why)}

@@ -1,0 +1,145 @@
+"""train: outcomes of a dataset → fitted, evaluated and registered routers."""
+
+from typing import Any, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from cluster import registry
+from cluster.errors import InputError
+from cluster.jobs.run import Manifest
+from cluster.jobs.train import TrainSpec
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS, Normalisation
+from cluster.lake.prices import read_prices
+from cluster.ray_cluster import cluster_address
+from flows.params import FlowParams
+from tasks.artifacts import table_artifact
+from tasks.gate import decide
+from tasks.jobs import ray_job
+from tasks.report import show_table
+
+MethodName = Literal["cluster_table", "knn", "best_single", "random"]
+
+
+class TrainParams(FlowParams):
+    """Fit one or several methods, evaluate them against the baselines, register the checkpoints."""
+
+    methods: list[MethodName] = Field(
+        default=["cluster_table"],
+        min_length=1,
+        title="Methods",
+        description="Routers to fit; settings are chosen on the validation split",
+    )
+    dataset: str = Field(
+        default="default", title="Dataset", description="What to learn from", min_length=1
+    )
+    scorer: str = Field(
+        default="",
+        title="Scorer",
+        description="Whose rewards are learned. Empty: the dataset's only one, or 'accuracy'",
+    )
+    normalisation: Normalisation = Field(
+        default="none",
+        title="Normalisation",
+        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
+    )
+    candidates: list[str] = Field(
+        default=[],
+        title="Candidates",
+        description="Names of the candidates to choose among. Empty: all that have rewards",
+    )
+    prices: str = Field(
+        default="",
+        title="Prices",
+        description="Price or candidate file, USD per million tokens. Empty: the prices the "
+        "candidates were collected with",
+    )
+    promote: bool = Field(
+        default=False,
+        title="Promote",
+        description="Make the best of the new routers champion if it passes the gate",
+    )
+    seed: int = Field(
+        default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
+    )
+
+
+@flow(name="train", persist_result=False)
+def train(params: TrainParams) -> Manifest:
+    """Fit methods on pinned data on Ray, evaluate them on the test split, register them.
+
+    With promote, the best by validation becomes champion when it beats what could run instead
+    with its interval above zero; otherwise it stays challenger and the report says why.
+    """
+    lake = Lake.open(params.lake, create=False)
+    with cluster_address(params.ray_address) as address:
+        trained = _train(params, lake=lake, address=address)
+        for router in trained["routers"]:
+            _register(router, params=params, lake=lake)
+        promotion = _promote(trained, params=params, lake=lake, address=address)
+    show_table(trained["table"], title=f"{params.dataset}: test queries")
+    table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
+    return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
+
+
+def _train(params: TrainParams, *, lake: Lake, address: str) -> Manifest:
+    spec = TrainSpec(
+        lake=lake.storage.uri,
+        methods=tuple(params.methods),
+        dataset=params.dataset,
+        scorer=params.scorer,
+        normalisation=params.normalisation,
+        candidates=tuple(params.candidates),
+        prices=read_prices(params.prices, lake=lake),
+        champion=_champion(lake, dataset=params.dataset),
+        seed=params.seed,
+        inputs=lake.versions(INPUTS),
+    )
+    return ray_job(spec, address=address)
+
+
+def _champion(lake: Lake, *, dataset: str) -> tuple[str, str] | None:
+    """(version, checkpoint) of the champion, if it was trained on this dataset."""
+    version = registry.champion(lake)
+    if version is None:
+        return None
+    row = registry.resolve(lake, version=version)
+    return (version, row["checkpoint"]) if row["dataset"] == dataset else None
+
+
+def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+    registry.register(
+        lake,
+        version=router["version"],
+        checkpoint=router["checkpoint"],
+        method=router["method"],
+        dataset=params.dataset,
+        metrics=router["metrics"],
+        why=f"trained on {params.dataset}",
+    )
+
+
+def _promote(
+    trained: Manifest, *, params: TrainParams, lake: Lake, address: str
+) -> dict[str, Any] | None:
+    """Put the best new router before the gate; None when that was not asked for.
+
+    When another run promotes meanwhile, the job runs again against the new champion.
+    """
+    if not params.promote:
+        return None
+    gated = [router for router in trained["routers"] if router["metrics"]]
+    if not gated:
+        raise InputError("--promote needs a method that is not a baseline, such as cluster_table")
+    best = max(gated, key=lambda router: router["validation_macro_reward"] or 0.0)
+    seen = _champion(lake, dataset=params.dataset)
+
+    def judged(champion: str | None) -> registry.Decision:
+        manifest = trained
+        if champion != (seen[0] if seen else None):
+            manifest = _train(params, lake=lake, address=address)
+        return decide(manifest, method=best["method"], champion=champion)
+
+    decision = registry.promote(lake, version=best["version"], decide=judged)
+    return {"version": best["version"], "promoted": decision.promote, "why": decision.why}

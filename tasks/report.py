@@ -1,0 +1,16 @@
+"""The short table a run ends with, for the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.evaluation.table import HEADINGS, TableRow
+
+
+def show_table(rows: list[dict[str, Any]], *, title: str) -> None:
+    """Print one line a method on stderr."""
+    shown = Table(*HEADINGS, title=title)
+    for row in rows:
+        shown.add_row(*TableRow(**row).cells())
+    Console(stderr=True).print(shown)
