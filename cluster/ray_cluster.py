@@ -59,7 +59,6 @@ def cluster_address(address: str = "") -> Iterator[str]:
     prepare_environment()
     import ray
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
     try:
         context = ray.init(
             address="local",

@@ -1,6 +1,7 @@
 """Submitting a job to Ray and following it: attach, return or try again, by state."""
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -65,6 +66,8 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
 def _client(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
+    # It tells of every log stream it closes.
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:

@@ -112,7 +112,6 @@ def checkpoint_meta(
 ) -> CheckpointMeta:
     """What is known about a fitted router, for its checkpoint."""
     outcomes = data.fitted_on
-    chosen = [trial for trial in fit.trials if trial.settings == fit.settings]
     return CheckpointMeta(
         candidate_ids=outcomes.candidate_ids,
         label=vars(label),
@@ -124,10 +123,16 @@ def checkpoint_meta(
             "near_duplicates_left_out": data.near_duplicates,
             "prompt_tokens_per_character": _tokens_per_character(outcomes),
         },
-        metrics={"validation_macro_reward": chosen[0].macro_reward if chosen else None},
+        metrics={"validation_macro_reward": validation_reward(fit)},
         code_version=package_version("signalbox"),
         seed=seed,
     )
+
+
+def validation_reward(fit: Fit) -> float | None:
+    """Macro mean reward on validation of the chosen settings; None where nothing was tried."""
+    chosen = [trial for trial in fit.trials if trial.settings == fit.settings]
+    return chosen[0].macro_reward if chosen else None
 
 
 def _tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:

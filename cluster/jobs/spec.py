@@ -1,5 +1,6 @@
 """A job's spec: everything it depends on, frozen, with the versions of its inputs."""
 
+from importlib.metadata import version
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -22,8 +23,13 @@ class JobSpec(BaseModel):
 
     @property
     def work_id(self) -> str:
-        """Identity of the work: equal specs are the same work, whoever asks and when."""
-        return f"{self.job}-{digest([self.job, self.model_dump_json()])[:16]}"
+        """Identity of the work: equal specs are the same work, whoever asks and when.
+
+        Another version of the code is other work: it may say more in its manifest. What is in the
+        lake already is not done again for that.
+        """
+        parts = [self.job, version("signalbox"), self.model_dump_json()]
+        return f"{self.job}-{digest(parts)[:16]}"
 
     @classmethod
     def parse(cls, content: bytes) -> Self:

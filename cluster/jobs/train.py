@@ -15,6 +15,7 @@ from cluster.jobs.fitting import (
     outcomes_of,
     prepare,
     short_table,
+    validation_reward,
 )
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
@@ -91,6 +92,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
                 "version": version,
                 "checkpoint": _checkpoint_uri(lake, version),
                 "metrics": headlines(evaluation.rows, method=method),
+                "validation_macro_reward": validation_reward(fits[method]),
             }
             for method, version in versions.items()
         ],

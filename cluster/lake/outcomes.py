@@ -20,6 +20,7 @@ Normalisation = Literal["none", "min_max"]
 NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
 INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, COMPLETIONS, REWARDS)
 
+DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
 CELL = ["query_id", "candidate_id"]
 
@@ -38,7 +39,8 @@ def read_outcomes(
     Args:
         lake: the lake.
         dataset: whose queries.
-        scorer: a scorer's name or id; the newest spec of that name that scored the dataset.
+        scorer: a scorer's name or id (of several specs of a name, the one with most rewards);
+            empty: the only one that has scored the dataset, or `accuracy`.
         normalisation: `min_max` maps the scorer's values on this dataset to [0, 1].
         candidates: readable names to keep, in this order; empty: all that have a reward, by name.
         versions: table name → Delta version to read, for a pinned view.
@@ -85,13 +87,15 @@ class _View:
             .sort("rewards", "scorer_id", descending=[True, False])
             .collect()
         )
-        found = used.filter((pl.col("name") == scorer) | (pl.col("scorer_id") == scorer))
+        names = sorted(set(used["name"]))
+        wanted = scorer or (names[0] if len(names) == 1 else DEFAULT_SCORER)
+        found = used.filter((pl.col("name") == wanted) | (pl.col("scorer_id") == wanted))
         if found.height:
             return str(found["scorer_id"][0])
-        known = ", ".join(sorted(set(used["name"]))) or "none"
+        which = f"no rewards of scorer '{scorer}'" if scorer else "no scorer was named for rewards"
         raise InputError(
-            f"no rewards of scorer '{scorer}' on this dataset in {self.lake.storage.uri}; "
-            f"scorers that have scored it: {known}; name one with --scorer"
+            f"{which} on this dataset in {self.lake.storage.uri}; scorers that have scored it: "
+            f"{', '.join(names) or 'none'}; name one with --scorer"
         )
 
     def rewards(self, queries: pl.DataFrame, *, scorer_id: str) -> pl.DataFrame:
