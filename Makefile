@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint format bench-engine clean
+.PHONY: setup demo test chaos lint format bench-engine clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -34,6 +34,10 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+# Every write boundary at every pass, not just a choice of them (about 10 minutes).
+chaos: setup
+	$(BIN)/pytest tests/faults -m 'slow or not slow'
 
 format: setup
 	$(BIN)/ruff check --fix .

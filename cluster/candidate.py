@@ -132,10 +132,11 @@ class Candidate(_Spec):
         )
 
 
-def resolve(candidate: Candidate, *, folder: Path) -> Candidate:
+def resolve(candidate: Candidate, *, folder: Path, digests: bool = True) -> Candidate:
     """The candidate with local folders made absolute and known by their content.
 
-    Reads every weight file once (about 1 s a gigabyte).
+    Reads every weight file once (about 1 s a gigabyte); with `digests=False` only looks whether
+    the folders are there.
 
     Raises:
         InputError: the engine is not installed, a folder is missing or holds no model, or a hub
@@ -149,7 +150,8 @@ def resolve(candidate: Candidate, *, folder: Path) -> Candidate:
     update: dict[str, str] = {}
     model = _local_folder(candidate.model, folder=folder, field="model")
     if model is not None:
-        update |= {"model": str(model), "model_digest": model_digest(model)}
+        _check_model(model)
+        update |= {"model": str(model), "model_digest": _content(model) if digests else ""}
     elif candidate.revision is None:
         raise InputError(
             f"field 'model': there is no folder {_beside(candidate.model, folder)}; correct the "
@@ -158,7 +160,8 @@ def resolve(candidate: Candidate, *, folder: Path) -> Candidate:
     if candidate.tokenizer is not None:
         tokenizer = _local_folder(candidate.tokenizer, folder=folder, field="tokenizer")
         if tokenizer is not None:
-            update |= {"tokenizer": str(tokenizer), "tokenizer_digest": _content(tokenizer)}
+            content = _content(tokenizer) if digests else ""
+            update |= {"tokenizer": str(tokenizer), "tokenizer_digest": content}
     return candidate.model_copy(update=update)
 
 
@@ -168,13 +171,17 @@ def model_digest(folder: Path) -> str:
     Raises:
         InputError: the folder has no config.json or no safetensors.
     """
+    _check_model(folder)
+    return _content(folder)
+
+
+def _check_model(folder: Path) -> None:
     for pattern in ("config.json", "*.safetensors"):
         if not any(folder.glob(pattern)):
             raise InputError(
                 f"field 'model': the folder {folder} has no {pattern}; "
                 "it must be a Hugging Face model saved as safetensors"
             )
-    return _content(folder)
 
 
 def load_candidates(path: str | Path) -> list[Candidate]:
@@ -184,16 +191,31 @@ def load_candidates(path: str | Path) -> list[Candidate]:
         InputError: names the file, the candidate and the field, and says what to do.
     """
     file = Path(path)
-    entries = _entries(_read(file), file=file)
-    candidates = [
-        _candidate(entry, file=file, number=number) for number, entry in enumerate(entries, 1)
-    ]
-    _check_unique([(one.name, one.name) for one in candidates], file=file, what="the same name")
+    candidates = _candidates(file, digests=True)
     _check_unique(
         [(one.candidate_id, one.name) for one in candidates],
         file=file,
         what="the same answers (engine, model, prompt and sampling are equal)",
     )
+    return candidates
+
+
+def check_candidates(path: str | Path) -> None:
+    """Make sure a candidate file can be used, without reading the models' weights.
+
+    Raises:
+        InputError: as `load_candidates`; that two entries give the same answers is left to it.
+    """
+    _candidates(Path(path), digests=False)
+
+
+def _candidates(file: Path, *, digests: bool) -> list[Candidate]:
+    entries = _entries(_read(file), file=file)
+    candidates = [
+        _candidate(entry, file=file, number=number, digests=digests)
+        for number, entry in enumerate(entries, 1)
+    ]
+    _check_unique([(one.name, one.name) for one in candidates], file=file, what="the same name")
     return candidates
 
 
@@ -216,12 +238,12 @@ def load_prices(path: str | Path) -> dict[str, Price]:
     }
 
 
-def _candidate(entry: Any, *, file: Path, number: int) -> Candidate:
+def _candidate(entry: Any, *, file: Path, number: int, digests: bool) -> Candidate:
     name = entry.get("name") if isinstance(entry, dict) else None
     where = f"{file}: candidate {number}" + (f" ('{name}')" if name else "")
     candidate = _validated(Candidate, entry, where=where, hidden=_FILLED)
     try:
-        return resolve(candidate, folder=file.parent)
+        return resolve(candidate, folder=file.parent, digests=digests)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
@@ -17,10 +16,19 @@ TEST_FROM = 0.9
 MAX_CALIBRATION_SHARE = 0.9
 
 
+def normalise_texts(texts: pl.Series) -> pl.Series:
+    """(n_queries,) the form that is hashed and stored: NFC, LF line ends, outer blanks stripped.
+
+    polars takes 3 ms for a run of 64,000 combining marks, Python's unicodedata 7 s: its time is
+    quadratic in them.
+    """
+    unix = texts.cast(pl.String).str.replace_all("\r\n?", "\n")
+    return unix.str.normalize("NFC").str.strip_chars()
+
+
 def normalise_text(text: str) -> str:
-    """The form that is hashed and stored: NFC, LF line ends, outer blanks stripped."""
-    unix = text.replace("\r\n", "\n").replace("\r", "\n")
-    return unicodedata.normalize("NFC", unix).strip()
+    """The same for one text."""
+    return str(normalise_texts(pl.Series([text], dtype=pl.String))[0])
 
 
 def digest(parts: Iterable[str | int]) -> str:

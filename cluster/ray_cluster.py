@@ -4,19 +4,25 @@ Ray reads its token settings when it is imported, so they are put into the envir
 with a token in a file only the user can read.
 """
 
+import atexit
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cluster.errors import JobError
 
 ADDRESS_VARIABLE = "SIGNALBOX_RAY_ADDRESS"
 # Engines keep their data in their own memory; only requests and small frames pass through Ray.
 OBJECT_STORE_BYTES = 256 * 2**20
+# On a machine with other work Ray's own 30 s for a start are sometimes too few.
+START_TURNS = 3
+LOG = logging.getLogger("signalbox.ray")
 
 
 def prepare_environment() -> None:
@@ -26,7 +32,7 @@ def prepare_environment() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # Ray shortens PATH-less interpreters and wide logs; these two keep job logs plain.
+    # Job logs are read by people and by us: no colour codes in them.
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     if os.environ["RAY_AUTH_MODE"] != "token":
         return
@@ -38,10 +44,16 @@ def prepare_environment() -> None:
 
 def _new_token_file() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="signalbox-ray-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "token"
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
     return path
+
+
+def given_address(address: str = "") -> str:
+    """The address, else that of `SIGNALBOX_RAY_ADDRESS`; empty when neither is set."""
+    return address or os.environ.get(ADDRESS_VARIABLE, "")
 
 
 @contextmanager
@@ -52,27 +64,64 @@ def cluster_address(address: str = "") -> Iterator[str]:
         address: `http://head:8265` of a running cluster; empty: that of `SIGNALBOX_RAY_ADDRESS`,
             and without one a cluster is started here and ends with the block.
     """
-    address = address or os.environ.get(ADDRESS_VARIABLE, "")
-    if address:
-        yield address
+    given = given_address(address)
+    if given:
+        yield given
         return
-    prepare_environment()
-    import ray
-
+    cluster = _start()
     try:
-        context = ray.init(
-            address="local",
-            include_dashboard=True,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (RuntimeError, OSError, ConnectionError) as error:
-        raise JobError(f"Ray could not be started on this machine: {error}") from error
-    try:
-        yield f"http://{context.dashboard_url}"
+        yield f"http://{cluster.webui_url}"
     finally:
-        ray.shutdown()
+        cluster.shutdown()
+
+
+def _start() -> Any:
+    """A cluster of this machine whose processes end with this one, by a reaper if need be.
+
+    Two commands at once on one machine have a cluster each. So not `ray.init`, which gives the
+    job agent the fixed port 52365 (the second cluster then takes no jobs: "No available agent"),
+    and a folder of its own, in whose `ray_current_cluster` Ray looks up where a job belongs (else
+    jobs of one cluster knock at the other's door).
+    """
+    for turn in range(START_TURNS):
+        try:
+            return _start_once()
+        # Ray raises a bare Exception when its 30 s for a start were not enough.
+        except Exception as error:
+            if turn == START_TURNS - 1:
+                message = f"Ray could not be started on this machine: {error}"
+                raise JobError(message) from error
+            LOG.warning("Ray did not start (%s); trying again", error)
+    raise AssertionError("unreachable")
+
+
+def _start_once() -> Any:
+    prepare_environment()
+    from ray.cluster_utils import Cluster
+
+    folder = Path(tempfile.mkdtemp(prefix="signalbox-ray-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    head = {
+        "temp_dir": str(folder),
+        "num_cpus": os.cpu_count(),
+        "num_gpus": _gpus(),
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": None,  # the next free one from 8265 on
+        "dashboard_agent_listen_port": 0,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    (folder / "ray_current_cluster").write_text(cluster.address)
+    return cluster
+
+
+def _gpus() -> int:
+    """NVIDIA GPUs this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def connect() -> None:

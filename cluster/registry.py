@@ -146,7 +146,7 @@ def resolve(lake: Lake, *, version: str) -> dict[str, Any]:
         if current is None:
             raise InputError(
                 f"{lake.storage.uri}: there is no champion; promote a version with "
-                "'signalbox registry promote VERSION', or name one with --router"
+                "'signalbox registry promote --router VERSION', or name one with --router"
             )
         version = current
     found = known.filter(pl.col("version").str.starts_with(version))

@@ -21,6 +21,8 @@ S3_SCHEME = "s3://"
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
 RETRIES = 4
+# Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
+CHECK_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class S3Options:
         }
         return {name: value for name, value in options.items() if value}
 
-    def s3fs(self) -> dict[str, Any]:
+    def s3fs(self, *, attempts: int = RETRIES) -> dict[str, Any]:
         """Arguments of `s3fs.S3FileSystem`."""
         return {
             "key": self.key,
@@ -75,7 +77,7 @@ class S3Options:
             "config_kwargs": {
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "read_timeout": READ_TIMEOUT_SECONDS,
-                "retries": {"max_attempts": RETRIES, "mode": "standard"},
+                "retries": {"total_max_attempts": attempts, "mode": "standard"},
             },
         }
 
@@ -161,8 +163,8 @@ class Storage:
         Raises:
             FileNotFoundError: nothing is there.
         """
-        with self.filesystem().open(uri, "rb") as stream:
-            content: bytes = stream.read()
+        # One request: opening it first fails when it is replaced before it is read.
+        content: bytes = self.filesystem().cat_file(uri)
         return content
 
     def read_bytes_or_none(self, uri: str) -> bytes | None:
@@ -224,19 +226,31 @@ class Storage:
             _check_folder(Path(self.uri))
             return
         endpoint = S3Options.from_environment().endpoint or "AWS"
-        bucket = self.uri.removeprefix(S3_SCHEME).split("/")[0]
+        bucket, _, prefix = self.uri.removeprefix(S3_SCHEME).partition("/")
         try:
-            reachable = self.filesystem().exists(S3_SCHEME + bucket)
+            _list_one(bucket, prefix=prefix)
+        except FileNotFoundError as error:
+            raise LakeError(
+                f"{self.uri}: bucket '{bucket}' at {endpoint} does not exist; create it, or "
+                "correct the address"
+            ) from error
+        except PermissionError as error:
+            raise LakeError(
+                f"{self.uri}: bucket '{bucket}' at {endpoint} may not be read ({error}); check "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
         except Exception as error:
             raise LakeError(
                 f"{self.uri}: the store at {endpoint} cannot be reached "
                 f"({type(error).__name__}: {error}); check AWS_ENDPOINT_URL and the credentials"
             ) from error
-        if not reachable:
-            raise LakeError(
-                f"{self.uri}: bucket '{bucket}' at {endpoint} does not exist or may not be read; "
-                "create it, or check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+
+
+def _list_one(bucket: str, *, prefix: str) -> None:
+    """Ask for one name below a prefix: the least that shows whether a bucket can be read."""
+    options = S3Options.from_environment().s3fs(attempts=CHECK_RETRIES)
+    files = fsspec.filesystem("s3", use_listings_cache=False, **options)
+    files.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
 
 
 def _write_beside(path: Path, data: bytes) -> Path:

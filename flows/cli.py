@@ -3,6 +3,7 @@
 Logs and progress go to stderr; the last line on stdout is the run's manifest as one line of JSON.
 """
 
+import difflib
 import importlib
 import json
 import logging
@@ -18,27 +19,42 @@ from flows.flags import UsageError, parse_flags
 
 
 class Command(NamedTuple):
-    """What a command runs: `module.function(module.Params)`, and its line in the help."""
+    """What a command runs: `module.function(module.Params)`, and its line in the help.
+
+    `check`, where a command has one, is called before the function, and so before Prefect and Ray
+    are started: what it refuses is told at once.
+    """
 
     module: str
     function: str
     params: str
     help: str
+    check: str = ""
 
+
+# Loggers of what runs, and of what follows the end of a run and tells of no trouble of the user's.
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.EventsWorker")
+FAILED_STATE = "Finished in state Failed"
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("flows.demo", "demo", "DemoParams", "the whole loop on models shipped with it"),
     "collect": Command(
-        "flows.collect", "collect", "CollectParams", "run candidates on queries, reward, tag"
+        "flows.collect",
+        "collect",
+        "CollectParams",
+        "candidates answer queries; label",
+        "check",
     ),
     "import": Command(
-        "flows.import_tables", "import_tables", "ImportParams", "bring in score tables"
+        "flows.import_tables", "import_tables", "ImportParams", "bring in score tables", "check"
     ),
-    "train": Command("flows.train", "train", "TrainParams", "fit routers, evaluate, register"),
+    "train": Command(
+        "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
+    ),
     "evaluate": Command(
-        "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines"
+        "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),
-    "route": Command("flows.route", "route", "RouteParams", "query files to routed files"),
+    "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
@@ -90,8 +106,9 @@ def _split_name(words: list[str]) -> tuple[str, list[str]]:
         name = " ".join(words[:length])
         if name in COMMANDS:
             return name, words[length:]
-    known = ", ".join(COMMANDS)
-    _say(f"error: no command '{words[0]}'; commands: {known}")
+    near = difflib.get_close_matches(" ".join(words[:2]), COMMANDS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    _say(f"error: no command '{words[0]}'{hint} Commands: {', '.join(COMMANDS)}")
     raise SystemExit(2)
 
 
@@ -99,8 +116,12 @@ def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
     command = COMMANDS[name]
     _prepare(verbose=verbose)
     module = importlib.import_module(command.module)
+    if not verbose:
+        _say_failures_once()
     try:
         params = parse_flags(getattr(module, command.params), arguments=arguments, command=name)
+        if command.check:
+            getattr(module, command.check)(params)
         manifest = getattr(module, command.function)(params)
     except UsageError as error:
         _say(f"error: {error}")
@@ -130,21 +151,26 @@ def _prepare(*, verbose: bool) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     signal.signal(signal.SIGTERM, _interrupted)
-    if not verbose:
-        logging.getLogger().addFilter(_without_traceback)
-        for logger in ("prefect.flow_runs", "prefect.task_runs"):
-            logging.getLogger(logger).addFilter(_without_traceback)
 
 
 def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Leave the traceback of a failed run out: the error's own words follow."""
-    record.exc_info = None
-    record.exc_text = None
-    return True
+def _say_failures_once() -> None:
+    """Keep Prefect's words on a failure off the terminal: the command ends with the error's own.
+
+    The task, the flow and the state say the same error three times, with two tracebacks. The
+    server still gets all of it.
+    """
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_no_failure)
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    if not record.name.startswith(RUN_LOGGERS):
+        return True
+    return record.levelno < logging.ERROR and FAILED_STATE not in record.getMessage()
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from prefect import flow
 from pydantic import Field
 
-from cluster.candidate import load_candidates
+from cluster.candidate import check_candidates, load_candidates
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
@@ -13,7 +13,7 @@ from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams
+from flows.params import FlowParams, check_query_files, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -84,6 +84,18 @@ class CollectParams(FlowParams):
         title="Retry errors",
         description="Run the rows again that failed in an earlier run",
     )
+
+
+def check(params: CollectParams) -> None:
+    """What can be told before anything is started; the lake comes last, for it is made here.
+
+    Raises:
+        SignalboxError: query files, candidate file, Ray address or lake are not what they must be.
+    """
+    check_query_files(params.queries, text_column=params.text_column)
+    check_candidates(params.candidates)
+    check_ray(params)
+    Lake.open(params.lake)
 
 
 @flow(name="collect", persist_result=False)

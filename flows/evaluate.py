@@ -9,12 +9,12 @@ from cluster import registry
 from cluster.jobs.evaluate import EvaluateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, Normalisation
+from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
-from flows.params import FlowParams
+from flows.params import FlowParams, check_output, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 from tasks.report import show_table
@@ -72,6 +72,23 @@ class EvaluateParams(FlowParams):
     seed: int = Field(
         default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
     )
+
+
+def check(params: EvaluateParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, routers, prices, datasets, scorer, output or Ray address are not
+            what they must be.
+    """
+    lake = Lake.open(params.lake, create=False)
+    for name in params.routers:
+        _registered(name, lake=lake)
+    read_prices(params.prices, lake=lake)
+    for dataset in dict.fromkeys([params.train_dataset or params.dataset, params.dataset]):
+        check_outcomes(lake, dataset=dataset, scorer=params.scorer)
+    check_output(params.output)
+    check_ray(params)
 
 
 @flow(name="evaluate", persist_result=False)

@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
+EVERYWHERE = (
+    "Beside these flags: --config FILE reads them from YAML (a flag wins over the file), --verbose "
+    "shows tracebacks and everything the jobs log."
+)
 ParamsT = TypeVar("ParamsT", bound=BaseModel)
 
 
@@ -22,11 +28,34 @@ class UsageError(Exception):
     """The command's flags or its YAML file are not what it takes."""
 
 
+@dataclass(frozen=True)
+class Config:
+    """What is in the file behind `--config`, with the file's name; empty without the flag."""
+
+    file: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
 class _Help(argparse.HelpFormatter):
-    """Help without "(default: )" where the default is empty and the text says what that means."""
+    """Help that shows lists as they are typed: `a,b`, not as Python writes them.
+
+    A default that is empty is left out: the text says what empty means.
+    """
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return (action.help or "").replace(" (default: )", "")
+        text = action.help or ""
+        start, mark, default = text.partition(" (default: ")
+        if not mark or default in (")", "[])"):
+            return start
+        return start + mark + default.replace("['", "").replace("']", "").replace("', '", ",")
+
+    def _metavar_formatter(
+        self, action: argparse.Action, default_metavar: str
+    ) -> Callable[[int], tuple[str, ...]]:
+        shown = str(action.metavar or default_metavar)
+        if shown.startswith("list["):
+            shown = shown.removeprefix("list[").removesuffix("]") + ",..."
+        return lambda size: (shown,) * size
 
 
 def parse_flags(params: type[ParamsT], *, arguments: list[str], command: str) -> ParamsT:
@@ -37,7 +66,7 @@ def parse_flags(params: type[ParamsT], *, arguments: list[str], command: str) ->
     Raises:
         UsageError: an unknown flag or field, a missing or wrong value; the text names it.
     """
-    arguments, values = _take_config(arguments, params=params)
+    arguments, config = _take_config(arguments, params=params)
     settings = _settings_type(params)
     source: Any = CliSettingsSource(
         settings,
@@ -51,9 +80,10 @@ def parse_flags(params: type[ParamsT], *, arguments: list[str], command: str) ->
         formatter_class=_Help,
     )
     try:
-        given = settings(_cli_settings_source=source(args=arguments), **values)
+        given = settings(_cli_settings_source=source(args=arguments), **config.values)
     except ValidationError as error:
-        raise UsageError(_explained(error, params=params)) from error
+        typed = {word.partition("=")[0] for word in arguments}
+        raise UsageError(_explained(error, params=params, config=config, typed=typed)) from error
     except SettingsError as error:
         raise UsageError(_unparsed(error, params=params, command=command)) from error
     return params.model_validate(given.model_dump(include=given.model_fields_set))
@@ -76,53 +106,64 @@ def _settings_type(params: type[ParamsT]) -> type[BaseSettings]:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (init_settings,)
 
-    Flags.__doc__ = params.__doc__
+    Flags.__doc__ = f"{params.__doc__} {EVERYWHERE}"
     return Flags
 
 
-def _take_config(
-    arguments: list[str], *, params: type[BaseModel]
-) -> tuple[list[str], dict[str, Any]]:
+def _take_config(arguments: list[str], *, params: type[BaseModel]) -> tuple[list[str], Config]:
     """`--config FILE` out of the arguments, and what is in the file."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config")
-    known, rest = parser.parse_known_args(arguments)
-    if known.config is None:
-        return rest, {}
-    path = Path(known.config)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path}: broken YAML: {error}") from error
+        known, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UsageError("--config needs the name of a YAML file") from error
+    if known.config is None:
+        return rest, Config()
+    values = _read_yaml(Path(known.config))
     if not isinstance(values, dict):
-        raise UsageError(f"--config {path}: expected fields and values")
+        raise UsageError(f"{known.config}: expected fields and values, such as 'lake: ./lake'")
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
     for name in values:
         if name not in params.model_fields:
-            raise UsageError(f"--config {path}: {_unknown(name, params=params)}")
-    return rest, values
+            raise UsageError(f"{known.config}: {_unknown(name, params=params)}")
+    return rest, Config(known.config, values)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); check --config") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: broken YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: broken YAML: {error}") from error
 
 
 def _unknown(name: str, *, params: type[BaseModel]) -> str:
     near = difflib.get_close_matches(name, params.model_fields, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown field '{name}'{hint} known: {', '.join(params.model_fields)}"
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return f"unknown field '{name}'{hint} Known: {', '.join(params.model_fields)}"
 
 
 def _unparsed(error: SettingsError, *, params: type[BaseModel], command: str) -> str:
     """The parser's word, with the flag that was probably meant."""
     text = str(error).removeprefix("error parsing CLI: ")
     flags = ["--" + name.replace("_", "-") for name in params.model_fields]
-    typed = [word for word in text.split() if word.startswith("--")]
+    typed = [word for word in text.split() if word.startswith("--") and word[:-1] not in flags]
     near = [match for word in typed for match in difflib.get_close_matches(word, flags, n=1)]
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    hint = f"; did you mean {', '.join(near)}?" if near else "."
     return f"{text}{hint} 'signalbox {command} --help' lists the flags"
 
 
-def _explained(error: ValidationError, *, params: type[BaseModel]) -> str:
-    """Every wrong flag in a line of its own."""
+def _explained(
+    error: ValidationError, *, params: type[BaseModel], config: Config, typed: set[str]
+) -> str:
+    """Every wrong flag, or field of the YAML file where the flag was not typed."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""
@@ -130,6 +171,8 @@ def _explained(error: ValidationError, *, params: type[BaseModel]) -> str:
         if fault["type"] == "missing":
             what = params.model_fields[name].description or ""
             lines.append(f"{flag} is missing: {what}")
+        elif name in config.values and flag not in typed:
+            lines.append(f"{config.file}: field '{name}', {fault['input']!r}: {fault['msg']}")
         else:
             lines.append(f"{flag} {fault['input']!r}: {fault['msg']}")
     return "; ".join(lines)

@@ -1,5 +1,6 @@
 """import: score tables made elsewhere become queries, candidates and rewards in the lake."""
 
+from pathlib import Path
 from typing import Literal
 
 from prefect import flow
@@ -10,7 +11,7 @@ from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
 from cluster.query import MAX_CALIBRATION_SHARE
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams
+from flows.params import FlowParams, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -50,6 +51,17 @@ class ImportParams(FlowParams):
     )
 
 
+def check(params: ImportParams) -> None:
+    """What can be told before anything is started; the lake comes last, for it is made here.
+
+    Raises:
+        SignalboxError: path, Ray address or lake are not what they must be.
+    """
+    path_digest(params.path)
+    check_ray(params)
+    Lake.open(params.lake)
+
+
 @flow(name="import", persist_result=False)
 def import_tables(params: ImportParams) -> Manifest:
     """Bring in score tables made elsewhere (RouterDC, RouteLLM, LLMRouter, plain table).
@@ -60,7 +72,7 @@ def import_tables(params: ImportParams) -> Manifest:
     spec = ImportSpec(
         lake=lake.storage.uri,
         format=params.format,
-        path=params.path,
+        path=str(Path(params.path).expanduser().absolute()),
         digest=path_digest(params.path),
         dataset=params.dataset or params.format,
         split=params.split,

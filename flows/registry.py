@@ -29,21 +29,27 @@ class ShowParams(_RegistryParams):
     """Show one router: its numbers and every event about it."""
 
     router: str = Field(
-        default=registry.CHAMPION, description="A version, the beginning of one, or champion"
+        default=registry.CHAMPION,
+        title="Router",
+        description="A version, the beginning of one, or champion",
     )
 
 
 class PromoteParams(_RegistryParams):
     """Make a registered router champion: the one that 'route' uses by default."""
 
-    router: str = Field(description="A version or the beginning of one")
-    why: str = Field(default="promoted by hand", description="The reason, kept with the event")
+    router: str = Field(title="Router", description="A version or the beginning of one")
+    why: str = Field(
+        default="promoted by hand", title="Why", description="The reason, kept with the event"
+    )
 
 
 class RollbackParams(_RegistryParams):
     """Take the champion off and bring back the one before."""
 
-    why: str = Field(default="rolled back by hand", description="The reason, kept with the event")
+    why: str = Field(
+        default="rolled back by hand", title="Why", description="The reason, kept with the event"
+    )
 
 
 def list_versions(params: ListParams) -> dict[str, Any]:

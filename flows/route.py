@@ -12,15 +12,15 @@ from cluster.errors import InputError
 from cluster.jobs.answer import AnswerSpec
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
-from cluster.jobs.route import RouteSpec, is_file
-from cluster.jobs.run import Manifest
+from cluster.jobs.route import RouteSpec, is_file, refuse_output_that_is_there
+from cluster.jobs.run import Manifest, Run
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.price import Price
 from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
-from flows.params import FlowParams
+from flows.params import FlowParams, check_output, check_query_files, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -92,6 +92,26 @@ class RouteParams(FlowParams):
     )
 
 
+def check(params: RouteParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, router, prices, input, output or Ray address are not what they must
+            be.
+    """
+    lake = Lake.open(params.lake, create=False)
+    registry.resolve(lake, version=params.router)
+    read_prices(params.prices, lake=lake)
+    check_query_files(params.input, text_column=params.text_column)
+    check_output(params.output)
+    output = Storage.at(params.output)
+    # Whether it is this very work's takes the input's digest, so look only where something is.
+    if not params.overwrite and output.filesystem().exists(output.uri):
+        spec = _spec(params, lake=lake)
+        refuse_output_that_is_there(spec, run=Run.of(spec))
+    check_ray(params)
+
+
 @flow(name="route", persist_result=False)
 def route(params: RouteParams) -> Manifest:
     """Route a query file with a registered router under a policy.
@@ -100,34 +120,36 @@ def route(params: RouteParams) -> Manifest:
     and the router's version. Rows that cannot be read go to a quarantine file.
     """
     lake = Lake.open(params.lake, create=False)
+    spec = _spec(params, lake=lake)
+    with cluster_address(params.ray_address) as address:
+        routed = ray_job(spec, address=address)
+        answers = None
+        if params.answer:
+            answers = _answer(params, routed=routed, prices=spec.prices, lake=lake, address=address)
+    shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
+    table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
+    return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
+
+
+def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
-    prices = read_prices(params.prices, lake=lake)
-    files = pin_files(params.input)
     settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
-    spec = RouteSpec(
+    return RouteSpec(
         lake=lake.storage.uri,
-        files=files,
+        files=pin_files(params.input),
         output=Storage.at(params.output).uri,
         text_column=params.text_column,
         router=router["version"],
         checkpoint=router["checkpoint"],
         policy=params.policy,
         policy_settings=settings,
-        prices=prices,
+        prices=read_prices(params.prices, lake=lake),
         allowed=tuple(params.allowed),
         prefix=params.prefix,
         max_error_share=params.max_error_share,
         answer_rows=params.answer,
         overwrite=params.overwrite,
     )
-    with cluster_address(params.ray_address) as address:
-        routed = ray_job(spec, address=address)
-        answers = None
-        if params.answer:
-            answers = _answer(params, routed=routed, prices=prices, lake=lake, address=address)
-    shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
-    table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
-    return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
 
 
 def _answer(

@@ -10,10 +10,10 @@ from cluster.errors import InputError
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, Normalisation
+from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams
+from flows.params import FlowParams, check_ray
 from tasks.artifacts import table_artifact
 from tasks.gate import decide
 from tasks.jobs import ray_job
@@ -63,6 +63,18 @@ class TrainParams(FlowParams):
     seed: int = Field(
         default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
     )
+
+
+def check(params: TrainParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, prices, dataset, scorer or Ray address are not what they must be.
+    """
+    lake = Lake.open(params.lake, create=False)
+    read_prices(params.prices, lake=lake)
+    check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
+    check_ray(params)
 
 
 @flow(name="train", persist_result=False)

@@ -2,12 +2,16 @@
 
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+HERE = Path(__file__).parent
+SHARED_DATA = HERE.parents[1] / "shared" / "data"
+PLANTED_SECRET = "planted-secret-9b1f"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +58,32 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "local":
         return str(tmp_path / "lake")
     return str(request.getfixturevalue("s3_root"))
+
+
+@pytest.fixture(scope="session")
+def ray_address(s3_environment: dict[str, str]) -> Iterator[str]:
+    """Dashboard address of one Ray cluster that lives as long as the tests."""
+    from cluster.ray_cluster import prepare_environment
+
+    prepare_environment()
+    jobs = {"PYTHONPATH": str(HERE / "cluster" / "jobs"), "AWS_SECRET_ACCESS_KEY": PLANTED_SECRET}
+    with subprocess.Popen(
+        [sys.executable, HERE / "living_ray.py"],
+        env=os.environ | s3_environment | jobs,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as ray:
+        assert ray.stdout is not None
+        word, _, address = ray.stdout.readline().strip().partition(" ")
+        assert word == "ADDRESS", "Ray did not start"
+        yield address
+        assert ray.stdin is not None
+        ray.stdin.close()
+        ray.wait(60)
+
+
+@pytest.fixture(scope="session")
+def planted_secret() -> str:
+    """What stands in the environment of every job on the living Ray, and nowhere else."""
+    return PLANTED_SECRET

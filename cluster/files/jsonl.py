@@ -70,6 +70,16 @@ def infer_schema(source: SourceFile) -> FileSchema:
     return FileSchema(source.uri, dtypes, nested)
 
 
+def first_columns(source: SourceFile) -> set[str]:
+    """Names of the fields in the first block of lines; reads no more than that.
+
+    Raises:
+        InputError: as `line_blocks`.
+    """
+    block = next(line_blocks(source, block_bytes=BLOCK_BYTES), b"")
+    return {name for _, _, value in _objects(block, first_line=1, broken=[]) for name in value}
+
+
 def read_parts(
     source: SourceFile, *, schema: FileSchema, strict_text: Collection[str]
 ) -> Iterator[Part]:

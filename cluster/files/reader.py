@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from cluster.errors import InputError
 from cluster.files import delimited, jsonl, parquet
 from cluster.files.batch import Batch, Part, rebatch
-from cluster.files.schema import FileSchema
+from cluster.files.schema import FileSchema, require_column
 from cluster.files.source import SourceFile
 
 ROWS_PER_BATCH = 10_000
@@ -27,6 +27,19 @@ def read_schema(source: SourceFile) -> FileSchema:
     else:
         schema = delimited.infer_schema(source)
     return schema
+
+
+def check_column(source: SourceFile, *, column: str, flag: str) -> None:
+    """Make sure a file has the column a flag names, without reading more of it than that takes.
+
+    JSON Lines are read as a whole only when the first lines do not have the field.
+
+    Raises:
+        InputError: as `read_schema` and `require_column`.
+    """
+    if source.format == "jsonl" and column in jsonl.first_columns(source):
+        return
+    require_column(read_schema(source), column=column, flag=flag)
 
 
 def read_batches(

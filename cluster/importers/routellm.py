@@ -20,7 +20,7 @@ from cluster.importers.score_table import (
     shown,
     table_of,
 )
-from cluster.query import normalise_text
+from cluster.query import normalise_texts
 
 ANSWER_SUFFIX = "_response"
 CONTAMINATED = "contaminated_prompts.jsonl"
@@ -138,4 +138,5 @@ def _contaminated(file: Path) -> list[str]:
     if not listed.is_file():
         return []
     entries = json_lines(iter(read_text(listed).split("\n")), where=str(listed))
-    return [normalise_text(str(entry.get(CONTAMINATED_FIELD, ""))) for entry in entries]
+    prompts = [str(entry.get(CONTAMINATED_FIELD, "")) for entry in entries]
+    return normalise_texts(pl.Series(prompts, dtype=pl.String)).to_list()

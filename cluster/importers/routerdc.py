@@ -100,7 +100,7 @@ def _unshadowed(files: list[Path]) -> list[Path]:
     held = {(file.parent, named_task_and_split(file.stem)) for file in files}
 
     def shadowed(file: Path) -> bool:
-        twin = file.parent.with_name(file.parent.name + CLUSTER_SUFFIX)
+        twin = file.parent.parent / (file.parent.name + CLUSTER_SUFFIX)
         return (twin, named_task_and_split(file.stem)) in held
 
     return [file for file in files if not shadowed(file)]

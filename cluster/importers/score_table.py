@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.query import normalise_text
+from cluster.query import normalise_texts
 
 QUERY_KEY = ["split", "task", "text", "occurrence"]
 ROW_SCHEMA: dict[str, type[pl.DataType]] = {
@@ -54,6 +54,7 @@ SPLIT_WORDS = {
     "dev": "validation",
     "calibration": "calibration",
 }
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 NAMED_SPLIT = re.compile(rf"(?:(.+)[-_.])?({'|'.join(SPLIT_WORDS)})", re.IGNORECASE)
 LARGEST_SCORE = 1e300
 
@@ -175,7 +176,8 @@ def checked_texts(texts: Sequence[object], *, where: str, name: str) -> list[str
     Raises:
         InputError: a row has no text.
     """
-    normalised = [normalise_text(text) if isinstance(text, str) else "" for text in texts]
+    given = [text if _is_text(text) else "" for text in texts]
+    normalised: list[str] = normalise_texts(pl.Series(given, dtype=pl.String)).to_list()
     bad = next((row for row, text in enumerate(normalised, start=1) if not text), None)
     if bad is not None:
         raise InputError(
@@ -183,6 +185,11 @@ def checked_texts(texts: Sequence[object], *, where: str, name: str) -> list[str
             f"found {shown(texts[bad - 1])}; fill it in or take the row out"
         )
     return normalised
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that can be written: JSON may hold one half of a surrogate pair."""
+    return isinstance(value, str) and not LONE_SURROGATE.search(value)
 
 
 def is_score(value: object) -> bool:

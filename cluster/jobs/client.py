@@ -1,22 +1,27 @@
 """Submitting a job to Ray and following it: attach, return or try again, by state."""
 
-import asyncio
 import logging
+import shlex
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.errors import JobError
+from cluster.failpoint import failpoint
+from cluster.jobs.log_tail import LogTail
 from cluster.jobs.run import Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
 
 POLL_SECONDS = 0.3
 # A job submitted right after a cluster's start may be refused: no agent has registered yet.
-SUBMIT_PATIENCE_SECONDS = 30.0
+SUBMIT_PATIENCE_SECONDS = 120.0
+# A dashboard on a busy machine may refuse a connection now and then; a job lasts hours.
+ANSWER_PATIENCE_SECONDS = 20.0
+STOP_PATIENCE_SECONDS = 10.0
 ALIVE = ("PENDING", "RUNNING")
+LOG = logging.getLogger("signalbox")
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,12 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     if manifest is not None:
         return manifest
     client = _client(address)
-    submission = _running(client, work_id=spec.work_id) or _submit(client, spec=spec, run=run)
+    attempts = _attempts(client, work_id=spec.work_id)
+    # It may have ended between the two looks.
+    manifest = run.read_manifest()
+    if manifest is not None:
+        return manifest
+    submission = _running(attempts) or _submit(client, spec=spec, run=run, attempts=attempts)
     try:
         status = _follow(client, submission=submission, run=run, listener=listener)
     except BaseException:
@@ -61,6 +71,15 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     if status == "SUCCEEDED" and manifest is not None:
         return manifest
     raise JobError(run.read_error() or _why(client, submission=submission, status=status))
+
+
+def check_cluster(address: str) -> None:
+    """Make sure a Ray cluster answers at an address.
+
+    Raises:
+        JobError: none does, or it refuses this user's token.
+    """
+    _client(address)
 
 
 def _client(address: str) -> Any:
@@ -77,89 +96,97 @@ def _client(address: str) -> Any:
         ) from error
 
 
-def _running(client: Any, *, work_id: str) -> str | None:
+def _attempts(client: Any, *, work_id: str) -> dict[str, str]:
+    """Status by submission of every attempt at this work that the cluster has seen."""
+    jobs = {str(job.submission_id): str(job.status.value) for job in client.list_jobs()}
+    return {name: status for name, status in jobs.items() if name.startswith(f"{work_id}-")}
+
+
+def _running(attempts: dict[str, str]) -> str | None:
     """The submission that does this work now, or None."""
-    for job in client.list_jobs():
-        submission = job.submission_id or ""
-        if submission.startswith(f"{work_id}-") and job.status.value in ALIVE:
-            return str(submission)
-    return None
+    return next((name for name, status in attempts.items() if status in ALIVE), None)
 
 
-def _submit(client: Any, *, spec: JobSpec, run: Run) -> str:
+def _submit(client: Any, *, spec: JobSpec, run: Run, attempts: Iterable[str]) -> str:
+    """Submit the next attempt; of several callers one gets the number, the others its job."""
     uri = run.write_spec(spec)
+    failpoint("submit.spec_written")
     run.clear()
-    submission = f"{spec.work_id}-{_claim_attempt(run)}"
+    number = 1 + max((int(name.rpartition("-")[2]) for name in attempts), default=0)
+    submission = f"{spec.work_id}-{number}"
+    failpoint("submit.before")
     deadline = time.monotonic() + SUBMIT_PATIENCE_SECONDS
-    command = f"{_interpreter(client)} -m cluster.jobs.{spec.job} '{uri}'"
+    command = f"{_interpreter()} -m {spec.module} {shlex.quote(uri)}"
     while True:
         try:
             client.submit_job(entrypoint=command, submission_id=submission)
+            failpoint("submit.after")
             return submission
         except RuntimeError as error:
+            if "already exists" in str(error):
+                return submission
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise JobError(f"Ray refused the job {submission}: {error}") from error
             time.sleep(1.0)
 
 
-def _claim_attempt(run: Run) -> int:
-    """The next number nobody has claimed; two submitters never get the same."""
-    number = len(run.storage.list(run.uri("attempts"))) + 1
-    while True:
-        try:
-            run.storage.write_new(run.uri("attempts", f"{number:04d}"), b"")
-            return number
-        except FileExistsError:
-            number += 1
+def _interpreter() -> str:
+    """This interpreter where the job finds it, the image's own elsewhere.
 
-
-def _interpreter(client: Any) -> str:
-    """This interpreter on a cluster of this machine, the image's own elsewhere.
-
-    A job's `python` is the first on PATH, which need not be the virtual environment's.
+    A job's `python` is the first on PATH, which need not be the virtual environment's. The shell
+    that starts the job looks, because an address on loopback may be a forwarded port.
     """
-    local = "//127.0.0.1" in client.get_address() or "//localhost" in client.get_address()
-    return sys.executable if local else "python"
+    return f'"$(command -v {shlex.quote(sys.executable)} || echo python)"'
 
 
 def _follow(client: Any, *, submission: str, run: Run, listener: Listener) -> str:
     """Wait for the end; returns Ray's last word on the job's status."""
-    tail = threading.Thread(
-        target=_tail, args=(client, submission, listener.log), name="log-tail", daemon=True
-    )
-    tail.start()
     parts: list[Part] = []
+    with LogTail(client, submission=submission, log=listener.log) as tail:
+        while True:
+            status = _status(client, submission=submission)
+            latest = run.read_progress()
+            if latest != parts:
+                parts = latest
+                listener.progress(parts)
+            if status not in ALIVE:
+                tail.finish()
+                return status
+            time.sleep(POLL_SECONDS)
+
+
+def _status(client: Any, *, submission: str) -> str:
+    """Ray's word on a job; a dashboard that does not answer is asked again for a while.
+
+    Raises:
+        JobError: the cluster is gone.
+    """
+    from requests import RequestException
+
+    deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
     while True:
-        status = str(client.get_job_status(submission).value)
-        latest = run.read_progress()
-        if latest != parts:
-            parts = latest
-            listener.progress(parts)
-        if status not in ALIVE:
-            tail.join(timeout=5)
-            return status
-        time.sleep(POLL_SECONDS)
-
-
-def _tail(client: Any, submission: str, log: Callable[[str], None]) -> None:
-    async def forward() -> None:
-        rest = ""
-        async for chunk in client.tail_job_logs(submission):
-            *lines, rest = (rest + chunk).split("\n")
-            for line in lines:
-                log(line)
-        if rest:
-            log(rest)
-
-    asyncio.run(forward())
+        try:
+            return str(client.get_job_status(submission).value)
+        except RequestException as error:
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"the Ray cluster at {client.get_address()} does not answer any more; job "
+                    f"{submission} may have ended with it; run again, what was committed is kept"
+                ) from error
+            time.sleep(1.0)
 
 
 def _stop(client: Any, *, submission: str) -> None:
     """Ask Ray to end the job and wait until it has; the lake keeps what was committed."""
-    client.stop_job(submission)
-    deadline = time.monotonic() + 10.0
-    while client.get_job_status(submission).value in ALIVE and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+    from requests import RequestException
+
+    deadline = time.monotonic() + STOP_PATIENCE_SECONDS
+    try:
+        client.stop_job(submission)
+        while client.get_job_status(submission).value in ALIVE and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    except RequestException as error:  # the cluster is gone, and the job with it
+        LOG.warning("job %s could not be stopped: %s", submission, error)
 
 
 def _why(client: Any, *, submission: str, status: str) -> str:

@@ -29,7 +29,6 @@ from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES
 from cluster.ray_cluster import connect
 
 LOG = logging.getLogger("signalbox.generate")
-COMMIT_SECONDS = 120.0
 
 
 class GenerateSpec(JobSpec):
@@ -42,6 +41,7 @@ class GenerateSpec(JobSpec):
             who answers what; empty: every candidate answers every query of the dataset.
         inputs: versions of the tables the work depends on.
         shard_rows: requests a worker answers between two writes.
+        commit_seconds: time between two commits while a candidate is being run.
         max_error_share: more failed rows than this share of a candidate's fail the job.
         retry_errors: rows that failed in an earlier run are run again.
     """
@@ -53,6 +53,7 @@ class GenerateSpec(JobSpec):
     requests: str = ""
     inputs: dict[str, int]
     shard_rows: int
+    commit_seconds: float = 120.0
     max_error_share: float
     retry_errors: bool = False
 
@@ -169,6 +170,8 @@ def _run_pool(
 
 def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
     def waiting(holder: str) -> None:
+        # The holder may be waiting for the cores our idle workers keep.
+        workers.close()
         part = Part(work.candidate.name, done=0, total=0, note=f"waiting for {holder}")
         work.run.progress(part)
 
@@ -180,11 +183,9 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
         try:
             for report in workers.answer(work.candidate, _shards(plan, work=work)):
                 _take(report, work=work)
-                if time.monotonic() - work.committed_at > COMMIT_SECONDS:
+                if time.monotonic() - work.committed_at > work.spec.commit_seconds:
                     still_ours()
                     _commit(work)
-                if _hopeless(work):
-                    break
         finally:
             still_ours()
             _commit(work)
@@ -217,7 +218,11 @@ def _shards(plan: Plan, *, work: Work) -> Iterator[pl.DataFrame]:
     texts = work.requests.select("query_id", "text", "messages").unique("query_id")
     rows = missing.join(texts, on="query_id", maintain_order="left")
     per_shard = max(1, work.spec.shard_rows // work.candidate.samples)
-    yield from rows.iter_slices(per_shard)
+    for shard in rows.iter_slices(per_shard):
+        # What runs already is waited for: answers that are paid for are kept.
+        if _hopeless(work):
+            return
+        yield shard
 
 
 def _take(report: ShardReport, *, work: Work) -> None:

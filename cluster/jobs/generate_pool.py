@@ -37,15 +37,17 @@ class WorkerPool:
         """
         import ray
 
-        waiting: list[pl.DataFrame] = []
+        self.load_seconds = 0.0
         running: dict[Any, tuple[Any, pl.DataFrame]] = {}
-        deaths = 0
+        deaths, failure = 0, None
         idle = self._slots(candidate) if (first := next(shards, None)) is not None else []
-        waiting = [first] if first is not None else []
+        waiting: list[pl.DataFrame] = [first] if first is not None else []
         while True:
-            while idle and (shard := waiting.pop() if waiting else next(shards, None)) is not None:
+            while idle and not failure and (shard := _next(waiting, shards)) is not None:
                 actor = idle.pop(0)
                 running[actor.answer.remote(shard)] = (actor, shard)
+            if not running and failure:
+                raise EngineError(str(failure.cause)) from failure
             if not running:
                 return
             done, _ = ray.wait(list(running), num_returns=1)
@@ -57,8 +59,9 @@ class WorkerPool:
                 waiting += [shard, *(late for _, late in running.values())]
                 running, idle = {}, self._replace(candidate, deaths=deaths, error=error)
                 continue
-            except ray.exceptions.RayTaskError as error:
-                raise EngineError(str(error.cause)) from error
+            except ray.exceptions.RayTaskError as error:  # raised once nothing runs any more
+                failure = error
+                continue
             idle.append(actor)
             yield report
 
@@ -100,6 +103,10 @@ class WorkerPool:
         for actor in self.actors:
             ray.kill(actor)
         self.actors = []
+
+
+def _next(waiting: list[pl.DataFrame], shards: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
+    return waiting.pop() if waiting else next(shards, None)
 
 
 def _cores() -> int:

@@ -19,7 +19,7 @@ from cluster.jobs.spec import JobSpec
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.tables import QUERIES
-from cluster.query import normalise_text, with_identity
+from cluster.query import normalise_texts, with_identity
 
 LOG = logging.getLogger("signalbox.ingest")
 
@@ -150,13 +150,12 @@ def _queries(batch: Batch, *, spec: IngestSpec, columns: list[str]) -> pl.DataFr
         there = pl.col(name) if name in columns else pl.lit(None, dtype=pl.String)
         return there.fill_null(default) if default is not None else there
 
-    texts = [normalise_text(text) for text in batch.frame[spec.text_column]]
     rows = batch.frame.select(
         ROW,
         file=pl.lit(batch.file),
         dataset=pl.lit(spec.dataset),
         task=column(spec.task_column, default="").str.strip_chars(),
-        text=pl.Series(texts, dtype=pl.String),
+        text=normalise_texts(batch.frame[spec.text_column]),
         messages=column(spec.messages_column),
         reference=column(spec.reference_column),
         source=column("source", default=batch.file),

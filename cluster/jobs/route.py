@@ -28,7 +28,7 @@ from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.policy import Policy, load_policy
 from cluster.price import Price, predicted_cost
-from cluster.query import normalise_text, query_id
+from cluster.query import normalise_texts, query_id
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
 from cluster.storage import Storage
@@ -109,7 +109,7 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
             price though the policy needs one, or the checkpoint is damaged; then there is no
             output.
     """
-    _refuse_output_that_is_there(spec, run=run)
+    refuse_output_that_is_there(spec, run=run)
     routing = _routing(spec)
     parts: list[str] = []
     json_columns: set[str] = set()
@@ -239,8 +239,12 @@ def is_file(output: str) -> bool:
     return any(ending in FORMATS for ending in output.rsplit("/", 1)[-1].split(".")[1:])
 
 
-def _refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
-    """Never mix two runs' rows: what is at the output must be this very work's, or nothing."""
+def refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
+    """Never mix two runs' rows: what is at the output must be this very work's, or nothing.
+
+    Raises:
+        InputError: something else is there.
+    """
     output = Storage.at(spec.output)
     ours = run.read_manifest() or run.storage.read_bytes_or_none(run.uri(PUBLISHING)) is not None
     if not ours and not spec.overwrite and output.list(output.uri):
@@ -305,7 +309,7 @@ def _requests(parts: list[str], *, routing: Routing, run: Run) -> str:
     drawn: pl.DataFrame | None = None
     for part in parts:
         rows = _read(part, run=run, columns=[spec.text_column, chosen]).unique(spec.text_column)
-        texts = [normalise_text(text) for text in rows[spec.text_column]]
+        texts = normalise_texts(rows[spec.text_column])
         rows = pl.DataFrame(
             {
                 "query_id": [query_id(text, task="") for text in texts],

@@ -1,7 +1,6 @@
 """A run: the folder of a spec, where its job leaves word of itself.
 
 runs/<work_id>/spec.json        written once, before the job starts
-               attempts/<n>     created by whoever submits attempt n
                progress.json    replaced about once a second while the job runs
                error.json       why the last attempt failed, in words for the user
                manifest.json    written last: its existence means complete
@@ -103,8 +102,12 @@ class Run:
         self.storage.write(self.uri("error.json"), json.dumps({"message": message}).encode())
 
     def clear(self) -> None:
-        """Forget the words of an earlier attempt."""
-        for name in ("error.json", "progress.json", "manifest.json"):
+        """Forget the words of an earlier attempt.
+
+        Its manifest stays: another submitter of the same work may be about to read it, and one
+        whose outputs are gone counts for nothing.
+        """
+        for name in ("error.json", "progress.json"):
             self.storage.delete(self.uri(name))
 
 
@@ -124,14 +127,23 @@ def main(spec_type: type[SpecT], *, work: Callable[[SpecT, Run], Manifest]) -> N
         raise SystemExit(f"usage: python -m cluster.jobs.{spec_type.job} SPEC_URI")
     spec = _read_spec(spec_type, uri=sys.argv[1])
     run = Run.of(spec)
+    # One whose outputs are gone would count again as soon as they are back, complete or not.
+    run.storage.delete(run.uri("manifest.json"))
     try:
         manifest = work(spec, run)
     except Exception as error:
-        told = str(error) if isinstance(error, SignalboxError) else traceback.format_exc()
+        told = _told(error)
         run.write_error(told)
         LOG.error("%s", told)
         raise SystemExit(1) from error
     run.write_manifest(manifest)
+
+
+def _told(error: Exception) -> str:
+    """The user's errors in their own words, ours with the traceback."""
+    # Ray hands on an actor's error with its traceback as text and the error itself as `cause`.
+    told = getattr(error, "cause", error)
+    return str(told) if isinstance(told, SignalboxError) else traceback.format_exc()
 
 
 def _read_spec(spec_type: type[SpecT], *, uri: str) -> SpecT:

@@ -22,6 +22,11 @@ class JobSpec(BaseModel):
     lake: str
 
     @property
+    def module(self) -> str:
+        """What runs it: `python -m <module> <spec uri>`."""
+        return f"cluster.jobs.{self.job}"
+
+    @property
     def work_id(self) -> str:
         """Identity of the work: equal specs are the same work, whoever asks and when.
 

@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError
 
 from cluster.errors import LakeError
 from cluster.failpoint import failpoint
-from cluster.lake.lake import Lake, scan_handle
+from cluster.lake.lake import Lake, active_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
 from cluster.lake.tables import Table
 
@@ -88,7 +88,9 @@ def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str
 def delete_errors(*, lake: Lake, table: Table, partition: str) -> int:
     """Take the error rows of a candidate out of the table, so that planning finds them missing."""
     handle = lake.handle(table)
+    failpoint("delete.before")
     metrics = handle.delete(f"{table.partition} = '{partition}' AND outcome = 'error'")
+    failpoint("delete.after")
     return int(metrics["num_deleted_rows"])
 
 
@@ -125,8 +127,11 @@ def commit_on_handle(
     Raises:
         LakeError: the scope stays contended.
     """
+    shards: list[Shard] = []
     for turn in range(MAX_TURNS):
         handle = lake.handle(table)
+        if shards and _is_committed(shards, handle=handle):
+            return shards  # the store refused the second try of a write whose first went through
         number = handle.transaction_version(scope) or 0
         shards = still_missing(handle)
         if not shards:
@@ -141,6 +146,10 @@ def commit_on_handle(
         failpoint("commit.after")
         return shards
     raise LakeError(f"{lake.table_uri(table)}: {MAX_TURNS} commits were refused; try again later")
+
+
+def _is_committed(shards: Sequence[Shard], *, handle: DeltaTable) -> bool:
+    return set(active_files(handle)["path"]).issuperset(shard.path for shard in shards)
 
 
 def _write_transaction(

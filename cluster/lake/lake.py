@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from cluster.errors import LakeError
+from cluster.failpoint import failpoint
 from cluster.lake.tables import SCHEMA_VERSION, TABLES, Table
 from cluster.storage import DEFAULT_ROOT, Storage
 
@@ -86,7 +87,8 @@ class Lake:
 
     def _create_table(self, table: Table) -> DeltaTable:
         empty = pl.DataFrame(schema=table.schema)
-        return DeltaTable.create(
+        failpoint("create.before")
+        handle = DeltaTable.create(
             self.table_uri(table),
             schema=empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
             partition_by=[table.partition] if table.partition else None,
@@ -95,6 +97,8 @@ class Lake:
             configuration={"delta.deletedFileRetentionDuration": "interval 60 days"},
             storage_options=self.storage.delta_options(),
         )
+        failpoint("create.after")
+        return handle
 
     def scan(self, table: Table, *, version: int | None = None) -> pl.LazyFrame:
         """The rows of a table, lazily, at a version or as of now."""
@@ -117,8 +121,8 @@ class Lake:
         return [summary for table in TABLES.values() if (summary := self._summary(table))]
 
     def _summary(self, table: Table) -> TableSummary | None:
-        options = self.storage.delta_options()
-        if not DeltaTable.is_deltatable(self.table_uri(table), storage_options=options):
+        # Not `DeltaTable.is_deltatable`: it keeps the whole process waiting (GIL) for the store.
+        if not self.storage.list(f"{self.table_uri(table)}/_delta_log"):
             return None
         handle = self.handle(table)
         files = active_files(handle)
@@ -153,7 +157,7 @@ def _no_lake(lake: Lake) -> LakeError:
 def _check_version(lake: Lake, *, marker: bytes) -> None:
     where = lake.storage.join(MARKER)
     try:
-        found = json.loads(marker)["schema_version"]
+        found = int(json.loads(marker)["schema_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(f"{where}: is not a lake's marker ({error}); is --lake right?") from error
     if found > SCHEMA_VERSION:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import LakeError
+from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
 
 RENEW_SECONDS = 10.0
@@ -80,6 +81,17 @@ class _Lease:
             self.storage.delete(self._uri(number - 1))
         return True
 
+    def is_newest(self, number: int) -> bool:
+        """Whether a number just taken is the last; if not, it is given back.
+
+        Between a look and a take others may have gone on by two, which frees the number between.
+        """
+        newest = self.newest()
+        if newest is not None and newest.number == number:
+            return True
+        self.storage.delete(self._uri(number))
+        return False
+
     def _uri(self, number: int) -> str:
         return f"{self.folder}/{number:012d}.json"
 
@@ -93,9 +105,8 @@ def _acquire(lease: _Lease, *, waiting: Callable[[str], None]) -> int:
         if number != seen:
             seen, since = number, time.monotonic()
         stale = time.monotonic() - since > STALE_SECONDS
-        if (entry is None or entry.released or entry.dead or stale) and lease.take(
-            number + 1, holder=_me()
-        ):
+        free = entry is None or entry.released or entry.dead or stale
+        if free and lease.take(number + 1, holder=_me()) and lease.is_newest(number + 1):
             return number + 1
         holder = entry.holder if entry else {}
         waiting(f"{holder.get('host', '?')} process {holder.get('pid', '?')}")
@@ -120,6 +131,7 @@ def lease(
     """
     held = _Lease(name, lake=lake)
     number = _acquire(held, waiting=waiting)
+    failpoint("lease.taken")
     stop, lost = threading.Event(), threading.Event()
 
     def renew() -> None:

@@ -57,6 +57,20 @@ def read_outcomes(
     return _dense(queries, cells=cells, names=names)
 
 
+def check_outcomes(lake: Lake, *, dataset: str, scorer: str) -> None:
+    """Make sure that a dataset is in the lake and that some scorer has the name; reads little.
+
+    Raises:
+        InputError: as `read_outcomes`, in the same words.
+    """
+    view = _View(lake, {})
+    there = view.scan(QUERIES).filter(pl.col("dataset") == dataset).head(1).collect()
+    scorers = lake.read(SCORERS)
+    named = (pl.col("name") == scorer) | (pl.col("scorer_id") == scorer)
+    if there.height == 0 or (scorer and scorers.filter(named).height == 0):
+        view.scorer_id(scorer, queries=view.queries(dataset))
+
+
 class _View:
     """The tables of a lake at pinned versions, cut to one dataset."""
 

@@ -18,13 +18,20 @@ def read_prices(path: str, *, lake: Lake) -> dict[str, Price]:
     """
     if not path:
         return _prices_in_lake(lake)
-    if "candidates:" not in Path(path).read_text(encoding="utf-8", errors="replace"):
+    if not _is_candidate_file(Path(path)):
         return load_prices(path)
     candidates = load_candidates(path)
     without = [candidate.name for candidate in candidates if candidate.price is None]
     if without:
         raise InputError(f"{path}: no price for {', '.join(without)}; add 'price' to each entry")
     return {candidate.name: candidate.price for candidate in candidates if candidate.price}
+
+
+def _is_candidate_file(path: Path) -> bool:
+    try:
+        return "candidates:" in path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check --prices") from error
 
 
 def _prices_in_lake(lake: Lake) -> dict[str, Price]:

@@ -81,7 +81,7 @@ def test_key_is_unique_whatever_repeats(texts: list[str]) -> None:
     assert sorted(table.rows["text"].to_list()) == sorted(texts)
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", None, 5])
+@pytest.mark.parametrize("text", ["", " \n\t", None, 5, "half \ud83d"])
 def test_row_without_text_is_named(text: object) -> None:
     with pytest.raises(InputError, match=r"somewhere\.csv, row 2, field 'prompt'"):
         checked_texts(["fine", text], where="somewhere.csv", name="prompt")

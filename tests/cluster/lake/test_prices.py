@@ -1,0 +1,60 @@
+"""Prices are inputs: from a file, else those the candidates came with."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cluster.errors import InputError
+from cluster.lake.commit import append_new
+from cluster.lake.lake import Lake
+from cluster.lake.prices import read_prices
+from cluster.lake.tables import CANDIDATES
+from cluster.price import Price
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    lake = Lake.open(tmp_path / "lake")
+    specs = {"dear": {"price": {"input": 1.0, "output": 2.0}}, "free": {"price": None}, "old": {}}
+    rows = [(f"id-{name}", name, json.dumps(spec)) for name, spec in specs.items()]
+    append_new(
+        pl.DataFrame(rows, schema=CANDIDATES.schema, orient="row"), lake=lake, table=CANDIDATES
+    )
+    return lake
+
+
+def test_without_a_file_the_candidates_own_prices_count(lake: Lake) -> None:
+    assert read_prices("", lake=lake) == {"dear": Price(input=1.0, output=2.0)}
+
+
+def test_a_price_file_counts_alone(lake: Lake, tmp_path: Path) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text("other: {input: 0.5, output: 0}\n")
+    assert read_prices(str(path), lake=lake) == {"other": Price(input=0.5, output=0.0)}
+
+
+def test_a_candidate_file_without_a_price_is_named(lake: Lake, tmp_path: Path) -> None:
+    path, model = tmp_path / "candidates.yaml", tmp_path / "model"
+    model.mkdir()
+    entry = f"engine: vllm, model: {model}"
+    path.write_text(
+        f"candidates:\n- {{name: a, {entry}, price: {{input: 1, output: 2}}}}\n"
+        f"- {{name: b, {entry}}}\n"
+    )
+    with pytest.raises(InputError, match=r"candidates\.yaml: no price for b; add 'price'"):
+        read_prices(str(path), lake=lake)
+    path.write_text(path.read_text().splitlines()[0] + "\n" + path.read_text().splitlines()[1])
+    assert read_prices(str(path), lake=lake) == {"a": Price(input=1.0, output=2.0)}
+
+
+@pytest.mark.parametrize("content", [None, "a: {input: -1, output: 1}", "a: [", "- 3", "a: 7"])
+def test_a_file_that_holds_no_prices_is_named(
+    lake: Lake, tmp_path: Path, content: str | None
+) -> None:
+    path = tmp_path / "prices.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=r"prices\.yaml"):
+        read_prices(str(path), lake=lake)
