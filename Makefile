@@ -43,6 +43,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench-flow: setup
+	$(BIN)/python tests/bench/bench_flow.py
+
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py
 

@@ -219,6 +219,18 @@ def _candidates(file: Path, *, digests: bool) -> list[Candidate]:
     return candidates
 
 
+def is_candidate_file(path: str | Path) -> bool:
+    """Whether a YAML or TOML file holds candidates, and not prices by name.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    content = _read(Path(path))
+    if isinstance(content, dict):
+        return "candidates" in content or isinstance(content.get("model"), str)
+    return isinstance(content, list)
+
+
 def load_prices(path: str | Path) -> dict[str, Price]:
     """Prices by candidate's name, from a YAML or TOML file: `name: {input: …, output: …}`.
 

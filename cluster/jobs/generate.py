@@ -60,7 +60,11 @@ class GenerateSpec(JobSpec):
 
 @dataclass
 class Tally:
-    """What became of one candidate's work; seconds are those spent answering shards."""
+    """What became of one candidate's work.
+
+    `seconds` is the sum over shards of the time a worker spent on them, `answer_seconds` the wall
+    time from the loaded engine to the last shard, `load_seconds` that of loading.
+    """
 
     name: str
     required: int = 0
@@ -73,6 +77,7 @@ class Tally:
     completion_tokens: int = 0
     seconds: float = 0.0
     load_seconds: float = 0.0
+    answer_seconds: float = 0.0
     failure: str = ""
 
     def add(self, report: ShardReport) -> None:
@@ -180,6 +185,7 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
         if work.spec.retry_errors:
             delete_errors(lake=work.lake, table=COMPLETIONS, partition=candidate_id)
         plan = _plan(work)
+        start = time.monotonic()
         try:
             for report in workers.answer(work.candidate, _shards(plan, work=work)):
                 _take(report, work=work)
@@ -187,9 +193,10 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
                     still_ours()
                     _commit(work)
         finally:
+            work.tally.load_seconds = workers.load_seconds
+            work.tally.answer_seconds = time.monotonic() - start - workers.load_seconds
             still_ours()
             _commit(work)
-            work.tally.load_seconds = workers.load_seconds
 
 
 def _plan(work: Work) -> Plan:

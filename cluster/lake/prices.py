@@ -1,9 +1,8 @@
 """Prices: inputs of a run, by candidate's name."""
 
 import json
-from pathlib import Path
 
-from cluster.candidate import load_candidates, load_prices
+from cluster.candidate import is_candidate_file, load_candidates, load_prices
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.tables import CANDIDATES
@@ -18,20 +17,13 @@ def read_prices(path: str, *, lake: Lake) -> dict[str, Price]:
     """
     if not path:
         return _prices_in_lake(lake)
-    if not _is_candidate_file(Path(path)):
+    if not is_candidate_file(path):
         return load_prices(path)
     candidates = load_candidates(path)
     without = [candidate.name for candidate in candidates if candidate.price is None]
     if without:
         raise InputError(f"{path}: no price for {', '.join(without)}; add 'price' to each entry")
     return {candidate.name: candidate.price for candidate in candidates if candidate.price}
-
-
-def _is_candidate_file(path: Path) -> bool:
-    try:
-        return "candidates:" in path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check --prices") from error
 
 
 def _prices_in_lake(lake: Lake) -> dict[str, Price]:

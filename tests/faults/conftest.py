@@ -292,7 +292,7 @@ class World:
         keys = set()
         for uri, _ in self.lake.storage.list(self.lake.table_uri(COMPLETIONS)):
             if uri.endswith(".parquet"):
-                rows = pl.read_parquet(uri, hive_partitioning=False).filter(outcome="ok")
+                rows = pl.read_parquet(uri, hive_partitioning=False).filter(pl.col("outcome") != "error")
                 candidate = uri.split("candidate_id=")[1].split("/")[0]
                 keys |= {(candidate, *key) for key in rows.select("query_id", "sample").rows()}
         return keys

@@ -17,7 +17,7 @@ class OddSpec(JobSpec):
     """What to do.
 
     Attributes:
-        does: `finish`, `complain`, `break`, `complain_in_actor`, `wait`, `die`.
+        does: the name of a function below.
         fails_first: do `does` in the first run and `finish` in later ones.
         lines: lines to log in the end.
         nonce: makes equal work other work.
@@ -51,6 +51,12 @@ def odd(spec: OddSpec, run: Run) -> Manifest:
 
 def _finish(spec: OddSpec, run: Run) -> None:
     """Nothing goes wrong."""
+
+
+def _finish_slowly(spec: OddSpec, run: Run) -> None:
+    """Long enough for whoever follows to see every word."""
+    time.sleep(2)
+    LOG.info("finishing")
 
 
 def _complain(spec: OddSpec, run: Run) -> None:

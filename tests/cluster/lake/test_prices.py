@@ -13,6 +13,8 @@ from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES
 from cluster.price import Price
 
+MODELS = Path(__file__).parents[3] / "infra" / "demo" / "models"
+
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
@@ -35,17 +37,19 @@ def test_a_price_file_counts_alone(lake: Lake, tmp_path: Path) -> None:
     assert read_prices(str(path), lake=lake) == {"other": Price(input=0.5, output=0.0)}
 
 
-def test_a_candidate_file_without_a_price_is_named(lake: Lake, tmp_path: Path) -> None:
-    path, model = tmp_path / "candidates.yaml", tmp_path / "model"
-    model.mkdir()
-    entry = f"engine: vllm, model: {model}"
-    path.write_text(
-        f"candidates:\n- {{name: a, {entry}, price: {{input: 1, output: 2}}}}\n"
-        f"- {{name: b, {entry}}}\n"
-    )
+@pytest.mark.parametrize("head", ["", "candidates:"])
+def test_a_candidate_file_counts_and_one_without_a_price_is_named(
+    lake: Lake, tmp_path: Path, head: str
+) -> None:
+    path = tmp_path / "candidates.yaml"
+    entries = [
+        f"- {{name: a, engine: vllm, model: {MODELS}/abacus, price: {{input: 1, output: 2}}}}",
+        f"- {{name: b, engine: vllm, model: {MODELS}/caesar}}",
+    ]
+    path.write_text("\n".join([head, *entries]))
     with pytest.raises(InputError, match=r"candidates\.yaml: no price for b; add 'price'"):
         read_prices(str(path), lake=lake)
-    path.write_text(path.read_text().splitlines()[0] + "\n" + path.read_text().splitlines()[1])
+    path.write_text("\n".join([head, *entries[:1]]))
     assert read_prices(str(path), lake=lake) == {"a": Price(input=1.0, output=2.0)}
 
 
