@@ -9,7 +9,9 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,7 +113,12 @@ def _start_once() -> Any:
         "dashboard_port": None,  # the next free one from 8265 on
         "dashboard_agent_listen_port": 0,
     }
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    ours = signal.getsignal(signal.SIGTERM)
     cluster = Cluster(initialize_head=True, head_node_args=head)
+    # Ray answers SIGTERM by draining its node for 30 s; the command has its own answer.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
     (folder / "ray_current_cluster").write_text(cluster.address)
     return cluster
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("cluster", "tasks", "flows")
-# Imports modules in a process where some packages cannot be imported; tells every module that fails.
+# Imports modules where some packages cannot be imported; tells of every module that fails.
 BLOCKED_IMPORTS = """
 import importlib, importlib.machinery, sys, traceback
 

@@ -99,7 +99,8 @@ def cost_matched_mix(budget_usd: float, *, reward: FloatMatrix, cost: FloatMatri
             shares[[cheap, dear]] = 1 - max(share, 0.0), max(share, 0.0)
             lotteries.append(shares)
     order = [(-float(shares @ reward), float(shares @ cost)) for shares in lotteries]
-    return lotteries[min(range(len(order)), key=lambda place: order[place])]
+    best: FloatMatrix = lotteries[min(range(len(order)), key=lambda place: order[place])]
+    return best
 
 
 def frontier(*, reward: FloatMatrix, cost: FloatMatrix) -> list[int]:

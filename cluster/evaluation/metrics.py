@@ -11,6 +11,7 @@ which every candidate's cost is known. `n` is the number of queries a value rest
 | `macro_accuracy`, `micro_accuracy` | mean reward over tasks, over queries |
 | `oracle_gap_closed` | (method − best single) / (oracle − best single); no row where that is 0 |
 | `lift_over_best_single`, `lift_over_task_lookup` | method − baseline |
+| `lift_over_champion` | method − the router named `champion`, where one is measured |
 | `lift_over_cost_matched_mix` | method − the best lottery of candidates for the same money |
 | `regret` | oracle − method |
 | `mean_cost_usd` | USD per query, of one task and over tasks |
@@ -48,6 +49,7 @@ SCHEMA: dict[str, type[pl.DataType]] = {
     "n": pl.Int64,
 }
 ALL_TASKS = "all"
+CHAMPION = "champion"
 
 Routes = Mapping[str, FloatMatrix]
 Statistics = Mapping[str, FloatMatrix]
@@ -189,6 +191,8 @@ def _quality_lines(routes: Routes, quality: Resampled, *, n: int, level: float) 
             "lift_over_task_lookup": reward - lookup,
             "regret": oracle - reward,
         }
+        if CHAMPION in macro and method != CHAMPION:
+            statistics["lift_over_champion"] = reward - macro[CHAMPION]
         yield from _lines(method, statistics, n=n, level=level)
 
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from cluster.evaluation.harness import Evaluation, evaluate
+from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
 from cluster.jobs.fitting import (
     Label,
@@ -28,7 +29,6 @@ from cluster.price import Price
 from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
 from cluster.routers.fit import Fit
 
-CHAMPION = "champion"
 # What the registry and the gate look at: overall values with their intervals.
 HEADLINES = (
     "macro_accuracy",
@@ -36,6 +36,7 @@ HEADLINES = (
     "lift_over_best_single",
     "lift_over_task_lookup",
     "lift_over_cost_matched_mix",
+    "lift_over_champion",
     "oracle_gap_closed",
     "mean_cost_usd",
 )

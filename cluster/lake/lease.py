@@ -14,29 +14,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
+from cluster.process import process_start
 
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
 POLL_SECONDS = 1.0
 
 
-def _process_start(pid: int) -> str:
-    """Start time of a process in clock ticks since boot: tells a recycled pid from the old one."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
 def _me() -> dict[str, Any]:
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": _process_start(pid)}
+    return {"host": socket.gethostname(), "pid": pid, "started": process_start(pid)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ class _Entry:
         """True when the holder ran on this machine and is no longer there."""
         if self.holder.get("host") != socket.gethostname():
             return False
-        start = _process_start(int(self.holder["pid"]))
+        start = process_start(int(self.holder["pid"]))
         return not start or start != self.holder["started"]
 
 

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import prefect  # noqa: F401  (sets up its logging now rather than in the first test)
 import pytest
 
 from flows.cli import main
 
 START_SECONDS = 120
+# Far more than any command here takes; a command that hangs is to fail, not to wait for ever.
+COMMAND_SECONDS = 180
 # Starts a cluster, tells its address, and ends it when its standard input is closed.
 RAY_CLUSTER = """
 import sys
@@ -155,6 +156,7 @@ def signalbox(ray_address: str, prefect_api: str, private_home: dict[str, str]) 
             capture_output=True,
             text=True,
             check=False,
+            timeout=COMMAND_SECONDS,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
@@ -224,23 +226,27 @@ def told(
     """
     nowhere = f"http://127.0.0.1:{closed_port()}/api"
     monkeypatch.chdir(tmp_path)
-    # Prefect's handler keeps the standard error there was when Prefect was first imported.
-    for handler in logging.getLogger().handlers:
-        if hasattr(handler, "console"):
-            monkeypatch.setattr(handler.console, "file", sys.stderr)
     # The S3 server lives in this process and tells of every request.
-    monkeypatch.setattr(logging.getLogger("werkzeug"), "level", logging.ERROR)
+    monkeypatch.setattr(logging.getLogger("werkzeug"), "disabled", True)
 
     def run(*arguments: object, **env: str) -> Result:
-        with (
-            mock.patch.dict(os.environ, private_home | {"PREFECT_API_URL": nowhere} | env),
-            pytest.raises(SystemExit) as ended,
-        ):
-            os.environ.pop("SIGNALBOX_LAKE", None)
-            main([str(argument) for argument in arguments])
+        _log_to_current_stderr()
+        words = [str(argument) for argument in arguments]
+        with mock.patch.dict(os.environ, private_home | {"PREFECT_API_URL": nowhere} | env):
+            for name in ("SIGNALBOX_LAKE", "SIGNALBOX_RAY_ADDRESS"):
+                os.environ.pop(name, None)
+            with pytest.raises(SystemExit) as ended:
+                main(words)
         captured = capsys.readouterr()
         return Result(int(ended.value.code or 0), captured.out, captured.err)
 
     terminate = signal.getsignal(signal.SIGTERM)
     yield run
     signal.signal(signal.SIGTERM, terminate)
+
+
+def _log_to_current_stderr() -> None:
+    """Prefect's handler keeps the standard error there was when its logging was set up."""
+    for handler in logging.getLogger().handlers:
+        if hasattr(handler, "console"):
+            handler.console.file = sys.stderr

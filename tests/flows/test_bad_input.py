@@ -200,6 +200,7 @@ def test_verbose_shows_where_an_error_was_raised(told: Any, tmp_path: Path) -> N
     result = told("train", "--lake", "nowhere", "--verbose")
     assert result.status == 1
     assert "Traceback" in result.err
+    assert "cluster.errors.LakeError" in result.err
     assert f"error: {tmp_path / 'nowhere'}: there is no lake here" in result.err
 
 

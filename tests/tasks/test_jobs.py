@@ -94,7 +94,7 @@ def test_a_failed_job_fails_the_run_with_the_job_s_words(prefect, ray_address, t
     spec = spec_in(tmp_path, does="complain")
     state = run_under_prefect(spec, address=ray_address, name="bad")
     assert state.is_failed()
-    with pytest.raises(JobError, match="queries.csv row 7"):
+    with pytest.raises(JobError, match=r"queries\.csv row 7"):
         state.result()
     assert Run.of(spec).read_manifest() is None
 
