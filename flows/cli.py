@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,7 +23,8 @@ class Command(NamedTuple):
     """What a command runs: `module.function(module.Params)`, and its line in the help.
 
     `check`, where a command has one, is called before the function, and so before Prefect and Ray
-    are started: what it refuses is told at once.
+    are started: what it refuses is told at once. `show_result`, where a module has one, shows the
+    manifest to the person at the terminal.
     """
 
     module: str
@@ -34,6 +36,8 @@ class Command(NamedTuple):
 
 # Loggers of what runs, and of what follows the end of a run and tells of no trouble of the user's.
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.EventsWorker")
+# Prefect needs about 3 s to end its server.
+LEAVE_SECONDS = 15.0
 FAILED_STATE = "Finished in state Failed"
 
 COMMANDS: dict[str, Command] = {
@@ -123,6 +127,8 @@ def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
         if command.check:
             getattr(module, command.check)(params)
         manifest = getattr(module, command.function)(params)
+        if hasattr(module, "show_result"):
+            module.show_result(manifest)
     except UsageError as error:
         _say(f"error: {error}")
         return 2
@@ -133,6 +139,7 @@ def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
         return 1
     except KeyboardInterrupt:
         _say(f"{name} was stopped; what was committed is kept, run it again to go on")
+        _leave_within(LEAVE_SECONDS, status=130)
         return 130
     print(json.dumps(manifest, default=str), flush=True)  # noqa: T201
     return 0
@@ -155,6 +162,17 @@ def _prepare(*, verbose: bool) -> None:
 
 def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
+
+
+def _leave_within(seconds: float, *, status: int) -> None:
+    """End the process if it has not ended by then.
+
+    A stopped command sometimes hangs at its exit: Prefect stops its server and then waits, without
+    a limit, until it has sent that server the last events.
+    """
+    timer = threading.Timer(seconds, os._exit, args=(status,))
+    timer.daemon = True
+    timer.start()
 
 
 def _say_failures_once() -> None:

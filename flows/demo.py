@@ -47,79 +47,99 @@ def demo(params: DemoParams) -> Manifest:
     """
     start = time.monotonic()
     with cluster_address(params.ray_address) as address:
-        collected = collect(
-            CollectParams(
-                lake=params.lake,
-                ray_address=address,
-                queries=str(MATERIAL / "questions" / "collect.jsonl"),
-                candidates=str(MATERIAL / "candidates.yaml"),
-                dataset=DATASET,
-            )
-        )
-        trained = train(
-            TrainParams(lake=params.lake, ray_address=address, dataset=DATASET, promote=True)
-        )
-        evaluated = evaluate(
-            EvaluateParams(
-                lake=params.lake,
-                ray_address=address,
-                methods=["knn"],
-                routers=[ROUTER],
-                dataset=DATASET,
-                output=f"{params.lake}/evaluation",
-            )
-        )
-        routed = route(
-            RouteParams(
-                lake=params.lake,
-                ray_address=address,
-                input=str(MATERIAL / "questions" / "route.jsonl.gz"),
-                output=f"{params.lake}/routed.parquet",
-                answer=params.answer,
-            )
-        )
-    summary = _summary(collected, trained, evaluated, routed)
-    _show(summary, table=evaluated["table"], seconds=time.monotonic() - start)
-    lift = summary["router_lift_over_best_single"]
+        steps = _run(params, address=address)
+    summary = _summary(steps) | {"seconds": time.monotonic() - start}
+    lift = summary["lift_over_best_single"]
     if lift["low"] <= 0:
         raise SignalboxError(
             f"the router does not beat the best single model: lift {lift['value']:+.4f}, "
             f"95 % interval [{lift['low']:+.4f}, {lift['high']:+.4f}]"
         )
-    return {"flow": "demo", "lake": collected["lake"], **summary}
+    return {"flow": "demo", "lake": steps["collect"]["lake"], **summary}
 
 
-def _summary(
-    collected: Manifest, trained: Manifest, evaluated: Manifest, routed: Manifest
-) -> dict[str, Any]:
+def _run(params: DemoParams, *, address: str) -> dict[str, Manifest]:
+    """The four flows a user would trigger, one after another on one cluster."""
+    lake = params.lake
+    collected = collect(
+        CollectParams(
+            lake=lake,
+            ray_address=address,
+            queries=str(MATERIAL / "questions" / "collect.jsonl"),
+            candidates=str(MATERIAL / "candidates.yaml"),
+            dataset=DATASET,
+        )
+    )
+    trained = train(
+        TrainParams(
+            lake=lake,
+            ray_address=address,
+            dataset=DATASET,
+            methods=["cluster_table", "knn"],
+            promote=True,
+        )
+    )
+    evaluated = evaluate(
+        EvaluateParams(
+            lake=lake,
+            ray_address=address,
+            methods=["cluster_table", "knn"],
+            routers=[ROUTER],
+            dataset=DATASET,
+            output=f"{lake}/evaluation",
+        )
+    )
+    routed = route(
+        RouteParams(
+            lake=lake,
+            ray_address=address,
+            input=str(MATERIAL / "questions" / "route.jsonl.gz"),
+            output=f"{lake}/routed.parquet",
+            answer=params.answer,
+        )
+    )
+    return {"collect": collected, "train": trained, "evaluate": evaluated, "route": routed}
+
+
+def _summary(steps: dict[str, Manifest]) -> dict[str, Any]:
     """What the four steps came to."""
+    evaluated, routed = steps["evaluate"], steps["route"]
     metrics = evaluated["methods"][ROUTER]
     return {
-        "completions": {
-            row["name"]: row["generated"] for row in collected["generate"]["candidates"]
-        },
-        "router_lift_over_best_single": {
+        "generated": _generated(steps["collect"]["generate"]),
+        "lift_over_best_single": {
             "value": metrics["lift_over_best_single"],
             "low": metrics["lift_over_best_single_low"],
             "high": metrics["lift_over_best_single_high"],
         },
-        "promotion": trained["promotion"],
+        "promotion": steps["train"]["promotion"],
         "table": evaluated["table"],
         "picture": evaluated["picture"],
         "routed": {key: routed[key] for key in ("outputs", "rows", "shares", "answers")},
     }
 
 
-def _show(summary: dict[str, Any], *, table: list[dict[str, Any]], seconds: float) -> None:
+def _generated(manifest: Manifest) -> int:
+    """Answers this run has generated; none when the work was done before."""
+    if manifest.get("done_before"):
+        return 0
+    return sum(int(row["generated"]) for row in manifest["candidates"])
+
+
+def show_result(manifest: Manifest) -> None:
+    """The table, the gain and where to look, on stderr."""
     console = Console(stderr=True)
-    show_table(table, title="held-out questions")
-    lift = summary["router_lift_over_best_single"]
-    console.print(
-        f"The router gains {100 * lift['value']:.1f} points over the best single model, "
-        f"95 % interval {100 * lift['low']:.1f} to {100 * lift['high']:.1f}."
-    )
-    console.print(f"cost against quality  {summary['picture']}")
-    console.print(f"routed questions      {summary['routed']['outputs'][0]}")
-    if summary["routed"]["answers"]:
-        console.print(f"a sample's answers    {summary['routed']['answers']['outputs'][0]}")
-    console.print(f"{seconds:.0f} seconds")
+    show_table(manifest["table"], title="held-out questions")
+    lift, routed = manifest["lift_over_best_single"], manifest["routed"]
+    lines = [
+        f"The champion gains {100 * lift['value']:.1f} points over the best single model "
+        f"(95 % interval {100 * lift['low']:.1f} to {100 * lift['high']:.1f}).",
+        f"{manifest['generated']:,} answers were generated, {routed['rows']:,} questions routed, "
+        f"in {manifest['seconds']:.0f} seconds.",
+        f"cost against quality: {manifest['picture']}",
+        f"routed questions:     {routed['outputs'][0]}",
+    ]
+    if routed["answers"]:
+        lines.append(f"a sample's answers:   {routed['answers']['outputs'][0]}")
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)

@@ -113,7 +113,6 @@ def evaluate(params: EvaluateParams) -> Manifest:
     )
     with cluster_address(params.ray_address) as address:
         evaluated = ray_job(spec, address=address)
-    show_table(evaluated["table"], title=f"{params.dataset}: test queries")
     table_artifact(evaluated["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "evaluate", "lake": lake.storage.uri, **evaluated}
 
@@ -128,3 +127,8 @@ def _methods(params: EvaluateParams) -> tuple[str, ...]:
 def _registered(name: str, *, lake: Lake) -> tuple[str, str]:
     row = registry.resolve(lake, version=name)
     return row["version"], row["checkpoint"]
+
+
+def show_result(manifest: Manifest) -> None:
+    """The short table, on stderr."""
+    show_table(manifest["table"], title="test queries")

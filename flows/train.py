@@ -90,7 +90,6 @@ def train(params: TrainParams) -> Manifest:
         for router in trained["routers"]:
             _register(router, params=params, lake=lake)
         promotion = _promote(trained, params=params, lake=lake, address=address)
-    show_table(trained["table"], title=f"{params.dataset}: test queries")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
@@ -155,3 +154,8 @@ def _promote(
 
     decision = registry.promote(lake, version=best["version"], decide=judged)
     return {"version": best["version"], "promoted": decision.promote, "why": decision.why}
+
+
+def show_result(manifest: Manifest) -> None:
+    """The short table, on stderr."""
+    show_table(manifest["table"], title="test queries")

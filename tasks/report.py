@@ -5,12 +5,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cluster.evaluation.baselines import CANDIDATE
 from cluster.evaluation.table import HEADINGS, TableRow
 
 
 def show_table(rows: list[dict[str, Any]], *, title: str) -> None:
-    """Print one line a method on stderr."""
+    """Print one line a method on stderr; a candidate alone goes by its name."""
     shown = Table(*HEADINGS, title=title)
     for row in rows:
-        shown.add_row(*TableRow(**row).cells())
+        method, *cells = TableRow(**row).cells()
+        shown.add_row(method.removeprefix(CANDIDATE), *cells)
     Console(stderr=True).print(shown)

@@ -15,7 +15,7 @@ from cluster.evaluation.baselines import (
 )
 from cluster.evaluation.metrics import ALL_TASKS
 
-HEADINGS = ("method", "accuracy %", "95 % interval", "USD per 1,000", "oracle gap closed %")
+HEADINGS = ("method", "accuracy %", "95 % interval", "USD per 1,000", "gap closed %")
 UNKNOWN = "–"
 
 

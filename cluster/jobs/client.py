@@ -40,7 +40,7 @@ class Listener:
 def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     """Make sure the work of `spec` is done, and return its manifest.
 
-    Done before: the manifest is returned and nothing runs. Running: it is followed. Otherwise the
+    Done before: nothing runs, and the manifest is returned with `done_before`. Running: it is followed. Otherwise the
     next attempt is submitted. When this call is interrupted, the job is stopped.
 
     Args:
@@ -54,7 +54,7 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     run = Run.of(spec)
     manifest = run.read_manifest()
     if manifest is not None:
-        return manifest
+        return manifest | {"done_before": True}
     client = _client(address)
     attempts = _attempts(client, work_id=spec.work_id)
     # It may have ended between the two looks.

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from cluster.errors import InputError, SignalboxError
 from cluster.failpoint import failpoint
 from cluster.jobs.spec import JobSpec
+from cluster.process import end_with_ray
 from cluster.storage import Storage
 
 Manifest = dict[str, Any]
@@ -127,8 +128,11 @@ def main(spec_type: type[SpecT], *, work: Callable[[SpecT, Run], Manifest]) -> N
         raise SystemExit(f"usage: python -m cluster.jobs.{spec_type.job} SPEC_URI")
     spec = _read_spec(spec_type, uri=sys.argv[1])
     run = Run.of(spec)
-    # One whose outputs are gone would count again as soon as they are back, complete or not.
-    run.storage.delete(run.uri("manifest.json"))
+    end_with_ray()
+    # One whose outputs are gone would count again as soon as they are back, complete or not. A
+    # sound one is another submitter's, who did the same work meanwhile and is about to read it.
+    if run.read_manifest() is None:
+        run.storage.delete(run.uri("manifest.json"))
     try:
         manifest = work(spec, run)
     except Exception as error:

@@ -202,9 +202,12 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
     own = os.environ | env
     own.pop("PREFECT_API_URL")
-    with (home / "log").open("wb") as log, subprocess.Popen(
-        command, env=own, stdout=log, stderr=log, start_new_session=True
-    ) as server:
+    with (
+        (home / "log").open("wb") as log,
+        subprocess.Popen(
+            command, env=own, stdout=log, stderr=log, start_new_session=True
+        ) as server,
+    ):
         wait_until(lambda: _answers(env["PREFECT_API_URL"] + "/health"))
         yield env
         os.killpg(server.pid, signal.SIGTERM)
@@ -292,7 +295,8 @@ class World:
         keys = set()
         for uri, _ in self.lake.storage.list(self.lake.table_uri(COMPLETIONS)):
             if uri.endswith(".parquet"):
-                rows = pl.read_parquet(uri, hive_partitioning=False).filter(pl.col("outcome") != "error")
+                rows = pl.read_parquet(uri, hive_partitioning=False)
+                rows = rows.filter(pl.col("outcome") != "error")
                 candidate = uri.split("candidate_id=")[1].split("/")[0]
                 keys |= {(candidate, *key) for key in rows.select("query_id", "sample").rows()}
         return keys

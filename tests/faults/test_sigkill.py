@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import yaml
 
 DEMO = Path(__file__).parents[2] / "infra" / "demo"
@@ -110,9 +109,11 @@ def test_killed_flow_driver_and_worker(fresh, prefect, until, tmp_path: Path) ->
     with collecting(words(tmp_path / "hit"), env) as run:
         some_more(run)
         processes = descendants(run.pid)
-        assert the_one(processes, doing="ray::GenerateWorker")
+        # The others of Ray end too, its agents after a minute; these two can write.
+        doing = ("ray::GenerateWorker", "cluster.jobs.generate")
+        processes = {pid: processes[pid] for pid in [the_one(processes, doing=d) for d in doing]}
         run.kill()
-        until(lambda: not alive(processes), seconds=60)
+        until(lambda: not alive(processes), seconds=30)
     first = hit.stored()
     assert 0 < len(first) < len(every)
 

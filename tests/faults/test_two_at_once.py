@@ -38,10 +38,8 @@ def test_two_jobs_that_want_the_same_in_opposite_order(ingested, site, tmp_path:
 def words(fresh, site, s3_root: str, tmp_path: Path) -> list[str]:
     """A collect on S3."""
     world = slower(fresh, root=s3_root)
-    spec = [
-        candidate.model_dump(mode="json", include={"name", "engine", "model", "template", "samples"})
-        for candidate in world.candidates
-    ]
+    fields = {"name", "engine", "model", "template", "samples"}
+    spec = [one.model_dump(mode="json", include=fields) for one in world.candidates]
     (tmp_path / "candidates.yaml").write_text(yaml.safe_dump(spec))
     return [
         *("--lake", s3_root, "--ray-address", site.address, "--queries", str(world.file)),
@@ -49,7 +47,7 @@ def words(fresh, site, s3_root: str, tmp_path: Path) -> list[str]:
     ]
 
 
-def test_two_collects_at_once_on_s3(words, fresh, ingested, s3_root, site, prefect) -> None:
+def test_two_collects_at_once_on_s3(words, fresh, s3_root, site, prefect) -> None:
     site.echo.forget()
     with ThreadPoolExecutor(2) as both:
         runs = list(both.map(lambda _: site.cli("collect", *words, prefect=prefect), range(2)))
