@@ -40,8 +40,9 @@ class Listener:
 def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     """Make sure the work of `spec` is done, and return its manifest.
 
-    Done before: nothing runs, and the manifest is returned with `done_before`. Running: it is followed. Otherwise the
-    next attempt is submitted. When this call is interrupted, the job is stopped.
+    Done before: nothing runs, and the manifest is returned with `done_before`. Running: it is
+    followed. Otherwise the next attempt is submitted. When this call is interrupted, the job is
+    stopped.
 
     Args:
         spec: what to do.
@@ -83,12 +84,18 @@ def check_cluster(address: str) -> None:
 
 
 def _client(address: str) -> Any:
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     # It tells of every log stream it closes.
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise JobError(
+            f"the Ray cluster at {address} refuses the token; set RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH to the cluster's own"
+        ) from error
     except (ConnectionError, RuntimeError) as error:
         raise JobError(
             f"no Ray cluster answers at {address} ({str(error).splitlines()[0]}); start it, or "

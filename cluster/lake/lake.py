@@ -168,5 +168,5 @@ def _check_version(lake: Lake, *, marker: bytes) -> None:
     if found < SCHEMA_VERSION:
         raise LakeError(
             f"{where}: the lake has schema version {found}, this signalbox needs {SCHEMA_VERSION}; "
-            "run 'signalbox lake --migrate'"
+            "nothing is known that migrates it; collect into a new one: --lake FOLDER"
         )

@@ -153,7 +153,7 @@ def _is_worker(pid: str) -> bool:
     return False
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(
     tmp_path_factory: pytest.TempPathFactory, s3_environment: dict[str, str]
 ) -> Iterator[Site]:
@@ -317,11 +317,6 @@ class World:
             assert facts[name].equals(other[name]), f"{name} differs from the undisturbed run's"
 
 
-def keys(rows: pl.DataFrame) -> set[tuple[str, str, int]]:
-    """Of completions."""
-    return set(rows.select("candidate_id", "query_id", "sample").rows())
-
-
 def write_queries(path: Path, *, texts: Sequence[str]) -> Path:
     rows = [
         {"text": text, "task": f"task{number % 3}", "reference": str(number)}
@@ -331,7 +326,7 @@ def write_queries(path: Path, *, texts: Sequence[str]) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Twenty queries and two candidates (20 and 40 answers), and an empty lake."""
     folder = tmp_path_factory.mktemp("fresh")
@@ -342,7 +337,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ingested(fresh: World, site: Site, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The undisturbed run after its first job."""
     world = fresh.copied(tmp_path_factory.mktemp("ingested") / "lake")
@@ -350,7 +345,7 @@ def ingested(fresh: World, site: Site, tmp_path_factory: pytest.TempPathFactory)
     return world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def generated(ingested: World, site: Site, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The undisturbed run after its second job."""
     world = ingested.copied(tmp_path_factory.mktemp("generated") / "lake")
@@ -358,7 +353,7 @@ def generated(ingested: World, site: Site, tmp_path_factory: pytest.TempPathFact
     return world
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def labelled(generated: World, site: Site, tmp_path_factory: pytest.TempPathFactory) -> World:
     """The undisturbed run, whole."""
     world = generated.copied(tmp_path_factory.mktemp("labelled") / "lake")

@@ -11,19 +11,17 @@ def slow(*places: str) -> list:
     return [pytest.param(place, marks=pytest.mark.slow) for place in places]
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        "create.before",
-        "create.after",
-        "shard.before_write",
-        "shard.after_write",
-        "commit.before",
-        "commit.after",
-        "manifest.before",
-        "manifest.after",
-    ],
-)
+INGEST = [
+    "create.after",
+    "shard.after_write",
+    "commit.before",
+    "commit.after",
+    "manifest.after",
+    *slow("create.before", "shard.before_write", "manifest.before"),
+]
+
+
+@pytest.mark.parametrize("place", INGEST)
 def test_ingest_dies(place, fresh, ingested, site, tmp_path: Path) -> None:
     world = fresh.copied(tmp_path / "lake")
     site.crash(world.ingest(), failpoint=place)
@@ -33,14 +31,12 @@ def test_ingest_dies(place, fresh, ingested, site, tmp_path: Path) -> None:
 
 # Passes of the driver: the candidates' rows (1), then a commit after every shard (2 to 12).
 GENERATE_DRIVER = [
-    "create.after:2",
-    "shard.after_write:1",
     "commit.after:2",
     "commit.before:5",
     "lease.taken:2",
     "manifest.before",
-    "manifest.after",
     *slow("create.before:1", "create.after:1", "shard.before_write:1", "commit.before:1"),
+    *slow("create.after:2", "shard.after_write:1", "manifest.after"),
     *slow("commit.after:1", "lease.taken:1", "commit.before:2", "commit.after:5"),
 ]
 
@@ -81,13 +77,18 @@ def test_a_worker_of_generate_dies(place, ingested, generated, site, tmp_path: P
 
 # Passes of label: what the first scorer is, its rewards, the same of the second and of the taggers.
 LABEL = [
-    "create.after:3",
     "shard.after_write:2",
     "commit.before:2",
-    "commit.after:2",
     "commit.after:6",
-    "manifest.after",
-    *slow("create.before:2", "shard.before_write:2", "shard.after_write:6", "commit.before:1"),
+    *slow(
+        "create.after:3",
+        "commit.after:2",
+        "manifest.after",
+        "create.before:2",
+        "shard.before_write:2",
+        "shard.after_write:6",
+        "commit.before:1",
+    ),
     *slow("commit.before:4", "commit.after:1", "commit.after:4", "manifest.before"),
 ]
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.util
+import os
 import secrets
+import subprocess
 import sys
 import threading
 import time
@@ -92,7 +94,8 @@ def test_log_and_progress_reach_the_listener(finished) -> None:
 def test_finished_work_is_returned_and_needs_no_ray(finished) -> None:
     spec, manifest, _ = finished
     again = Heard()
-    assert run_job(spec, address="http://127.0.0.1:9", listener=again.listener) == manifest
+    returned = run_job(spec, address="http://127.0.0.1:9", listener=again.listener)
+    assert returned == manifest | {"done_before": True}
     assert (again.lines, again.parts) == ([], [])
 
 
@@ -208,6 +211,24 @@ def test_an_address_nobody_answers_at_is_named() -> None:
     ):
         with pytest.raises(JobError, match=r"no Ray cluster answers at http://127\.0\.0\.1:9 "):
             call()
+
+
+def test_a_cluster_that_refuses_the_token_is_told_apart(ray_address: str) -> None:
+    code = (
+        "import sys; from cluster.jobs.client import check_cluster\n"
+        "from cluster.errors import JobError\n"
+        "try: check_cluster(sys.argv[1])\nexcept JobError as error: print(error)"
+    )
+    wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run(
+        [sys.executable, "-c", code, ray_address],
+        env=os.environ | wrong,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{ray_address} refuses the token" in done.stdout
+    assert "RAY_AUTH_TOKEN" in done.stdout
 
 
 def test_a_lake_with_an_odd_name_is_no_obstacle(do, tmp_path) -> None:

@@ -99,11 +99,11 @@ def test_a_job_runs_by_hand(tmp_path: Path) -> None:
     assert said_in(tmp_path, name="manifest")["runs"] == 1
 
 
-def test_a_job_that_fails_by_hand_says_so_and_takes_an_old_manifest_along(tmp_path: Path) -> None:
+def test_a_job_that_fails_by_hand_says_so_and_takes_a_hollow_manifest_along(tmp_path: Path) -> None:
     spec = written(tmp_path, does="complain")
     assert by_hand(str(spec)).returncode == 1
     [folder] = (tmp_path / "lake" / "runs").iterdir()
-    (folder / "manifest.json").write_text('{"outputs": []}')
+    (folder / "manifest.json").write_text(json.dumps({"outputs": [str(folder / "gone")]}))
     done = by_hand(str(spec))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
