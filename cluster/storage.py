@@ -207,7 +207,9 @@ class Storage:
         return sorted(
             (scheme + path, int(info["size"]))
             for path, info in found.items()
-            if not path.rsplit("/", 1)[-1].startswith(".")
+            # An empty S3 listing is followed by a look at the prefix itself, and if it has come to
+            # life in between it is reported as a directory.
+            if info["type"] == "file" and not path.rsplit("/", 1)[-1].startswith(".")
         )
 
     def delete(self, uri: str) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,7 +18,7 @@ def test_only_one_holds_it_at_a_time(root: str, monkeypatch: pytest.MonkeyPatch)
     inside, most = 0, 0
     guard = threading.Lock()
 
-    def work() -> None:
+    def work(_: int) -> None:
         nonlocal inside, most
         with lease("c", lake=Lake.open(root)):
             with guard:
@@ -27,11 +28,8 @@ def test_only_one_holds_it_at_a_time(root: str, monkeypatch: pytest.MonkeyPatch)
             with guard:
                 inside -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(work, range(5)))
     assert most == 1
     with lease("c", lake=lake):
         pass
