@@ -8,8 +8,6 @@ from cluster.query import digest
 
 Outcome = Literal["ok", "truncated", "error"]
 
-COMPLETION_KEY = ("query_id", "candidate_id", "sample")
-
 COMPLETION_SCHEMA = pl.Schema(
     {
         "query_id": pl.String(),

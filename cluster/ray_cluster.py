@@ -105,7 +105,8 @@ def _start_once() -> Any:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     head = {
         "temp_dir": str(folder),
-        "num_cpus": os.cpu_count(),
+        # Not cpu_count: under taskset, Slurm or a pinned container fewer of them are ours.
+        "num_cpus": len(os.sched_getaffinity(0)),
         "num_gpus": _gpus(),
         "object_store_memory": OBJECT_STORE_BYTES,
         "include_dashboard": True,

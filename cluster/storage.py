@@ -7,6 +7,7 @@ process that uses them and are never part of a spec: a `Storage` travels as its 
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,9 +215,9 @@ class Storage:
 
     def delete(self, uri: str) -> None:
         """Remove an object; nothing there is fine."""
-        files = self.filesystem()
-        if files.exists(uri):
-            files.rm_file(uri)
+        # No look before it: two that delete at once would both see it.
+        with suppress(FileNotFoundError):
+            self.filesystem().rm_file(uri)
 
     def check(self) -> None:
         """Make sure the root can be reached and, if local, written.

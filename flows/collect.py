@@ -1,24 +1,29 @@
 """collect: query files → queries → completions of every candidate → rewards and tags."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from prefect import flow
 from pydantic import Field
 
-from cluster.candidate import check_candidates, load_candidates
+from cluster.candidate import Candidate, check_candidates, load_candidates
 from cluster.jobs.generate import GenerateSpec
-from cluster.jobs.ingest import IngestSpec, pin_files
+from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams, check_query_files, check_ray
+from flows.params import FlowParams, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
-ScorerName = Literal["exact", "numeric", "multiple_choice"]
-TaggerName = Literal["task", "clusters"]
+if TYPE_CHECKING:
+    ScorerName = str
+    TaggerName = str
+else:
+    ScorerName = plugin_name("scorers")
+    TaggerName = plugin_name("taggers")
 
 
 class CollectParams(FlowParams):
@@ -109,30 +114,11 @@ def collect(params: CollectParams) -> Manifest:
     files = pin_files(params.queries)
     lake = Lake.open(params.lake)
     with cluster_address(params.ray_address) as address:
-        ingested = ray_job(_ingest_spec(params, files=files), address=address)
+        ingested = ray_job(_ingest_spec(params, files=files, lake=lake), address=address)
         queries = lake.version(QUERIES)
-        generated = ray_job(
-            GenerateSpec(
-                lake=lake.storage.uri,
-                candidates=tuple(candidates),
-                dataset=params.dataset,
-                inputs={"queries": queries} | _retried(params, lake=lake),
-                shard_rows=params.shard_rows,
-                max_error_share=params.max_error_share,
-                retry_errors=params.retry_errors,
-            ),
-            address=address,
-        )
-        labelled = ray_job(
-            LabelSpec(
-                lake=lake.storage.uri,
-                dataset=params.dataset,
-                scorers=tuple(params.scorers),
-                taggers=tuple(params.taggers),
-                inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
-            ),
-            address=address,
-        )
+        generate = _generate_spec(params, candidates=candidates, queries=queries, lake=lake)
+        generated = ray_job(generate, address=address)
+        labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
     return {
         "flow": "collect",
@@ -144,9 +130,9 @@ def collect(params: CollectParams) -> Manifest:
     }
 
 
-def _ingest_spec(params: CollectParams, *, files: Any) -> IngestSpec:
+def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: Lake) -> IngestSpec:
     return IngestSpec(
-        lake=Lake.open(params.lake).storage.uri,
+        lake=lake.storage.uri,
         files=files,
         dataset=params.dataset,
         text_column=params.text_column,
@@ -155,11 +141,6 @@ def _ingest_spec(params: CollectParams, *, files: Any) -> IngestSpec:
         messages_column=params.messages_column,
         max_error_share=params.max_error_share,
     )
-
-
-def _retried(params: CollectParams, *, lake: Lake) -> dict[str, int]:
-    """A retry is work of its own each time it finds other errors to retry."""
-    return {"completions": lake.version(COMPLETIONS)} if params.retry_errors else {}
 
 
 def _show(generated: Manifest, labelled: Manifest) -> None:

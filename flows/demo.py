@@ -21,6 +21,7 @@ from tasks.report import show_table
 MATERIAL = Path(__file__).parents[1] / "infra" / "demo"
 DATASET = "demo"
 ROUTER = "champion"
+METHODS = ["cluster_table", "knn"]
 
 
 class DemoParams(FlowParams):
@@ -60,45 +61,31 @@ def demo(params: DemoParams) -> Manifest:
 
 def _run(params: DemoParams, *, address: str) -> dict[str, Manifest]:
     """The four flows a user would trigger, one after another on one cluster."""
-    lake = params.lake
-    collected = collect(
-        CollectParams(
-            lake=lake,
-            ray_address=address,
-            queries=str(MATERIAL / "questions" / "collect.jsonl"),
-            candidates=str(MATERIAL / "candidates.yaml"),
-            dataset=DATASET,
-        )
+    where = {"lake": params.lake, "ray_address": address}
+    dataset: dict[str, Any] = where | {"dataset": DATASET}
+    material = {
+        "queries": str(MATERIAL / "questions" / "collect.jsonl"),
+        "candidates": str(MATERIAL / "candidates.yaml"),
+    }
+    evaluation = {"routers": [ROUTER], "output": f"{params.lake}/evaluation"}
+    return {
+        "collect": collect(CollectParams(**dataset, **material)),
+        "train": train(TrainParams(**dataset, methods=METHODS, promote=True)),
+        "evaluate": evaluate(EvaluateParams(**dataset, methods=METHODS, **evaluation)),
+        "route": route(_route_params(params, address=address)),
+    }
+
+
+def _route_params(params: DemoParams, *, address: str) -> RouteParams:
+    """What is routed is the demo's own, so a demo that asks for other answers replaces it."""
+    return RouteParams(
+        lake=params.lake,
+        ray_address=address,
+        input=str(MATERIAL / "questions" / "route.jsonl.gz"),
+        output=f"{params.lake}/routed.parquet",
+        answer=params.answer,
+        overwrite=True,
     )
-    trained = train(
-        TrainParams(
-            lake=lake,
-            ray_address=address,
-            dataset=DATASET,
-            methods=["cluster_table", "knn"],
-            promote=True,
-        )
-    )
-    evaluated = evaluate(
-        EvaluateParams(
-            lake=lake,
-            ray_address=address,
-            methods=["cluster_table", "knn"],
-            routers=[ROUTER],
-            dataset=DATASET,
-            output=f"{lake}/evaluation",
-        )
-    )
-    routed = route(
-        RouteParams(
-            lake=lake,
-            ray_address=address,
-            input=str(MATERIAL / "questions" / "route.jsonl.gz"),
-            output=f"{lake}/routed.parquet",
-            answer=params.answer,
-        )
-    )
-    return {"collect": collected, "train": trained, "evaluate": evaluated, "route": routed}
 
 
 def _summary(steps: dict[str, Manifest]) -> dict[str, Any]:

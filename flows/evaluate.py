@@ -1,6 +1,6 @@
 """evaluate: methods or registered routers against all baselines, on any dataset of the lake."""
 
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from prefect import flow
 from pydantic import Field
@@ -14,13 +14,18 @@ from cluster.lake.prices import read_prices
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
-from flows.params import FlowParams, check_output, check_ray
+from flows.params import FlowParams, check_output, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 from tasks.report import show_table
 
-MethodName = Literal["all", "cluster_table", "knn"]
+# Always there, and nothing to fit.
 BASELINES = ("random", "best_single")
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = plugin_name("routers", also=["all"], without=BASELINES)
 
 
 class EvaluateParams(FlowParams):
@@ -87,7 +92,7 @@ def check(params: EvaluateParams) -> None:
     read_prices(params.prices, lake=lake)
     for dataset in dict.fromkeys([params.train_dataset or params.dataset, params.dataset]):
         check_outcomes(lake, dataset=dataset, scorer=params.scorer)
-    check_output(params.output)
+    check_output(params.output, is_folder=True)
     check_ray(params)
 
 

@@ -1,7 +1,7 @@
 """import: score tables made elsewhere become queries, candidates and rewards in the lake."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prefect import flow
 from pydantic import Field
@@ -11,19 +11,24 @@ from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
 from cluster.query import MAX_CALIBRATION_SHARE
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams, check_ray
+from flows.params import FlowParams, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = plugin_name("importers")
 
 
 class ImportParams(FlowParams):
     """Bring in a table of scores that somebody else has computed."""
 
-    format: Literal["routerdc", "routellm", "llmrouter", "table"] = Field(
+    format: FormatName = Field(
         title="Format",
         description="routerdc, routellm, llmrouter: a clone of that repository as it is, or any "
         "of its files; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
-        "a query and candidate",
+        "a query and candidate; any other: what its package says",
     )
     path: str = Field(title="Path", description="The folder or file to read")
     dataset: str = Field(

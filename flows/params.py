@@ -1,12 +1,17 @@
 """What the parameters of every flow share."""
 
-from typing import Any
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cluster.errors import InputError
 from cluster.files.reader import check_column
 from cluster.files.source import find_files
 from cluster.jobs.client import check_cluster
+from cluster.plugins import Kind, plugin_names
 from cluster.ray_cluster import given_address
 from cluster.storage import Storage
 
@@ -19,6 +24,21 @@ def lake_field() -> Any:
         description="Where everything is kept: a local folder or s3://bucket/prefix. "
         "Empty: the environment's SIGNALBOX_LAKE, else ./lake",
     )
+
+
+def plugin_name(kind: Kind, *, also: Collection[str] = (), without: Collection[str] = ()) -> Any:
+    """The type of a field that takes the name of an installed plugin.
+
+    What a user's package brings stands beside ours: as a choice in the UI and in the help, and in
+    the words on a name that is unknown. For mypy such a field is a `str`.
+
+    Args:
+        kind: the kind of plugin.
+        also: other words the field takes, shown first.
+        without: plugins of the kind that the field does not take.
+    """
+    names = [name for name in plugin_names(kind) if name not in without]
+    return Literal[(*also, *names)]
 
 
 class FlowParams(BaseModel):
@@ -60,12 +80,26 @@ def check_query_files(pattern: str, *, text_column: str) -> None:
         check_column(source, column=text_column, flag="--text-column")
 
 
-def check_output(uri: str) -> None:
-    """Make sure the store of an output answers; local folders are made when they are written to.
+def check_output(uri: str, *, is_folder: bool) -> None:
+    """Make sure an output can be written; local folders are made when they are written to.
 
     Raises:
+        InputError: a local folder cannot be made or written, or is a file, or a file is a folder.
         LakeError: the S3 store or bucket cannot be reached.
     """
     output = Storage.at(uri)
     if output.is_s3:
         output.check()
+        return
+    path = Path(output.uri)
+    if path.is_dir() and not is_folder:
+        raise InputError(f"{path}: is a folder, and a file is to be written; name another --output")
+    folder = path if is_folder else path.parent
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        raise InputError(f"{path}: {there} is a file, not a folder; name another --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{path}: the folder {there} is not writable; name another --output or change its "
+            "permissions"
+        )

@@ -165,7 +165,7 @@ def _answer(
         lake=lake.storage.uri,
         candidates=_candidates(routed, lake=lake),
         requests=routed["requests"],
-        inputs={},
+        inputs=lake.versions([COMPLETIONS]),
         shard_rows=1024,
         max_error_share=params.max_error_share,
     )

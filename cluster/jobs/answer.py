@@ -8,6 +8,7 @@ import polars as pl
 from cluster.files.writer import write_shard
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
+from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT, Price
@@ -50,7 +51,7 @@ def _joined(requests: pl.DataFrame, *, spec: AnswerSpec, lake: Lake) -> pl.DataF
     completions = lake.scan(COMPLETIONS, version=spec.inputs["completions"]).filter(
         pl.col("sample") == 0
     )
-    names = lake.scan(CANDIDATES, version=spec.inputs["candidates"]).select("candidate_id", "name")
+    names = newest_specs(lake.scan(CANDIDATES, version=spec.inputs["candidates"]))
     key = ["query_id", "candidate_id"]
     rows = (
         requests.lazy()

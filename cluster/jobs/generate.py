@@ -20,12 +20,13 @@ from cluster.jobs.generate_pool import WorkerPool
 from cluster.jobs.generate_worker import ShardReport
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
-from cluster.lake.commit import append_new, commit_shards, delete_errors
+from cluster.lake.candidates import keep_specs
+from cluster.lake.commit import commit_shards, delete_errors
 from cluster.lake.lake import Lake
 from cluster.lake.lease import lease
 from cluster.lake.plan import Plan, plan_candidate, required_samples
 from cluster.lake.shard import Shard
-from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES
+from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import connect
 
 LOG = logging.getLogger("signalbox.generate")
@@ -39,7 +40,8 @@ class GenerateSpec(JobSpec):
         dataset: the queries of this dataset; empty with `requests`.
         requests: URI of a Parquet file (`query_id`, `text`, `messages`, `candidate_id`) that says
             who answers what; empty: every candidate answers every query of the dataset.
-        inputs: versions of the tables the work depends on.
+        inputs: versions of the tables the work depends on; what is committed already is one of
+            them, so that a changed table is always looked at again.
         shard_rows: requests a worker answers between two writes.
         commit_seconds: time between two commits while a candidate is being run.
         max_error_share: more failed rows than this share of a candidate's fail the job.
@@ -132,8 +134,8 @@ def generate(spec: GenerateSpec, run: Run) -> Manifest:
 
 def _keep_candidates(candidates: Sequence[Candidate], *, lake: Lake) -> None:
     rows = [(c.candidate_id, c.name, c.model_dump_json()) for c in candidates]
-    frame = pl.DataFrame(rows, schema=CANDIDATES.schema, orient="row")
-    append_new(frame, lake=lake, table=CANDIDATES)
+    specs = pl.DataFrame(rows, schema=["candidate_id", "name", "spec"], orient="row")
+    keep_specs(specs, lake=lake)
 
 
 def _queries(spec: GenerateSpec, *, lake: Lake) -> pl.DataFrame:
@@ -155,7 +157,7 @@ def _pools(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
 def _run_pool(
     pool: Sequence[Candidate], *, spec: GenerateSpec, run: Run, lake: Lake, queries: pl.DataFrame
 ) -> list[Tally]:
-    workers = WorkerPool(lake=lake, first=pool[0])
+    workers = WorkerPool(lake=lake)
     tallies = []
     for candidate in pool:
         requests = queries
@@ -175,15 +177,11 @@ def _run_pool(
 
 def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
     def waiting(holder: str) -> None:
-        # The holder may be waiting for the cores our idle workers keep.
-        workers.close()
         part = Part(work.candidate.name, done=0, total=0, note=f"waiting for {holder}")
         work.run.progress(part)
 
     candidate_id = work.candidate.candidate_id
     with lease(candidate_id, lake=work.lake, waiting=waiting) as still_ours:
-        if work.spec.retry_errors:
-            delete_errors(lake=work.lake, table=COMPLETIONS, partition=candidate_id)
         plan = _plan(work)
         start = time.monotonic()
         try:
@@ -202,6 +200,8 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
 def _plan(work: Work) -> Plan:
     ids = work.requests["query_id"]
     required = required_samples(ids, samples=work.candidate.samples)
+    if work.spec.retry_errors:
+        delete_errors(required, lake=work.lake, candidate_id=work.candidate.candidate_id)
     plan = plan_candidate(required, lake=work.lake, candidate_id=work.candidate.candidate_id)
     tally = work.tally
     tally.required, tally.adopted, tally.errors = plan.required, plan.adopted, plan.errors

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from cluster.candidate import Candidate
+from cluster.candidate import Candidate, Resources
 from cluster.errors import EngineError
 from cluster.jobs.generate_worker import GenerateWorker, ShardReport
 from cluster.lake.lake import Lake
@@ -15,86 +16,154 @@ from cluster.lake.lake import Lake
 LOG = logging.getLogger("signalbox.generate")
 # A second shard waits at the worker while the first is answered, so that the engine never idles.
 SHARDS_IN_FLIGHT = 2
-# A worker that dies (out of memory, a killed node) is replaced this often per candidate.
+# Workers that die (out of memory, a killed node) are replaced this often per candidate.
 MAX_RESTARTS = 3
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What an actor was asked for: to answer a shard, or to load the candidate (no shard)."""
+
+    actor: Any
+    shard: pl.DataFrame | None = None
+
+
+class _Queue:
+    """Shards still to be given out; one that a dead actor held comes back to the front."""
+
+    def __init__(self, shards: Iterator[pl.DataFrame]) -> None:
+        self.back: list[pl.DataFrame] = []
+        self.shards = shards
+
+    def take(self) -> pl.DataFrame | None:
+        return self.back.pop() if self.back else next(self.shards, None)
+
+    def put_back(self, shard: pl.DataFrame | None) -> None:
+        if shard is not None:
+            self.back.append(shard)
 
 
 class WorkerPool:
-    """The Ray actors of a pool: loaded with one candidate at a time, replaced when they die."""
+    """Up to `replicas` actors; those that are loaded work while others still wait for a place."""
 
-    def __init__(self, *, lake: Lake, first: Candidate) -> None:
+    def __init__(self, *, lake: Lake) -> None:
         self.lake_uri = lake.storage.uri
-        self.resources = first.resources
+        self.resources = Resources()
         self.actors: list[Any] = []
-        self.loaded = ""
+        self.tasks: dict[Any, _Task] = {}
+        self.candidate = ""
+        self.deaths = 0
+        self.failure: Exception | None = None
+        self.started = 0.0
         self.load_seconds = 0.0
 
     def answer(self, candidate: Candidate, shards: Iterator[pl.DataFrame]) -> Iterator[ShardReport]:
         """Reports in the order of completion; nothing is loaded when there is no shard.
 
         Raises:
-            EngineError: the candidate cannot be loaded, or its workers keep dying.
+            EngineError: the candidate cannot be loaded, or its workers keep dying. What was being
+                answered is waited for first: answers that are paid for are kept.
         """
-        import ray
-
+        queue = _Queue(shards)
         self.load_seconds = 0.0
-        running: dict[Any, tuple[Any, pl.DataFrame]] = {}
-        deaths, failure = 0, None
-        idle = self._slots(candidate) if (first := next(shards, None)) is not None else []
-        waiting: list[pl.DataFrame] = [first] if first is not None else []
-        while True:
-            while idle and not failure and (shard := _next(waiting, shards)) is not None:
-                actor = idle.pop(0)
-                running[actor.answer.remote(shard)] = (actor, shard)
-            if not running and failure:
-                raise EngineError(str(failure.cause)) from failure
-            if not running:
-                return
-            done, _ = ray.wait(list(running), num_returns=1)
-            actor, shard = running.pop(done[0])
-            try:
-                report = ray.get(done[0])
-            except ray.exceptions.RayActorError as error:
-                deaths += 1
-                waiting += [shard, *(late for _, late in running.values())]
-                running, idle = {}, self._replace(candidate, deaths=deaths, error=error)
-                continue
-            except ray.exceptions.RayTaskError as error:  # raised once nothing runs any more
-                failure = error
-                continue
-            idle.append(actor)
-            yield report
+        first = queue.take()
+        if first is None:
+            return
+        queue.put_back(first)
+        self._begin(candidate)
+        while self.tasks:
+            report = self._next_report(queue)
+            if report is not None:
+                yield report
+            if not any(task.shard is not None for task in self.tasks.values()):
+                if self.failure is not None:
+                    raise EngineError(str(self.failure)) from self.failure
+                if (shard := queue.take()) is None:
+                    break
+                queue.put_back(shard)
+        self.tasks.clear()
 
-    def _slots(self, candidate: Candidate) -> list[Any]:
-        """Load the candidate everywhere; one slot for each shard an actor may hold."""
+    def _begin(self, candidate: Candidate) -> None:
+        """Ask as many actors as the candidate wants to load it."""
+        if self.resources != candidate.resources:
+            self.close()
+        self.resources, self.candidate = candidate.resources, candidate.model_dump_json()
+        self.tasks.clear()
+        self.deaths, self.failure, self.started = 0, None, time.monotonic()
+        missing = self.resources.replicas - len(self.actors)
+        self.actors += [self._start() for _ in range(missing)]
+        for actor in self.actors:
+            self._load(actor)
+
+    def _load(self, actor: Any) -> None:
+        self.tasks[actor.load.remote(self.candidate)] = _Task(actor)
+
+    def _next_report(self, queue: _Queue) -> ShardReport | None:
+        """Wait for one task; None when it was no shard or did not succeed."""
         import ray
 
-        start = time.monotonic()
-        if not self.actors:
-            self.actors = [self._start() for _ in range(self.resources.replicas)]
+        done, _ = ray.wait(list(self.tasks), num_returns=1, timeout=PATIENCE_SECONDS)
+        if not done:
+            self._tell_waiting()
+            return None
+        task = self.tasks.pop(done[0])
         try:
-            ray.get([actor.load.remote(candidate.model_dump_json()) for actor in self.actors])
-        except ray.exceptions.RayTaskError as error:
-            raise EngineError(str(error.cause)) from error
+            report = ray.get(done[0])
         except ray.exceptions.RayActorError as error:
-            self.close()
-            raise EngineError(f"its worker died while loading it ({error})") from error
-        self.load_seconds = time.monotonic() - start
-        return self.actors * SHARDS_IN_FLIGHT
+            self._replace(task, queue=queue, error=error)
+            return None
+        except ray.exceptions.RayTaskError as error:
+            self.failure = error.cause
+            return None
+        self._give(task, queue=queue)
+        return report if isinstance(report, ShardReport) else None
+
+    def _give(self, task: _Task, *, queue: _Queue) -> None:
+        """The next shard to an actor that has answered one, the first two to one just loaded."""
+        if task.shard is None:
+            self.load_seconds = self.load_seconds or time.monotonic() - self.started
+        for _ in range(SHARDS_IN_FLIGHT if task.shard is None else 1):
+            shard = None if self.failure is not None else queue.take()
+            if shard is not None:
+                self.tasks[task.actor.answer.remote(shard)] = _Task(task.actor, shard)
+
+    def _replace(self, task: _Task, *, queue: _Queue, error: Exception) -> None:
+        """Another actor in place of a dead one; its shards are answered again, if not written."""
+        queue.put_back(task.shard)
+        if task.actor not in self.actors:  # another of its tasks has told already
+            return
+        self.actors.remove(task.actor)
+        self.deaths += 1
+        if self.deaths > MAX_RESTARTS:
+            self.failure = EngineError(f"its workers died {self.deaths} times; the last: {error}")
+            return
+        LOG.warning("a worker died (%s); starting another", error)
+        self.actors.append(self._start())
+        self._load(self.actors[-1])
+
+    def _tell_waiting(self) -> None:
+        import ray
+
+        loading = sum(task.shard is None for task in self.tasks.values())
+        if loading == len(self.actors):
+            LOG.warning(
+                "waiting %.0f s for a place or for loading: a worker needs %s; free: %s",
+                time.monotonic() - self.started,
+                self._options(),
+                ray.available_resources(),
+            )
 
     def _start(self) -> Any:
         import ray
 
-        cpus = 0 if self.resources.gpus else _cores()
-        options = {"num_cpus": cpus, "num_gpus": self.resources.gpus}
-        return ray.remote(GenerateWorker).options(**options).remote(self.lake_uri)
+        return ray.remote(GenerateWorker).options(**self._options()).remote(self.lake_uri)
 
-    def _replace(self, candidate: Candidate, *, deaths: int, error: Exception) -> list[Any]:
-        LOG.warning("%s: a worker died (%s); starting another", candidate.name, error)
-        self.close()
-        if deaths > MAX_RESTARTS:
-            raise EngineError(f"its workers died {deaths} times; the last: {error}") from error
-        return self._slots(candidate)
+    def _options(self) -> dict[str, float]:
+        gpus, cpus = self.resources.gpus, self.resources.cpus
+        if cpus is None:
+            cpus = 0 if gpus else max(1, _cores() // self.resources.replicas)
+        return {"num_cpus": cpus, "num_gpus": gpus}
 
     def close(self) -> None:
         """End the actors, and with them their engines."""
@@ -103,10 +172,6 @@ class WorkerPool:
         for actor in self.actors:
             ray.kill(actor)
         self.actors = []
-
-
-def _next(waiting: list[pl.DataFrame], shards: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
-    return waiting.pop() if waiting else next(shards, None)
 
 
 def _cores() -> int:

@@ -12,10 +12,10 @@ from cluster.errors import InputError
 from cluster.importers.score_table import ScoreTable
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
+from cluster.lake.candidates import keep_specs
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
-    CANDIDATES,
     COMPLETIONS,
     QUERIES,
     REWARDS,
@@ -160,10 +160,10 @@ def _stored(queries: pl.DataFrame) -> pl.DataFrame:
 def _append_names(rows: pl.DataFrame, *, spec: ImportSpec, lake: Lake) -> None:
     """What stands behind the ids of candidates and scorers."""
     spec_text = json.dumps({"imported": spec.format})
-    for table, column in ((CANDIDATES, "candidate"), (SCORERS, "scorer")):
-        names = rows.select(f"{column}_id", pl.col(column).alias("name")).unique()
-        described = names.with_columns(spec=pl.lit(spec_text)).select(table.columns)
-        append_new(described, lake=lake, table=table)
+    candidates = rows.select("candidate_id", name="candidate", spec=pl.lit(spec_text)).unique()
+    keep_specs(candidates, lake=lake)
+    scorers = rows.select("scorer_id", name="scorer", spec=pl.lit(spec_text)).unique()
+    append_new(scorers, lake=lake, table=SCORERS)
 
 
 def _completions(rows: pl.DataFrame) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake, active_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
-from cluster.lake.tables import Table
+from cluster.lake.tables import COMPLETIONS, Table
 
 # 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
 # 2 s give up after about a minute of pure bad luck.
@@ -85,13 +85,34 @@ def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str
     return sum(shard.rows for shard in done)
 
 
-def delete_errors(*, lake: Lake, table: Table, partition: str) -> int:
-    """Take the error rows of a candidate out of the table, so that planning finds them missing."""
-    handle = lake.handle(table)
-    failpoint("delete.before")
-    metrics = handle.delete(f"{table.partition} = '{partition}' AND outcome = 'error'")
-    failpoint("delete.after")
-    return int(metrics["num_deleted_rows"])
+def delete_errors(keys: pl.DataFrame, *, lake: Lake, candidate_id: str) -> int:
+    """Take the error rows of these keys out of `completions`, so that planning finds them missing.
+
+    Args:
+        keys: `query_id`, `sample`; errors of other queries stay.
+        lake: the lake.
+        candidate_id: whose errors.
+
+    Raises:
+        LakeError: other writers keep coming between.
+    """
+    for turn in range(MAX_TURNS):
+        handle = lake.handle(COMPLETIONS)
+        match = (
+            "t.query_id = s.query_id AND t.sample = s.sample AND t.outcome = 'error' "
+            f"AND t.candidate_id = '{candidate_id}'"
+        )
+        merge = handle.merge(keys, predicate=match, source_alias="s", target_alias="t")
+        try:
+            return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+        except CommitFailedError:
+            _pause(turn)
+    raise LakeError(f"{lake.table_uri(COMPLETIONS)}: {MAX_TURNS} deletions were refused")
+
+
+def _pause(turn: int) -> None:
+    """Wait longer each time, never in step with another writer."""
+    time.sleep(min(LONGEST_PAUSE_SECONDS, 0.05 * 2**turn) * random.uniform(0.5, 1.0))
 
 
 def _scope(table: Table, partition: str | None) -> str:
@@ -140,8 +161,7 @@ def commit_on_handle(
         try:
             _write_transaction(handle, shards=shards, table=table, scope=scope, number=number + 1)
         except CommitFailedError:
-            pause = min(LONGEST_PAUSE_SECONDS, 0.05 * 2**turn)
-            time.sleep(pause * random.uniform(0.5, 1.0))
+            _pause(turn)
             continue
         failpoint("commit.after")
         return shards

@@ -7,7 +7,9 @@ lease away. A holder on the same machine whose process is gone loses it at once.
 """
 
 import json
+import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -21,14 +23,21 @@ from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
 from cluster.process import process_start
 
+LOG = logging.getLogger("signalbox.lease")
 RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
 POLL_SECONDS = 1.0
 
 
 def _me() -> dict[str, Any]:
+    """Who this is; the nonce tells two leases of one process apart."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": process_start(pid)}
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "started": process_start(pid),
+        "nonce": secrets.token_hex(16),
+    }
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,122 @@ class _Entry:
 
 
 class _Lease:
+    """One holder's side of a lease.
+
+    Attributes:
+        number: the newest number this holder created; 0 before it has the lease.
+        renewed: monotonic time just before the last number that is known to be the newest.
+        trouble: why the last renewal failed; empty when it did not.
+        lost: set once somebody else has gone on from our number.
+    """
+
     def __init__(self, name: str, *, lake: Lake) -> None:
+        self.name = name
         self.folder = lake.storage.join("leases", name)
         self.storage = lake.storage
+        self.me = _me()
+        self.number = 0
+        self.renewed = 0.0
+        self.trouble = ""
+        self.lost = threading.Event()
 
-    def newest(self) -> _Entry | None:
+    def acquire(self, *, waiting: Callable[[str], None]) -> None:
+        """Wait until the lease is free or stale, and take it."""
+        seen, since = -1, time.monotonic()
+        while True:
+            now = time.monotonic()
+            entry = self._newest()
+            self.number = entry.number if entry else 0
+            if self.number != seen:
+                seen, since = self.number, time.monotonic()
+            stale = time.monotonic() - since > STALE_SECONDS
+            free = entry is None or entry.released or entry.dead or stale
+            if free and self._advance(self.me):
+                self.renewed = now
+                return
+            holder = entry.holder if entry else {}
+            waiting(f"{holder.get('host', '?')} process {holder.get('pid', '?')}")
+            time.sleep(POLL_SECONDS)
+
+    def keep(self, stop: threading.Event) -> None:
+        """Renew it again and again until told to stop, or until it is lost."""
+        while not stop.wait(RENEW_SECONDS) and not self.lost.is_set():
+            try:
+                self._renew()
+            # Whatever the store raises, the next try may go through; `check` counts the seconds.
+            except Exception as error:  # noqa: BLE001
+                self.trouble = f"{type(error).__name__}: {error}"
+                LOG.warning("the lease on %s was not renewed (%s)", self.name, self.trouble)
+
+    def check(self) -> None:
+        """Make sure it is still ours.
+
+        Raises:
+            LakeError: another run took it, or may have because no renewal went through.
+        """
+        if self.lost.is_set():
+            raise LakeError(f"the lease on {self.name} was lost to another run; run again")
+        age = time.monotonic() - self.renewed
+        if age > STALE_SECONDS:
+            reason = f" ({self.trouble})" if self.trouble else ""
+            raise LakeError(
+                f"the lease on {self.name} could not be renewed for {age:.0f} s{reason}, so "
+                "another run may have it; run again once the lake can be written"
+            )
+
+    def release(self) -> None:
+        """Give it back; where the store refuses, others wait until it is stale."""
+        if self.lost.is_set():
+            return
+        try:
+            self._advance({"released": True, "nonce": self.me["nonce"]})
+        # The work is committed by now, and must not fail because of this.
+        except Exception as error:  # noqa: BLE001
+            LOG.warning("the lease on %s was not given back (%s)", self.name, error)
+
+    def _renew(self) -> None:
+        now = time.monotonic()
+        if self._advance(self.me):
+            self.renewed, self.trouble = now, ""
+        else:
+            self.lost.set()
+
+    def _advance(self, holder: dict[str, Any]) -> bool:
+        """Create the next number; False when the lease is somebody else's."""
+        content = json.dumps(holder).encode()
+        while not self._create(self.number + 1, content=content):
+            found = self.storage.read_bytes_or_none(self._uri(self.number + 1))
+            if found is None or json.loads(found).get("nonce") != self.me["nonce"]:
+                return False
+            # Our own, of a try that went through although the store's answer was lost.
+            self.number += 1
+            if found == content:
+                return self._is_newest()
+        self.number += 1
+        if self.number > 1:
+            self.storage.delete(self._uri(self.number - 1))
+        return self._is_newest()
+
+    def _create(self, number: int, *, content: bytes) -> bool:
+        try:
+            self.storage.write_new(self._uri(number), content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _is_newest(self) -> bool:
+        """Whether the number just created is the last; if not, it is given back.
+
+        Between a look and a take others may have gone on by two, which frees the number between;
+        so may they while this process stood still.
+        """
+        newest = self._newest()
+        if newest is not None and newest.number == self.number:
+            return True
+        self.storage.delete(self._uri(self.number))
+        return False
+
+    def _newest(self) -> _Entry | None:
         found = self.storage.list(self.folder)
         if not found:
             return None
@@ -63,46 +183,8 @@ class _Lease:
         number = int(uri.rsplit("/", 1)[-1].removesuffix(".json"))
         return _Entry(number=number, holder=json.loads(content or b'{"released": true}'))
 
-    def take(self, number: int, *, holder: dict[str, Any]) -> bool:
-        """Create a number; False when somebody else was first."""
-        try:
-            self.storage.write_new(self._uri(number), json.dumps(holder).encode())
-        except FileExistsError:
-            return False
-        if number > 1:
-            self.storage.delete(self._uri(number - 1))
-        return True
-
-    def is_newest(self, number: int) -> bool:
-        """Whether a number just taken is the last; if not, it is given back.
-
-        Between a look and a take others may have gone on by two, which frees the number between.
-        """
-        newest = self.newest()
-        if newest is not None and newest.number == number:
-            return True
-        self.storage.delete(self._uri(number))
-        return False
-
     def _uri(self, number: int) -> str:
         return f"{self.folder}/{number:012d}.json"
-
-
-def _acquire(lease: _Lease, *, waiting: Callable[[str], None]) -> int:
-    """Wait until the lease is free or stale, and take it; returns its number."""
-    seen, since = -1, time.monotonic()
-    while True:
-        entry = lease.newest()
-        number = entry.number if entry else 0
-        if number != seen:
-            seen, since = number, time.monotonic()
-        stale = time.monotonic() - since > STALE_SECONDS
-        free = entry is None or entry.released or entry.dead or stale
-        if free and lease.take(number + 1, holder=_me()) and lease.is_newest(number + 1):
-            return number + 1
-        holder = entry.holder if entry else {}
-        waiting(f"{holder.get('host', '?')} process {holder.get('pid', '?')}")
-        time.sleep(POLL_SECONDS)
 
 
 @contextmanager
@@ -119,31 +201,18 @@ def lease(
         waiting: told about once a second who holds it, while somebody else does.
 
     Raises:
-        LakeError: from the check, when the lease was lost (this process stood still too long).
+        LakeError: from the check, when the lease was lost or could not be renewed for as long as
+            others wait (the store was away, or this process stood still).
     """
     held = _Lease(name, lake=lake)
-    number = _acquire(held, waiting=waiting)
+    held.acquire(waiting=waiting)
     failpoint("lease.taken")
-    stop, lost = threading.Event(), threading.Event()
-
-    def renew() -> None:
-        nonlocal number
-        while not stop.wait(RENEW_SECONDS):
-            if not held.take(number + 1, holder=_me()):
-                lost.set()
-                return
-            number += 1
-
-    def check() -> None:
-        if lost.is_set():
-            raise LakeError(f"the lease on {name} was lost to another run; run again")
-
-    thread = threading.Thread(target=renew, name=f"lease-{name}", daemon=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=held.keep, args=[stop], name=f"lease-{name}", daemon=True)
     thread.start()
     try:
-        yield check
+        yield held.check
     finally:
         stop.set()
         thread.join()
-        if not lost.is_set():
-            held.take(number + 1, holder={"released": True})
+        held.release()

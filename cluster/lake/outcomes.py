@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cluster.errors import InputError
+from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES, REWARDS, SCORERS, Table
 from cluster.outcome import OutcomeMatrix
@@ -127,7 +128,8 @@ class _View:
 
     def candidates(self, rewards: pl.DataFrame) -> pl.DataFrame:
         ids = rewards.select("candidate_id").unique()
-        return self.scan(CANDIDATES).join(ids.lazy(), on="candidate_id", how="semi").collect()
+        specs = newest_specs(self.scan(CANDIDATES))
+        return specs.join(ids.lazy(), on="candidate_id", how="semi").collect()
 
 
 def _normalised(rewards: pl.DataFrame, *, normalisation: Normalisation) -> pl.DataFrame:
@@ -140,11 +142,13 @@ def _normalised(rewards: pl.DataFrame, *, normalisation: Normalisation) -> pl.Da
 
 
 def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:
-    """candidate_id → readable name; a name that several ids share gets the id's head behind it."""
-    head = pl.format("{}@{}", "name", pl.col("candidate_id").str.head(8))
-    unique = pl.when(pl.len().over("name") > 1).then(head).otherwise("name").alias("name")
-    named = candidates.with_columns(unique).sort("name")
-    by_name = dict(zip(named["name"], named["candidate_id"], strict=True))
+    """candidate_id → readable name; the long name where several ids share one."""
+    shared = set(candidates.filter(pl.col("name").is_duplicated())["name"])
+    pairs = candidates.select("name", "candidate_id").iter_rows()
+    named = sorted(
+        (long_name(name, candidate_id=key) if name in shared else name, key) for name, key in pairs
+    )
+    by_name = dict(named)
     missing = [name for name in wanted if name not in by_name]
     if missing:
         raise InputError(

@@ -21,7 +21,6 @@ from cluster.query import digest
 from cluster.storage import Storage
 
 ADOPTABLE = "shard-"
-ROWS_PER_FILE_MAX = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from cluster.completion import COMPLETION_SCHEMA
+
 SCHEMA_VERSION = 1
 
 Schema = dict[str, "pl.DataType"]
@@ -59,8 +61,8 @@ QUERIES = Table(
 )
 CANDIDATES = Table(
     name="candidates",
-    key=("candidate_id",),
-    schema=_columns(candidate_id=pl.String, name=pl.String, spec=pl.String),
+    key=("candidate_id", "sequence"),
+    schema=_columns(candidate_id=pl.String, sequence=pl.Int64, name=pl.String, spec=pl.String),
 )
 SCORERS = Table(
     name="scorers",
@@ -76,19 +78,7 @@ COMPLETIONS = Table(
     name="completions",
     key=("query_id", "candidate_id", "sample"),
     partition="candidate_id",
-    schema=_columns(
-        query_id=pl.String,
-        candidate_id=pl.String,
-        sample=pl.Int32,
-        text=pl.String,
-        finish_reason=pl.String,
-        prompt_tokens=pl.Int32,
-        completion_tokens=pl.Int32,
-        seconds=pl.Float64,
-        outcome=pl.String,
-        error=pl.String,
-        cost_usd=pl.Float64,
-    ),
+    schema=dict(COMPLETION_SCHEMA),
 )
 REWARDS = Table(
     name="rewards",

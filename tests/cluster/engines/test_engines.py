@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from cluster.completion import COMPLETION_KEY, COMPLETION_SCHEMA
+from cluster.completion import COMPLETION_SCHEMA
+from cluster.lake.tables import COMPLETIONS
 
 ENGINES = ("vllm", "transformers")
 KEY = ["query_id", "sample"]
@@ -47,7 +48,7 @@ def test_rows_come_in_order_with_schema_and_counts(answers, engine):
     table = answers[f"{engine}-greedy-all"]
     assert table.schema == COMPLETION_SCHEMA
     assert table.select(KEY).rows() == [(f"q{i}", s) for i in range(64) for s in (0, 1)]
-    assert table.select(COMPLETION_KEY).is_duplicated().sum() == 0
+    assert table.select(COMPLETIONS.key).is_duplicated().sum() == 0
     assert table["seconds"].min() > 0
     full = table.filter(pl.col("outcome") == "truncated")
     assert full.height > 0

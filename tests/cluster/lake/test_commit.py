@@ -147,6 +147,10 @@ def test_deleted_errors_are_missing_again_and_are_not_adopted(root: str) -> None
         failed, lake=lake, table=COMPLETIONS, partition="c", name="errors-1.parquet"
     )
     commit_shards([shard], lake=lake, table=COMPLETIONS)
-    assert delete_errors(lake=lake, table=COMPLETIONS, partition="c") == 1
+    keys = pl.DataFrame({"query_id": ["other", "good"], "sample": [0, 0]})
+    assert delete_errors(keys, lake=lake, candidate_id="c") == 0
+    keys = pl.DataFrame({"query_id": ["bad", "good"], "sample": [0, 0]})
+    assert delete_errors(keys, lake=lake, candidate_id="other") == 0
+    assert delete_errors(keys, lake=lake, candidate_id="c") == 1
     assert ids_in(lake) == ["good"]
     assert staged_shards(lake, table=COMPLETIONS, partition="c") == []

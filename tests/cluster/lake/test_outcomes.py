@@ -40,7 +40,11 @@ def lake(tmp_path: Path) -> Lake:
     lake = Lake.open(tmp_path / "lake")
     add(lake, QUERIES, query("q1"), query("q2", task="u", split="test"))
     names = [("id-a", "a"), ("id-b", "b")]
-    add(lake, CANDIDATES, *[{"candidate_id": i, "name": n, "spec": "{}"} for i, n in names])
+    add(
+        lake,
+        CANDIDATES,
+        *[{"candidate_id": i, "sequence": 1, "name": n, "spec": "{}"} for i, n in names],
+    )
     add(lake, SCORERS, {"scorer_id": "exact-id", "name": "exact", "spec": "{}"})
     return lake
 
@@ -108,7 +112,7 @@ def test_a_constant_reward_is_normalised_to_the_middle(lake: Lake) -> None:
 
 
 def test_candidates_of_one_name_are_told_apart_by_their_ids(lake: Lake) -> None:
-    add(lake, CANDIDATES, {"candidate_id": "0123456789", "name": "a", "spec": "{}"})
+    add(lake, CANDIDATES, {"candidate_id": "0123456789", "sequence": 1, "name": "a", "spec": "{}"})
     add(lake, REWARDS, *[reward("q1", c, 1.0) for c in ("id-a", "id-b", "0123456789")])
     assert view(lake).candidates == ("a@01234567", "a@id-a", "b")
     chosen = view(lake, candidates=["b", "a@id-a"])

@@ -7,10 +7,9 @@ import polars as pl
 import pytest
 
 from cluster.errors import InputError
-from cluster.lake.commit import append_new
+from cluster.lake.candidates import keep_specs
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
-from cluster.lake.tables import CANDIDATES
 from cluster.price import Price
 
 MODELS = Path(__file__).parents[3] / "infra" / "demo" / "models"
@@ -21,10 +20,32 @@ def lake(tmp_path: Path) -> Lake:
     lake = Lake.open(tmp_path / "lake")
     specs = {"dear": {"price": {"input": 1.0, "output": 2.0}}, "free": {"price": None}, "old": {}}
     rows = [(f"id-{name}", name, json.dumps(spec)) for name, spec in specs.items()]
-    append_new(
-        pl.DataFrame(rows, schema=CANDIDATES.schema, orient="row"), lake=lake, table=CANDIDATES
-    )
+    keep(lake, rows)
     return lake
+
+
+def keep(lake: Lake, rows: list[tuple[str, str, str]]) -> None:
+    columns = ["candidate_id", "name", "spec"]
+    keep_specs(pl.DataFrame(rows, schema=columns, orient="row"), lake=lake)
+
+
+def test_the_newest_price_holds_and_one_of_the_past_may_come_back(lake: Lake) -> None:
+    for value in (9.0, 1.0):
+        spec = json.dumps({"price": {"input": value, "output": value}})
+        keep(lake, [("id-dear", "dear", spec)])
+        assert read_prices("", lake=lake) == {"dear": Price(input=value, output=value)}
+
+
+def test_candidates_of_one_name_have_a_price_each(lake: Lake) -> None:
+    keep(lake, [("id-other", "dear", json.dumps({"price": {"input": 3, "output": 3}}))])
+    prices = read_prices("", lake=lake)
+    assert prices["dear@id-dear"] == Price(input=1.0, output=2.0)
+    assert prices["dear@id-other"] == prices["dear"] == Price(input=3, output=3)
+
+
+def test_an_import_of_the_same_name_takes_no_price_away(lake: Lake) -> None:
+    keep(lake, [("id-imported", "dear", json.dumps({"imported": "table"}))])
+    assert read_prices("", lake=lake)["dear"] == Price(input=1.0, output=2.0)
 
 
 def test_without_a_file_the_candidates_own_prices_count(lake: Lake) -> None:
