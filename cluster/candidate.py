@@ -269,6 +269,10 @@ def _read(file: Path) -> Any:
         raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); check path and rights"
+        ) from error
     return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
 
 
@@ -368,8 +372,11 @@ def _content(folder: Path) -> str:
     files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
     parts: list[str | int] = ["model"]
     for file in files:
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        try:
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"field 'model': {file} cannot be read ({error.strerror})") from error
         parts += [file.name, file.stat().st_size, content]
     return digest(parts)
 

@@ -43,14 +43,19 @@ def register(
     metrics: dict[str, Any],
     why: str,
 ) -> None:
-    """Note a version as challenger; registering it again changes nothing."""
+    """Note a version as challenger; registering it again changes nothing.
+
+    The checkpoint lies below the lake's root and is noted relative to it, so a lake may move.
+    """
+    root = lake.storage.uri + "/"
+    assert checkpoint.startswith(root), f"{checkpoint} is outside the lake {root}"
     known = lake.read(REGISTRY).filter(event="register", version=version)
     if known.height:
         return
     event = _event(
         "register",
         version=version,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint.removeprefix(root),
         method=method,
         dataset=dataset,
         metrics=json.dumps(metrics),
@@ -120,7 +125,8 @@ def versions(lake: Lake) -> pl.DataFrame:
         .otherwise(pl.lit("challenger"))
         .alias("alias")
     )
-    columns = ("version", alias, "method", "dataset", "at", "why", "metrics", "checkpoint")
+    checkpoint = pl.format("{}/{}", pl.lit(lake.storage.uri), "checkpoint").alias("checkpoint")
+    columns = ("version", alias, "method", "dataset", "at", "why", "metrics", checkpoint)
     return (
         events.filter(event="register")
         .unique("version", keep="first", maintain_order=True)

@@ -143,6 +143,30 @@ def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: 
     )
 
 
+def _generate_spec(
+    params: CollectParams, *, candidates: Sequence[Candidate], queries: int, lake: Lake
+) -> GenerateSpec:
+    return GenerateSpec(
+        lake=lake.storage.uri,
+        candidates=tuple(candidates),
+        dataset=params.dataset,
+        inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+        shard_rows=params.shard_rows,
+        max_error_share=params.max_error_share,
+        retry_errors=params.retry_errors,
+    )
+
+
+def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec:
+    return LabelSpec(
+        lake=lake.storage.uri,
+        dataset=params.dataset,
+        scorers=tuple(params.scorers),
+        taggers=tuple(params.taggers),
+        inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+    )
+
+
 def _show(generated: Manifest, labelled: Manifest) -> None:
     columns = ("name", "required", "generated", "errors", "truncated", "completion_tokens")
     rows = [{key: row[key] for key in columns} for row in generated["candidates"]]

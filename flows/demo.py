@@ -21,7 +21,6 @@ from tasks.report import show_table
 MATERIAL = Path(__file__).parents[1] / "infra" / "demo"
 DATASET = "demo"
 ROUTER = "champion"
-METHODS = ["cluster_table", "knn"]
 
 
 class DemoParams(FlowParams):
@@ -61,22 +60,30 @@ def demo(params: DemoParams) -> Manifest:
 
 def _run(params: DemoParams, *, address: str) -> dict[str, Manifest]:
     """The four flows a user would trigger, one after another on one cluster."""
-    where = {"lake": params.lake, "ray_address": address}
-    dataset: dict[str, Any] = where | {"dataset": DATASET}
-    material = {
-        "queries": str(MATERIAL / "questions" / "collect.jsonl"),
-        "candidates": str(MATERIAL / "candidates.yaml"),
-    }
-    evaluation = {"routers": [ROUTER], "output": f"{params.lake}/evaluation"}
+    here: dict[str, Any] = {"lake": params.lake, "ray_address": address}
+    collecting = CollectParams(
+        **here,
+        queries=str(MATERIAL / "questions" / "collect.jsonl"),
+        candidates=str(MATERIAL / "candidates.yaml"),
+        dataset=DATASET,
+    )
+    training = TrainParams(**here, dataset=DATASET, methods=["cluster_table", "knn"], promote=True)
+    evaluating = EvaluateParams(
+        **here,
+        dataset=DATASET,
+        methods=["cluster_table", "knn"],
+        routers=[ROUTER],
+        output=f"{params.lake}/evaluation",
+    )
     return {
-        "collect": collect(CollectParams(**dataset, **material)),
-        "train": train(TrainParams(**dataset, methods=METHODS, promote=True)),
-        "evaluate": evaluate(EvaluateParams(**dataset, methods=METHODS, **evaluation)),
-        "route": route(_route_params(params, address=address)),
+        "collect": collect(collecting),
+        "train": train(training),
+        "evaluate": evaluate(evaluating),
+        "route": route(_routing(params, address=address)),
     }
 
 
-def _route_params(params: DemoParams, *, address: str) -> RouteParams:
+def _routing(params: DemoParams, *, address: str) -> RouteParams:
     """What is routed is the demo's own, so a demo that asks for other answers replaces it."""
     return RouteParams(
         lake=params.lake,

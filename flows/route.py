@@ -1,24 +1,27 @@
 """route: a query file → the same rows with the candidate that should answer each."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
+import polars as pl
 from prefect import flow
 from pydantic import Field
 
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
-from cluster.jobs.answer import AnswerSpec
+from cluster.jobs.answer import ANSWERING, AnswerSpec, refuse_answers_that_are_there
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
-from cluster.jobs.route import RouteSpec, is_file, refuse_output_that_is_there
+from cluster.jobs.route import RouteSpec, check_name, is_file, refuse_output_that_is_there
 from cluster.jobs.run import Manifest, Run
+from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
-from cluster.price import Price
 from cluster.ray_cluster import cluster_address
+from cluster.routers.checkpoint import MANIFEST, parse_manifest, read_file
 from cluster.storage import Storage
 from flows.params import FlowParams, check_output, check_query_files, check_ray
 from tasks.artifacts import table_artifact
@@ -96,20 +99,31 @@ def check(params: RouteParams) -> None:
     """What can be told before anything is started.
 
     Raises:
-        SignalboxError: lake, router, prices, input, output or Ray address are not what they must
+        SignalboxError: output, lake, router, prices, input or Ray address are not what they must
             be.
     """
+    check_name(params.output)
     lake = Lake.open(params.lake, create=False)
     registry.resolve(lake, version=params.router)
     read_prices(params.prices, lake=lake)
     check_query_files(params.input, text_column=params.text_column)
-    check_output(params.output)
-    output = Storage.at(params.output)
-    # Whether it is this very work's takes the input's digest, so look only where something is.
-    if not params.overwrite and output.filesystem().exists(output.uri):
-        spec = _spec(params, lake=lake)
-        refuse_output_that_is_there(spec, run=Run.of(spec))
+    check_output(params.output, is_folder=not is_file(params.output))
+    _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
+
+
+def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
+    output = Storage.at(params.output)
+    answers = _answers_uri(params.output)
+    exists = output.filesystem().exists
+    # Whether it is this very work's takes the input's digest, so look only where something is.
+    if params.overwrite or not (exists(output.uri) or (params.answer and exists(answers))):
+        return
+    spec = _spec(params, lake=lake)
+    run = Run.of(spec)
+    refuse_output_that_is_there(spec, run=run)
+    if params.answer:
+        refuse_answers_that_are_there(answers, mark=run.uri(ANSWERING), overwrite=False)
 
 
 @flow(name="route", persist_result=False)
@@ -125,7 +139,7 @@ def route(params: RouteParams) -> Manifest:
         routed = ray_job(spec, address=address)
         answers = None
         if params.answer:
-            answers = _answer(params, routed=routed, prices=spec.prices, lake=lake, address=address)
+            answers = _answer(params, routed=routed, spec=spec, lake=lake, address=address)
     shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
     table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
@@ -133,6 +147,7 @@ def route(params: RouteParams) -> Manifest:
 
 def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
+    prices = read_prices(params.prices, lake=lake)
     settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
     return RouteSpec(
         lake=lake.storage.uri,
@@ -143,7 +158,8 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         checkpoint=router["checkpoint"],
         policy=params.policy,
         policy_settings=settings,
-        prices=read_prices(params.prices, lake=lake),
+        # Only the router's own, so that the work stays the same when the lake gets others.
+        prices={name: prices[name] for name in _router_ids(router["checkpoint"]) if name in prices},
         allowed=tuple(params.allowed),
         prefix=params.prefix,
         max_error_share=params.max_error_share,
@@ -152,55 +168,68 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     )
 
 
+def _router_ids(checkpoint: str) -> dict[str, str]:
+    """name → id of a router's candidates."""
+    storage = Storage.at(checkpoint)
+    content = read_file(storage, MANIFEST)
+    manifest = parse_manifest(content, where=storage.join(MANIFEST))
+    return dict(zip(manifest.candidates, manifest.candidate_ids, strict=True))
+
+
 def _answer(
     params: RouteParams,
     *,
     routed: Manifest,
-    prices: dict[str, Price],
+    spec: RouteSpec,
     lake: Lake,
     address: str,
 ) -> dict[str, Any]:
     """Generate what was drawn, with the engines `collect` uses, and write it beside the output."""
+    shares = routed["shares"]
+    ids = _router_ids(spec.checkpoint)
+    chosen = {ids[name]: name for name in ids if shares[name] > 0}
     generate = GenerateSpec(
         lake=lake.storage.uri,
-        candidates=_candidates(routed, lake=lake),
+        candidates=_candidates(chosen, lake=lake),
         requests=routed["requests"],
         inputs=lake.versions([COMPLETIONS]),
         shard_rows=1024,
         max_error_share=params.max_error_share,
     )
     generated = ray_job(generate, address=address)
-    spec = AnswerSpec(
+    answer = AnswerSpec(
         lake=lake.storage.uri,
         requests=routed["requests"],
         output=_answers_uri(params.output),
-        prices=prices,
-        inputs=lake.versions([COMPLETIONS, CANDIDATES]),
+        candidates=chosen,
+        prices=spec.prices,
+        inputs=lake.versions([COMPLETIONS]),
+        overwrite=params.overwrite,
     )
-    joined = ray_job(spec, address=address)
+    joined = ray_job(answer, address=address)
     return joined | {"generated": generated["candidates"]}
 
 
 def _answers_uri(output: str) -> str:
-    """`routed.parquet` → `routed.answers.parquet`; a folder → its `answers/answers.parquet`."""
+    """`routed.csv` → `routed.answers.csv`; a folder `routed` → `routed.answers.parquet`."""
     uri = Storage.at(output).uri
     if not is_file(uri):
-        return f"{uri}/answers/answers.parquet"
+        return f"{uri}.answers.parquet"
     folder, name = uri.rsplit("/", 1)
     stem, ending = name.split(".", 1)
     return f"{folder}/{stem}.answers.{ending}"
 
 
-def _candidates(routed: Manifest, *, lake: Lake) -> tuple[Candidate, ...]:
-    """The specs of the candidates that were chosen, as they were collected."""
-    chosen = [name for name, share in routed["shares"].items() if share > 0]
+def _candidates(chosen: Mapping[str, str], *, lake: Lake) -> tuple[Candidate, ...]:
+    """The specs of the candidates that were chosen (id → name); one answer a query is enough."""
+    specs = newest_specs(lake.scan(CANDIDATES)).filter(pl.col("candidate_id").is_in(list(chosen)))
     found = []
-    for name, spec in lake.read(CANDIDATES).select("name", "spec").iter_rows():
-        if name in chosen:
-            if "imported" in json.loads(spec):
-                raise InputError(
-                    f"--answer: candidate '{name}' was imported as scores and cannot answer; "
-                    "collect with a candidate file that has it, or leave --answer out"
-                )
-            found.append(Candidate.model_validate_json(spec))
+    for candidate_id, spec in specs.select("candidate_id", "spec").collect().iter_rows():
+        if "imported" in json.loads(spec):
+            raise InputError(
+                f"--answer: candidate '{chosen[candidate_id]}' was imported as scores and cannot "
+                "answer; collect with a candidate file that has it, or leave --answer out"
+            )
+        candidate = Candidate.model_validate_json(spec)
+        found.append(candidate.model_copy(update={"samples": 1}))
     return tuple(found)

@@ -1,5 +1,6 @@
 """train: outcomes of a dataset → fitted, evaluated and registered routers."""
 
+import math
 from typing import Any, Literal
 
 from prefect import flow
@@ -86,16 +87,19 @@ def train(params: TrainParams) -> Manifest:
     """
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
-        trained = _train(params, lake=lake, address=address)
+        spec = _spec(params, lake=lake)
+        trained = ray_job(spec, address=address)
         for router in trained["routers"]:
             _register(router, params=params, lake=lake)
-        promotion = _promote(trained, params=params, lake=lake, address=address)
+        promotion = None
+        if params.promote:
+            promotion = _promote(trained, spec=spec, lake=lake, address=address)
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 
-def _train(params: TrainParams, *, lake: Lake, address: str) -> Manifest:
-    spec = TrainSpec(
+def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
+    return TrainSpec(
         lake=lake.storage.uri,
         methods=tuple(params.methods),
         dataset=params.dataset,
@@ -103,20 +107,17 @@ def _train(params: TrainParams, *, lake: Lake, address: str) -> Manifest:
         normalisation=params.normalisation,
         candidates=tuple(params.candidates),
         prices=read_prices(params.prices, lake=lake),
-        champion=_champion(lake, dataset=params.dataset),
+        champion=_champion(lake, version=registry.champion(lake)),
         seed=params.seed,
         inputs=lake.versions(INPUTS),
     )
-    return ray_job(spec, address=address)
 
 
-def _champion(lake: Lake, *, dataset: str) -> tuple[str, str] | None:
-    """(version, checkpoint) of the champion, if it was trained on this dataset."""
-    version = registry.champion(lake)
+def _champion(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
+    """(version, checkpoint) of the router to beat."""
     if version is None:
         return None
-    row = registry.resolve(lake, version=version)
-    return (version, row["checkpoint"]) if row["dataset"] == dataset else None
+    return version, registry.resolve(lake, version=version)["checkpoint"]
 
 
 def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
@@ -131,29 +132,31 @@ def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> Non
     )
 
 
-def _promote(
-    trained: Manifest, *, params: TrainParams, lake: Lake, address: str
-) -> dict[str, Any] | None:
-    """Put the best new router before the gate; None when that was not asked for.
+def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
+    """Put the best new router (by validation) before the gate.
 
-    When another run promotes meanwhile, the job runs again against the new champion.
+    When another run promotes meanwhile, the same work is measured against the new champion.
     """
-    if not params.promote:
-        return None
     gated = [router for router in trained["routers"] if router["metrics"]]
     if not gated:
         raise InputError("--promote needs a method that is not a baseline, such as cluster_table")
-    best = max(gated, key=lambda router: router["validation_macro_reward"] or 0.0)
-    seen = _champion(lake, dataset=params.dataset)
+    best = max(gated, key=_validation_reward)
 
     def judged(champion: str | None) -> registry.Decision:
         manifest = trained
-        if champion != (seen[0] if seen else None):
-            manifest = _train(params, lake=lake, address=address)
+        if champion != (spec.champion[0] if spec.champion else None):
+            beaten = _champion(lake, version=champion)
+            again = spec.model_copy(update={"champion": beaten})
+            manifest = ray_job(again, address=address)
         return decide(manifest, method=best["method"], champion=champion)
 
     decision = registry.promote(lake, version=best["version"], decide=judged)
     return {"version": best["version"], "promoted": decision.promote, "why": decision.why}
+
+
+def _validation_reward(router: dict[str, Any]) -> float:
+    value = router["validation_macro_reward"]
+    return -math.inf if value is None else float(value)
 
 
 def show_result(manifest: Manifest) -> None:

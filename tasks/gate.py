@@ -25,9 +25,15 @@ def decide(trained: Manifest, *, method: str, champion: str | None) -> Decision:
     for lift in against:
         if metrics[f"{lift}_low"] <= 0:
             return Decision(promote=False, why=_words(metrics, lift=lift, verdict="is not above 0"))
-    if champion is None or trained["champion"] is None:
+    if champion is None:
         why = _words(metrics, lift=against[0], verdict="is above 0")
-        return Decision(promote=True, why=why + "; there was no champion for this dataset")
+        return Decision(promote=True, why=f"{why}; there was no champion")
+    if not trained["champion"]:
+        why = (
+            f"the champion {champion[:12]} chooses among other candidates than this dataset has, "
+            "so the two cannot be compared; promote by hand with 'signalbox registry promote'"
+        )
+        return Decision(promote=False, why=why)
     return _against_champion(metrics, champion=trained["champion"])
 
 

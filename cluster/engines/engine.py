@@ -10,6 +10,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.completion import COMPLETION_SCHEMA, Outcome, seed_of
+from cluster.errors import EngineError, SignalboxError
 
 
 @dataclass(frozen=True)
@@ -124,18 +125,60 @@ class LocalEngine(Engine):
 
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        """Generate prompts that have no error; same order."""
+        """Generate prompts that have no error; same order.
+
+        An exception means that at least one of them cannot be generated; the engine must be
+        ready for the next call all the same.
+        """
 
     def answer(self, requests: Sequence[Request]) -> pl.DataFrame:
+        """As `Engine.answer`; a prompt on which `generate` raises becomes an error row.
+
+        Raises:
+            EngineError: every query fails for the same reason: it is the engine that is broken.
+        """
         start = time.perf_counter()
         prompts = self.prompts(requests)
         sound = [prompt for prompt in prompts if prompt.error is None]
-        generated = iter(self.generate(sound) if sound else [])
+        generated = iter(self._generate_sound(sound))
         generations = [
             Generation(None, None, 0, prompt.error) if prompt.error is not None else next(generated)
             for prompt in prompts
         ]
         return self._frame(prompts, generations, seconds=time.perf_counter() - start)
+
+    def _generate_sound(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """One generation a prompt; the errors of single prompts among them."""
+        results = self._generate_apart(prompts) if prompts else []
+        failures = [result for result in results if isinstance(result, Exception)]
+        reasons = {_reason(failure) for failure in failures}
+        # One query alone says nothing of the engine: it may be the last shard's only row.
+        several = len({prompt.query_id for prompt in prompts}) > 1
+        if several and len(failures) == len(results) and len(reasons) == 1:
+            message = f"the engine fails on every query: {reasons.pop()}"
+            raise EngineError(message) from failures[0]
+        return [
+            Generation(None, None, 0, f"the engine failed on it: {_reason(result)}")
+            if isinstance(result, Exception)
+            else result
+            for result in results
+        ]
+
+    def _generate_apart(self, prompts: Sequence[Prompt]) -> list[Generation | Exception]:
+        """Generate; where that raises, each half for itself, down to the prompts at fault."""
+        try:
+            generations = self.generate(prompts)
+        except SignalboxError:
+            raise
+        # What the engine's libraries raise on a prompt is of any type; it is kept in its row.
+        except Exception as error:  # noqa: BLE001
+            if len(prompts) == 1:
+                return [error]
+            half = len(prompts) // 2
+            return [*self._generate_apart(prompts[:half]), *self._generate_apart(prompts[half:])]
+        if len(generations) != len(prompts):
+            raise EngineError(f"the engine gave {len(generations)} answers to {len(prompts)}")
+        return list(generations)
 
     def prompts(self, requests: Sequence[Request]) -> list[Prompt]:
         """Every missing sample as token ids with its seed, or with the reason it has none."""
@@ -194,6 +237,10 @@ class LocalEngine(Engine):
             "cost_usd": [None] * len(prompts),
         }
         return pl.DataFrame(columns, schema=COMPLETION_SCHEMA)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def render(request: Request, candidate: Candidate, tokenizer: Any) -> tuple[str, str | None]:

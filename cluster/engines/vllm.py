@@ -55,12 +55,21 @@ class VllmEngine(LocalEngine):
         self.context = int(self._llm.model_config.max_model_len)
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": list(prompt.token_ids)} for prompt in prompts],
-            [self._sampling(prompt) for prompt in prompts],
-            use_tqdm=False,
-        )
+        try:
+            outputs = self._llm.generate(
+                [{"prompt_token_ids": list(prompt.token_ids)} for prompt in prompts],
+                [self._sampling(prompt) for prompt in prompts],
+                use_tqdm=False,
+            )
+        except Exception:
+            self._drop_unfinished()
+            raise
         return [_generation(output) for output in outputs]
+
+    def _drop_unfinished(self) -> None:
+        """Forget what a failed call left behind: the next one would return its answers too."""
+        engine = self._llm.llm_engine
+        engine.abort_request(list(engine.output_processor.request_states), internal=True)
 
     def close(self) -> None:
         """Shut the engine down and free its weights and cache."""

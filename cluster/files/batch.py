@@ -107,16 +107,19 @@ def rows_with_text(batch: Batch, *, text_column: str) -> Batch:
         .then(pl.lit("is blank"))
         .otherwise(unfit)
     )
-    marked = batch.frame.with_columns(trouble.alias(TROUBLE))
-    bad = marked.filter(pl.col(TROUBLE).is_not_null())
-    if bad.is_empty():
+    reason = pl.format(f"field '{text_column}' {{}}, expected a text", trouble)
+    return set_aside(batch, reasons=batch.frame.select(reason).to_series())
+
+
+def set_aside(batch: Batch, *, reasons: pl.Series) -> Batch:
+    """The batch with the rows that have a reason, one or null a row, moved to the broken ones."""
+    if not reasons.is_not_null().any():
         return batch
+    marked = batch.frame.with_columns(reasons.alias(TROUBLE))
+    bad = marked.filter(pl.col(TROUBLE).is_not_null())
     good = marked.filter(pl.col(TROUBLE).is_null()).drop(TROUBLE)
     rows = [
-        BrokenRow(
-            row.pop(ROW), f"field '{text_column}' {row.pop(TROUBLE)}, expected a text", _raw(row)
-        )
-        for row in bad.iter_rows(named=True)
+        BrokenRow(row.pop(ROW), row.pop(TROUBLE), _raw(row)) for row in bad.iter_rows(named=True)
     ]
     broken = pl.concat([batch.broken, broken_frame(batch.file, rows=rows)]).sort("row")
     return replace(batch, frame=good, broken=broken)

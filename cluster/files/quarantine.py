@@ -1,9 +1,7 @@
 """Broken rows: kept in a file with their reasons, and judged against the error budget."""
 
-import secrets
 import shutil
 import tempfile
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +9,7 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.files.batch import BROKEN_SCHEMA, Batch
+from cluster.files.writer import whole_file
 from cluster.storage import Storage
 
 MAX_ERROR_SHARE = 0.05
@@ -84,17 +83,8 @@ class Quarantine:
             storage.delete(storage.uri)
             return
         self._spool.seek(0)
-        if storage.is_s3:
-            # A multipart upload: the object appears when it is closed.
-            with storage.filesystem().open(storage.uri, "wb") as stream:
-                shutil.copyfileobj(self._spool, stream)
-            return
-        path = Path(storage.uri)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        with temporary.open("wb") as stream:
+        with whole_file(storage) as stream:
             shutil.copyfileobj(self._spool, stream)
-        temporary.replace(path)
 
     def _message(self) -> str:
         share = self.broken / self.rows

@@ -61,7 +61,7 @@ def write_file(
     storage = Storage.at(uri)
     kind, compression = file_format(storage.uri)
     rows = 0
-    with _whole(storage) as sink:
+    with whole_file(storage) as sink:
         if kind == "parquet":
             return _parquet_file(frames, sink)
         packed = (
@@ -93,7 +93,7 @@ def _parquet_file(frames: Iterable[pl.DataFrame], sink: Any) -> int:
 
 
 @contextmanager
-def _whole(storage: Storage) -> Iterator[Any]:
+def whole_file(storage: Storage) -> Iterator[Any]:
     """A stream to a file that appears, or replaces the one there, only when the block ends well."""
     if storage.is_s3:
         # A multipart upload: nothing is there before it is closed.

@@ -6,12 +6,16 @@ from typing import ClassVar
 import polars as pl
 
 from cluster.files.writer import write_shard
+from cluster.jobs.route import refuse_what_is_there
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
-from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
-from cluster.lake.tables import CANDIDATES, COMPLETIONS
+from cluster.lake.tables import COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT, Price
+from cluster.storage import Storage
+
+# Stands beside the requests once their answers have begun to be written.
+ANSWERING = "answering"
 
 
 class AnswerSpec(JobSpec):
@@ -20,44 +24,71 @@ class AnswerSpec(JobSpec):
     Attributes:
         requests: the file of the route job that says who answers what.
         output: file for the answers.
+        candidates: id → name, as the router calls it.
         prices: by candidate's name.
         inputs: versions of the tables read.
+        overwrite: replace what is at the output already.
     """
 
     job: ClassVar[str] = "answer"
 
     requests: str
     output: str
+    candidates: dict[str, str]
     prices: dict[str, Price]
     inputs: dict[str, int]
+    overwrite: bool = False
 
 
 def answer(spec: AnswerSpec, run: Run) -> Manifest:
-    """Write text, candidate, answer, tokens and cost of every request; returns the totals."""
+    """Write text, candidate, answer, tokens and cost of every request; returns the totals.
+
+    Raises:
+        InputError: something else is at the output.
+    """
+    mark = f"{spec.requests.rsplit('/', 1)[0]}/{ANSWERING}"
+    refuse_answers_that_are_there(spec.output, mark=mark, overwrite=spec.overwrite)
     lake = Lake.open(spec.lake)
     requests = pl.read_parquet(io.BytesIO(run.storage.read_bytes(spec.requests)))
     answers = _joined(requests, spec=spec, lake=lake)
+    run.storage.write(mark, b"")
     write_shard(answers, spec.output)
+    is_known = answers["cost_usd"].null_count() == 0
     return {
         "outputs": [spec.output],
         "answers": answers.height,
         "errors": answers.filter(outcome="error").height,
-        "cost_usd": answers["cost_usd"].sum() if spec.prices else None,
+        "cost_usd": float(answers["cost_usd"].sum()) if is_known else None,
         "tokens": int(answers["completion_tokens"].sum()),
     }
+
+
+def refuse_answers_that_are_there(output: str, *, mark: str, overwrite: bool) -> None:
+    """Make sure answers replace nothing but answers to the same requests.
+
+    Args:
+        output: where they go.
+        mark: stands in the folder of the routing that drew the requests once it has answers.
+        overwrite: replace whatever is there.
+
+    Raises:
+        InputError: something else is there.
+    """
+    if not overwrite and Storage.at(mark).read_bytes_or_none(mark) is None:
+        refuse_what_is_there(output)
 
 
 def _joined(requests: pl.DataFrame, *, spec: AnswerSpec, lake: Lake) -> pl.DataFrame:
     completions = lake.scan(COMPLETIONS, version=spec.inputs["completions"]).filter(
         pl.col("sample") == 0
     )
-    names = newest_specs(lake.scan(CANDIDATES, version=spec.inputs["candidates"]))
+    name = pl.col("candidate_id").replace_strict(spec.candidates, return_dtype=pl.String)
     key = ["query_id", "candidate_id"]
     rows = (
         requests.lazy()
         .select(*key, pl.col("original").alias("text"))
         .join(completions.rename({"text": "answer"}).drop("cost_usd"), on=key)
-        .join(names, on="candidate_id")
+        .with_columns(name.alias("name"))
         .sort("query_id")
         .collect()
     )

@@ -105,7 +105,8 @@ def _client(address: str) -> Any:
 
 def _attempts(client: Any, *, work_id: str) -> dict[str, str]:
     """Status by submission of every attempt at this work that the cluster has seen."""
-    jobs = {str(job.submission_id): str(job.status.value) for job in client.list_jobs()}
+    told = _asked(client.list_jobs, client=client)
+    jobs = {str(job.submission_id): str(job.status.value) for job in told}
     return {name: status for name, status in jobs.items() if name.startswith(f"{work_id}-")}
 
 
@@ -116,6 +117,8 @@ def _running(attempts: dict[str, str]) -> str | None:
 
 def _submit(client: Any, *, spec: JobSpec, run: Run, attempts: Iterable[str]) -> str:
     """Submit the next attempt; of several callers one gets the number, the others its job."""
+    from requests import RequestException
+
     uri = run.write_spec(spec)
     failpoint("submit.spec_written")
     run.clear()
@@ -123,18 +126,23 @@ def _submit(client: Any, *, spec: JobSpec, run: Run, attempts: Iterable[str]) ->
     submission = f"{spec.work_id}-{number}"
     failpoint("submit.before")
     deadline = time.monotonic() + SUBMIT_PATIENCE_SECONDS
+    unanswered = time.monotonic() + ANSWER_PATIENCE_SECONDS
     command = f"{_interpreter()} -m {spec.module} {shlex.quote(uri)}"
     while True:
         try:
             client.submit_job(entrypoint=command, submission_id=submission)
             failpoint("submit.after")
             return submission
+        except RequestException as error:
+            # Asking once more is safe: it may have arrived, and then it "already exists".
+            if time.monotonic() > unanswered:
+                raise _gone(client, error=error) from error
         except RuntimeError as error:
             if "already exists" in str(error):
                 return submission
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise JobError(f"Ray refused the job {submission}: {error}") from error
-            time.sleep(1.0)
+        time.sleep(1.0)
 
 
 def _interpreter() -> str:
@@ -157,13 +165,17 @@ def _follow(client: Any, *, submission: str, run: Run, listener: Listener) -> st
                 parts = latest
                 listener.progress(parts)
             if status not in ALIVE:
-                tail.finish()
+                _asked(tail.finish, client=client)
                 return status
             time.sleep(POLL_SECONDS)
 
 
 def _status(client: Any, *, submission: str) -> str:
-    """Ray's word on a job; a dashboard that does not answer is asked again for a while.
+    return str(_asked(lambda: client.get_job_status(submission), client=client).value)
+
+
+def _asked(question: Callable[[], Any], *, client: Any) -> Any:
+    """Ray's answer; a dashboard that does not answer, or not well, is asked again for a while.
 
     Raises:
         JobError: the cluster is gone.
@@ -173,14 +185,19 @@ def _status(client: Any, *, submission: str) -> str:
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
     while True:
         try:
-            return str(client.get_job_status(submission).value)
-        except RequestException as error:
+            return question()
+        except (RequestException, RuntimeError) as error:
             if time.monotonic() > deadline:
-                raise JobError(
-                    f"the Ray cluster at {client.get_address()} does not answer any more; job "
-                    f"{submission} may have ended with it; run again, what was committed is kept"
-                ) from error
+                raise _gone(client, error=error) from error
             time.sleep(1.0)
+
+
+def _gone(client: Any, *, error: Exception) -> JobError:
+    why = str(error).partition("\n")[0]
+    return JobError(
+        f"the Ray cluster at {client.get_address()} does not answer any more ({why}); a job "
+        "there may have ended with it; run again, what was committed is kept"
+    )
 
 
 def _stop(client: Any, *, submission: str) -> None:
@@ -192,11 +209,13 @@ def _stop(client: Any, *, submission: str) -> None:
         client.stop_job(submission)
         while client.get_job_status(submission).value in ALIVE and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-    except RequestException as error:  # the cluster is gone, and the job with it
+    # The cluster is gone, and the job with it; the caller's own trouble is what is to be told.
+    except (RequestException, RuntimeError) as error:
         LOG.warning("job %s could not be stopped: %s", submission, error)
 
 
 def _why(client: Any, *, submission: str, status: str) -> str:
-    message = client.get_job_info(submission).message or "no reason was given"
-    tail = "\n".join(client.get_job_logs(submission).splitlines()[-15:])
-    return f"job {submission} ended as {status}: {message}\n{tail}"
+    info = _asked(lambda: client.get_job_info(submission), client=client)
+    log = _asked(lambda: client.get_job_logs(submission), client=client)
+    tail = "\n".join(log.splitlines()[-15:])
+    return f"job {submission} ended as {status}: {info.message or 'no reason was given'}\n{tail}"

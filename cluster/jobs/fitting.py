@@ -19,6 +19,7 @@ from cluster.jobs.run import Part, Run
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import Normalisation, read_outcomes
 from cluster.outcome import OutcomeMatrix
+from cluster.query import digest
 from cluster.routers.checkpoint import CheckpointMeta
 from cluster.routers.fit import Fit, concatenate, fit_method
 from cluster.routers.near_duplicates import near_duplicates
@@ -41,7 +42,8 @@ class Prepared:
 
     Attributes:
         train, validation, test: no query in two of them.
-        near_duplicates: train rows left out because a validation or test row says nearly the same.
+        near_duplicates: rows left out: of train where a validation or test row says nearly the
+            same, of validation where a test row does (methods are fitted on both in the end).
     """
 
     train: OutcomeMatrix
@@ -87,13 +89,16 @@ def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Pr
                 f"no query of split '{split}' has a reward here; add queries, or import with "
                 f"--split {split}"
             )
+    leaks = near_duplicates(validation.texts, held_out=test.texts)
+    validation = validation.take(~leaks)
     held_out = pl.concat([validation.texts, test.texts])
     near = near_duplicates(train.texts, held_out=held_out)
-    if near.any():
-        LOG.info("%d train queries nearly repeat a held-out one and are left out", near.sum())
+    left_out = int(near.sum() + leaks.sum())
+    if left_out:
+        LOG.info("%d queries nearly repeat a held-out one and are left out", left_out)
     if near.all():
         raise InputError("every train query nearly repeats a validation or test query")
-    return Prepared(train.take(~near), validation, test, int(near.sum()))
+    return Prepared(train.take(~near), validation, test, left_out)
 
 
 def fit_all(methods: Sequence[str], *, data: Prepared, seed: int, run: Run) -> dict[str, Fit]:
@@ -107,9 +112,7 @@ def fit_all(methods: Sequence[str], *, data: Prepared, seed: int, run: Run) -> d
     return fits
 
 
-def checkpoint_meta(
-    fit: Fit, *, label: Label, data: Prepared, outcomes_digest: str, seed: int
-) -> CheckpointMeta:
+def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> CheckpointMeta:
     """What is known about a fitted router, for its checkpoint."""
     outcomes = data.fitted_on
     return CheckpointMeta(
@@ -117,7 +120,7 @@ def checkpoint_meta(
         label=vars(label),
         settings=fit.settings.model_dump(mode="json"),
         data={
-            "outcomes": outcomes_digest,
+            "outcomes": outcomes_digest(outcomes),
             "train": len(data.train),
             "validation": len(data.validation),
             "near_duplicates_left_out": data.near_duplicates,
@@ -147,11 +150,18 @@ def _tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:
     return ratios
 
 
-def keep_outcomes(outcomes: OutcomeMatrix, *, lake: Lake) -> str:
-    """Store what a router was fitted on, so that it can be explained later; returns its digest.
+def outcomes_digest(outcomes: OutcomeMatrix) -> str:
+    """sha256 over candidates, query ids, splits and rewards: what a router was fitted on."""
+    names = [*outcomes.candidates, *outcomes.queries["query_id"], *outcomes.queries["split"]]
+    content = hashlib.sha256(digest(names).encode())
+    content.update(np.ascontiguousarray(outcomes.reward, dtype="<f8").tobytes())
+    return content.hexdigest()
 
-    One Parquet file a matrix: query_id, split, and a column of rewards a candidate (null where
-    missing).
+
+def keep_outcomes(outcomes: OutcomeMatrix, *, uri: str, lake: Lake) -> None:
+    """Store what a router was fitted on, so that it can be explained after a table was compacted.
+
+    Parquet: `query_id`, `split` and a column of rewards a candidate, null where missing.
     """
     rewards = {
         name: pl.Series(outcomes.reward[:, column]).fill_nan(None)
@@ -160,9 +170,7 @@ def keep_outcomes(outcomes: OutcomeMatrix, *, lake: Lake) -> str:
     frame = outcomes.queries.select("query_id", "split").with_columns(**rewards)
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
-    named = hashlib.sha256(frame.write_csv().encode()).hexdigest()
-    lake.storage.write(lake.storage.join("outcomes", f"{named}.parquet"), buffer.getvalue())
-    return named
+    lake.storage.write(uri, buffer.getvalue())
 
 
 def short_table(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -177,6 +177,8 @@ def _run_pool(
 
 def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
     def waiting(holder: str) -> None:
+        # The holder may be waiting for the cores our idle workers keep.
+        workers.close()
         part = Part(work.candidate.name, done=0, total=0, note=f"waiting for {holder}")
         work.run.progress(part)
 

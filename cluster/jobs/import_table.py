@@ -36,7 +36,8 @@ class ImportSpec(JobSpec):
     Attributes:
         format: name of the importer.
         path: the folder or file it reads.
-        digest: sha256 over the files' contents, so that changed files are other work.
+        digest: sha256 over the files' names, sizes and times of change (contents of a big clone
+            would take minutes to read), so that changed files are other work.
         dataset: name the queries are kept under.
         split: the split every row gets, or empty to keep what the files say.
         calibration: share of imported train that becomes calibration.
@@ -80,31 +81,53 @@ def import_table(spec: ImportSpec, run: Run) -> Manifest:
     lake = Lake.open(spec.lake)
     run.progress(Part("queries", done=0, total=table.queries.height), now=True)
     queries = _queries(table, spec=spec)
-    rows = table.rows.join(queries.select(*QUERY, "query_id"), on=QUERY, nulls_equal=True)
-    rows = rows.with_columns(
-        candidate_id=_hashed(rows["candidate"], prefix=["imported"]),
-        scorer_id=_hashed(rows["scorer"], prefix=["imported", spec.format]),
-        sample=pl.lit(0, dtype=pl.Int32),
-    )
+    rows = _rows(table, queries=queries, spec=spec)
     added = append_new(_stored(queries), lake=lake, table=QUERIES)
     _append_names(rows, spec=spec, lake=lake)
-    rewards = append_new(rows.select(REWARDS.columns), lake=lake, table=REWARDS)
+    rewards = rows.select(REWARDS.columns).unique(list(REWARDS.key), maintain_order=True)
+    new_rewards = append_new(rewards, lake=lake, table=REWARDS)
     append_new(_completions(rows), lake=lake, table=COMPLETIONS)
     _append_tags(table, queries=queries, lake=lake)
     run.progress(Part("queries", done=queries.height, total=queries.height), now=True)
-    counts = queries.group_by("task", "split").len("queries").sort("task", "split")
+    _tell_known(queries.height - added, rewards=rewards.height - new_rewards)
     return {
         "outputs": [],
         "dataset": spec.dataset,
         "queries": queries.height,
         "new_queries": added,
-        "new_rewards": rewards,
+        "queries_already_there": queries.height - added,
+        "new_rewards": new_rewards,
+        "rewards_already_there": rewards.height - new_rewards,
         "candidates": table.candidates,
         "scorers": sorted(set(table.rows["scorer"])),
         "left_out": table.left_out.to_dicts(),
         "notes": list(table.notes),
-        "counts": counts.to_dicts(),
+        "counts": _counts(queries),
     }
+
+
+def _counts(queries: pl.DataFrame) -> list[dict[str, Any]]:
+    return queries.group_by("task", "split").len("queries").sort("task", "split").to_dicts()
+
+
+def _tell_known(queries: int, *, rewards: int) -> None:
+    if queries or rewards:
+        LOG.info(
+            "%d queries and %d rewards were in the lake already and stay as they are; to bring in "
+            "changed values, import under another --dataset",
+            queries,
+            rewards,
+        )
+
+
+def _rows(table: ScoreTable, *, queries: pl.DataFrame, spec: ImportSpec) -> pl.DataFrame:
+    """The table's rows with the ids of their queries, candidates and scorers."""
+    rows = table.rows.join(queries.select(*QUERY, "query_id"), on=QUERY, nulls_equal=True)
+    return rows.with_columns(
+        candidate_id=_hashed(rows["candidate"], prefix=["imported"]),
+        scorer_id=_hashed(rows["scorer"], prefix=["imported", spec.format]),
+        sample=pl.lit(0, dtype=pl.Int32),
+    )
 
 
 def _hashed(names: pl.Series, *, prefix: list[str]) -> pl.Series:

@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import InputError
-from cluster.files.batch import ROW, Batch, rows_with_text
+from cluster.files.batch import ROW, Batch, rows_with_text, set_aside
 from cluster.files.quarantine import Quarantine
 from cluster.files.reader import read_batches, read_schema
 from cluster.files.schema import FileSchema, require_column
@@ -19,6 +19,7 @@ from cluster.jobs.spec import JobSpec
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.tables import QUERIES
+from cluster.messages import chat_trouble
 from cluster.query import normalise_texts, with_identity
 
 LOG = logging.getLogger("signalbox.ingest")
@@ -47,7 +48,8 @@ class IngestSpec(JobSpec):
         text_column: column that holds the query.
         task_column: column that names the task; where it is missing the task is empty.
         reference_column: column with the right answer, for scorers that compare.
-        messages_column: column with a chat, as JSON or a list of messages.
+        messages_column: column with a chat: a list of messages, each with a text `role` and a text
+            `content`, as such or as JSON text; null or blank for none.
         max_error_share: more broken rows than this share fail the job.
     """
 
@@ -60,15 +62,6 @@ class IngestSpec(JobSpec):
     reference_column: str
     messages_column: str
     max_error_share: float
-
-
-@dataclass
-class Count:
-    """Rows of all files so far."""
-
-    rows: int = 0
-    new: int = 0
-    repeated: int = 0
 
 
 def pin_files(pattern: str) -> tuple[PinnedFile, ...]:
@@ -106,16 +99,18 @@ def ingest(spec: IngestSpec, run: Run) -> Manifest:
     with Quarantine(quarantine_uri, max_error_share=spec.max_error_share) as quarantine:
         frames = list(_good_rows(spec, run=run, quarantine=quarantine))
         quarantine.finish()
-    queries = pl.concat(frames)
-    count = Count(rows=quarantine.rows)
-    count.new = append_new(queries.drop(ROW, "file"), lake=lake, table=QUERIES)
-    count.repeated = queries.height - count.new
-    _tell_repeated(queries)
+    rows = pl.concat(frames)
+    _tell_repeated(rows)
+    queries = rows.unique("query_id", keep="first", maintain_order=True).drop(ROW, "file")
+    new = append_new(queries, lake=lake, table=QUERIES)
+    if new < queries.height:
+        _tell_known(queries, lake=lake)
     return {
         "outputs": [],
-        "rows": count.rows,
-        "new_queries": count.new,
-        "already_there_or_repeated": count.repeated,
+        "rows": quarantine.rows,
+        "new_queries": new,
+        "already_there": queries.height - new,
+        "repeated": rows.height - queries.height,
         "broken": quarantine.broken,
         "quarantine": quarantine_uri if quarantine.broken else None,
         "dataset": spec.dataset,
@@ -133,9 +128,23 @@ def _good_rows(spec: IngestSpec, *, run: Run, quarantine: Quarantine) -> Iterato
             source, schema=schema, columns_as_text=optional, strict_text=[spec.text_column]
         ):
             kept = rows_with_text(batch, text_column=spec.text_column)
+            if spec.messages_column in optional:
+                kept = _rows_with_chat(kept, column=spec.messages_column)
             quarantine.add(kept)
             yield _queries(kept, spec=spec, columns=texts)
         run.progress(Part("files", done=number + 1, total=len(spec.files), unit="files"))
+
+
+def _rows_with_chat(batch: Batch, *, column: str) -> Batch:
+    """The batch with blank chats made null and rows with an unfit one moved to the broken ones."""
+    chat = pl.col(column)
+    frame = batch.frame.with_columns(pl.when(chat.str.strip_chars() != "").then(chat))
+    reason = pl.format(
+        f"field '{column}' is not a chat ({{}}), expected null or a JSON list of messages, "
+        "objects with a text 'role' and a text 'content'",
+        pl.lit(chat_trouble(frame[column])),
+    )
+    return set_aside(replace(batch, frame=frame), reasons=frame.select(reason).to_series())
 
 
 def _optional_columns(spec: IngestSpec, *, schema: FileSchema) -> list[str]:
@@ -174,6 +183,33 @@ def _tell_repeated(queries: pl.DataFrame) -> None:
             repeated.height,
             file,
             row,
+        )
+
+
+def _tell_known(queries: pl.DataFrame, *, lake: Lake) -> None:
+    """Warn of queries that were in the lake before and do not become what these files say."""
+    dataset = queries["dataset"][0]
+    known = (
+        lake.scan(QUERIES)
+        .select("query_id", kept="dataset", kept_reference="reference")
+        .join(queries.lazy().select("query_id", "reference"), on="query_id")
+        .collect()
+    )
+    elsewhere = known.filter(pl.col("kept") != dataset).group_by("kept").len().sort("kept")
+    for name, count in elsewhere.iter_rows():
+        LOG.warning(
+            "%d queries are in the lake already under dataset '%s' and do not become part of '%s'; "
+            "a query belongs to the dataset it came in with first",
+            count,
+            name,
+            dataset,
+        )
+    changed = known.filter(pl.col("reference").ne_missing(pl.col("kept_reference"))).height
+    if changed:
+        LOG.warning(
+            "%d queries are in the lake already with another reference, which stays; to score "
+            "against the new one, collect them into a new lake or under another task",
+            changed,
         )
 
 

@@ -21,7 +21,7 @@ from cluster.files.batch import ROW, Batch, rows_with_text
 from cluster.files.quarantine import Quarantine
 from cluster.files.reader import read_batches, read_schema
 from cluster.files.schema import FileSchema, require_column
-from cluster.files.source import FORMATS
+from cluster.files.source import file_format
 from cluster.files.writer import write_file
 from cluster.jobs.ingest import PinnedFile, open_pinned
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -50,7 +50,8 @@ class RouteSpec(JobSpec):
         checkpoint: where it lies.
         policy: name of the policy.
         policy_settings: its settings.
-        prices: by candidate's name; empty: costs are not predicted.
+        prices: by candidate's name; where one of the router's candidates has none, costs are not
+            predicted.
         allowed: names of the candidates that may be chosen; empty for all.
         prefix: put before the names of the columns that are added.
         max_error_share: more broken rows than this share fail the job.
@@ -95,6 +96,11 @@ class Routing:
         names += [f"reward:{name}" for name in self.candidates]
         return [self.spec.prefix + name for name in names]
 
+    @property
+    def is_priced(self) -> bool:
+        """Whether the costs of all candidates are to be predicted, or none."""
+        return all(name in self.spec.prices for name in self.candidates)
+
     def allowed(self) -> npt.NDArray[np.bool_] | None:
         if not self.spec.allowed:
             return None
@@ -105,10 +111,11 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     """Route every row; returns shares, predicted quality and cost.
 
     Raises:
-        InputError: a file or column is missing, too many rows are broken, a candidate has no
-            price though the policy needs one, or the checkpoint is damaged; then there is no
-            output.
+        InputError: the output's name is none, a file or column is missing, too many rows are
+            broken, a candidate has no price though the policy needs one, or the checkpoint is
+            damaged; then there is no output.
     """
+    check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
     routing = _routing(spec)
     parts: list[str] = []
@@ -219,8 +226,12 @@ def _route_rows(rows: pl.DataFrame, *, routing: Routing) -> pl.DataFrame:
 
 
 def _cost(texts: pl.Series, *, prediction: Prediction, routing: Routing) -> npt.NDArray[np.float64]:
-    """(n_queries, n_candidates) expected USD; NaN without prices or known tokens."""
-    if not routing.spec.prices:
+    """(n_queries, n_candidates) expected USD; NaN without prices or known tokens.
+
+    Raises:
+        InputError: a candidate has no price, and the policy needs one.
+    """
+    if not routing.is_priced and not routing.policy.needs_cost:
         return np.full(prediction.reward.shape, np.nan)
     ratios = routing.router.meta.data.get("prompt_tokens_per_character", {})
     per_character = [ratios.get(name) for name in routing.candidates]
@@ -235,8 +246,21 @@ def _cost(texts: pl.Series, *, prediction: Prediction, routing: Routing) -> npt.
 
 
 def is_file(output: str) -> bool:
-    """Whether an output address names a file; otherwise it is a folder."""
-    return any(ending in FORMATS for ending in output.rsplit("/", 1)[-1].split(".")[1:])
+    """Whether an output address names a file, by its extension; otherwise it is a folder."""
+    return "." in Storage.at(output).uri.rsplit("/", 1)[-1].lstrip(".")
+
+
+def check_name(output: str) -> None:
+    """Make sure an output that has an extension has a known one.
+
+    Raises:
+        InputError: it has not; the text lists those that are known.
+    """
+    if is_file(output):
+        try:
+            file_format(output)
+        except InputError as error:
+            raise InputError(f"--output {error}; a name without an extension is a folder") from None
 
 
 def refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
@@ -245,11 +269,21 @@ def refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
     Raises:
         InputError: something else is there.
     """
-    output = Storage.at(spec.output)
     ours = run.read_manifest() or run.storage.read_bytes_or_none(run.uri(PUBLISHING)) is not None
-    if not ours and not spec.overwrite and output.list(output.uri):
+    if not ours and not spec.overwrite:
+        refuse_what_is_there(spec.output)
+
+
+def refuse_what_is_there(output: str) -> None:
+    """Make sure nothing is at an output.
+
+    Raises:
+        InputError: a file is there, or a folder with a file in it.
+    """
+    place = Storage.at(output)
+    if place.list(place.uri):
         raise InputError(
-            f"{output.uri}: is there already; name another --output, or replace it with --overwrite"
+            f"{place.uri}: is there already; name another --output, or replace it with --overwrite"
         )
 
 
@@ -270,7 +304,17 @@ def _publish(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: 
     for part in parts:
         outputs.append(output.join(f"part-{part.rsplit('/', 1)[-1]}"))
         output.write(outputs[-1], run.storage.read_bytes(part))
+    _remove_other_parts(output, kept=outputs)
     return outputs
+
+
+def _remove_other_parts(output: Storage, *, kept: list[str]) -> None:
+    """Remove the parts of a run that was replaced and had more of them."""
+    others = {uri for uri, _ in output.list(output.uri)} - set(kept)
+    for uri in others:
+        folder, name = uri.rsplit("/", 1)
+        if folder == output.uri and name.startswith("part-") and name.endswith(".parquet"):
+            output.delete(uri)
 
 
 def _summary(parts: list[str], *, routing: Routing, run: Run) -> Manifest:
@@ -281,13 +325,17 @@ def _summary(parts: list[str], *, routing: Routing, run: Run) -> Manifest:
     totals = pl.concat(
         _read(part, run=run, columns=[*columns, *rewards])
         .group_by(columns[0])
-        .agg(pl.len().alias("rows"), pl.col(*columns[1:], *rewards).sum())
+        .agg(
+            pl.len().alias("rows"),
+            pl.col(columns[2]).null_count().alias("unpriced"),
+            pl.col(*columns[1:], *rewards).sum(),
+        )
         for part in parts
     )
     rows = int(totals["rows"].sum())
     by_candidate = totals.group_by(columns[0]).agg(pl.col("rows").sum())
     shares = {name: count / rows for name, count in by_candidate.iter_rows()} if rows else {}
-    cost = float(totals[columns[2]].sum()) if routing.spec.prices else None
+    is_known = routing.is_priced and not totals["unpriced"].sum()
     means = {
         name: float(totals[f"{prefix}reward:{name}"].sum()) / max(rows, 1)
         for name in routing.candidates
@@ -297,7 +345,7 @@ def _summary(parts: list[str], *, routing: Routing, run: Run) -> Manifest:
         "shares": {name: shares.get(name, 0.0) for name in routing.candidates},
         "predicted_reward": float(totals[columns[1]].sum()) / max(rows, 1),
         "predicted_reward_if_always": means,
-        "predicted_cost_usd": cost,
+        "predicted_cost_usd": float(totals[columns[2]].sum()) if is_known else None,
     }
 
 

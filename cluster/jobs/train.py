@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.evaluation.baselines import BASELINES
 from cluster.evaluation.harness import Evaluation, evaluate
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
@@ -28,6 +29,7 @@ from cluster.policy import load_policy
 from cluster.price import Price
 from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
 from cluster.routers.fit import Fit
+from cluster.routers.router import Router
 
 # What the registry and the gate look at: overall values with their intervals.
 HEADLINES = (
@@ -97,7 +99,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
             }
             for method, version in versions.items()
         ],
-        "champion": headlines(evaluation.rows, method=CHAMPION) if spec.champion else None,
+        "champion": headlines(evaluation.rows, method=CHAMPION),
         "table": short_table(evaluation),
         "picture": run.uri("cost_quality.png"),
         "left_out": {
@@ -110,11 +112,10 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
 
 
 def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evaluation:
-    routers = {method: fit.router for method, fit in fits.items() if method != "best_single"}
-    routers.pop("random", None)
-    if spec.champion:
-        version, checkpoint = spec.champion
-        routers[CHAMPION] = load_router(checkpoint, version=version)
+    routers = {name: fit.router for name, fit in fits.items() if name not in BASELINES}
+    champion = _champion(spec)
+    if champion is not None and set(champion.candidates) <= set(data.test.candidates):
+        routers[CHAMPION] = champion
     return evaluate(
         data.fitted_on,
         data.test,
@@ -126,18 +127,24 @@ def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evalu
     )
 
 
+def _champion(spec: TrainSpec) -> Router | None:
+    if spec.champion is None:
+        return None
+    version, checkpoint = spec.champion
+    return load_router(checkpoint, version=version)
+
+
 def _save(
     fits: dict[str, Fit], *, label: Label, data: Prepared, lake: Lake, seed: int
 ) -> dict[str, str]:
-    """Method → version of its checkpoint."""
-    outcomes_digest = keep_outcomes(data.fitted_on, lake=lake)
+    """Method → version of its checkpoint; the outcomes it was fitted on are kept beside it."""
     versions = {}
     for method, fit in fits.items():
-        meta = checkpoint_meta(
-            fit, label=label, data=data, outcomes_digest=outcomes_digest, seed=seed
-        )
+        meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
         version = version_of(checkpoint_files(fit.router, meta=meta))
-        save_checkpoint(fit.router, _checkpoint_uri(lake, version), meta=meta)
+        uri = _checkpoint_uri(lake, version)
+        keep_outcomes(data.fitted_on, uri=f"{uri}.outcomes.parquet", lake=lake)
+        save_checkpoint(fit.router, uri, meta=meta)
         versions[method] = version
     return versions
 

@@ -1,12 +1,16 @@
 """Bad input is told at once, before anything is started: place, what was expected, what to do."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cluster.plugins import plugin_names
 
 CANDIDATES = "- {name: one, engine: transformers, model: ./model}\n"
 SCHEMA_VERSION_OF_TOMORROW = 99
@@ -43,6 +47,36 @@ def collect(told: Any, files: Path) -> Callable[..., Any]:
         return result
 
     return run
+
+
+@pytest.mark.parametrize("flag", ["scorers", "taggers"])
+def test_a_plugin_that_nobody_installed(flag: str, collect: Any) -> None:
+    known = [f"'{name}'" for name in plugin_names(flag)]
+    collect(**{flag: "nope"}).refused(f"--{flag} 'nope'", *known, status=2)
+
+
+def test_a_candidate_file_below_a_file(collect: Any) -> None:
+    result = collect(candidates="candidates.yaml/x")
+    result.refused("candidates.yaml/x", "cannot be read", "Not a directory")
+
+
+def test_a_candidate_file_that_may_not_be_read(
+    collect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_read(monkeypatch, name="candidates.yaml")
+    collect().refused("candidates.yaml", "cannot be read", "Permission denied", "rights")
+
+
+def refuse_to_read(monkeypatch: pytest.MonkeyPatch, *, name: str) -> None:
+    """Root may read everything, so the system's refusal has to be made up."""
+    read = Path.read_text
+
+    def refused(path: Path, *words: Any, **named: Any) -> str:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path, *words, **named)
+
+    monkeypatch.setattr(Path, "read_text", refused)
 
 
 def test_a_query_file_that_is_not_there(collect: Any, files: Path) -> None:
@@ -259,6 +293,45 @@ def test_routing_onto_something_that_is_there(route: Any, tmp_path: Path) -> Non
     (tmp_path / "routed.parquet").write_text("mine")
     route().refused(tmp_path / "routed.parquet", "is there already", "--overwrite")
     assert (tmp_path / "routed.parquet").read_text() == "mine"
+
+
+def test_answers_onto_something_that_is_there(route: Any, tmp_path: Path) -> None:
+    answers = tmp_path / "routed.answers.parquet"
+    answers.write_text("mine")
+    route(answer="3").refused(answers, "is there already", "--overwrite")
+    assert answers.read_text() == "mine"
+
+
+def test_answers_to_a_folder_onto_something_that_is_there(route: Any, tmp_path: Path) -> None:
+    answers = tmp_path / "routed.answers.parquet"
+    answers.write_text("mine")
+    route(answer="3", output="routed").refused(answers, "is there already")
+
+
+@pytest.mark.parametrize("name", ["out.parquet.gz", "out.json", "out.txt", "s3://bucket/out.xlsx"])
+def test_routing_into_a_file_of_an_unknown_kind(name: str, route: Any) -> None:
+    words = (name, ".parquet", ".jsonl", "a name without an extension is a folder")
+    route(output=name).refused("--output", *words)
+
+
+@pytest.mark.parametrize("name", ["taken/out.csv", "taken/deep/out", "taken"])
+def test_routing_below_a_file(name: str, route: Any, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    route(output=name).refused(tmp_path / name, "taken is a file", "--output")
+
+
+def test_routing_into_a_file_that_is_a_folder(route: Any, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    route(output="out.csv").refused(tmp_path / "out.csv", "is a folder")
+
+
+def test_routing_into_a_folder_that_is_not_writable(
+    route: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root may write everywhere, so the system's answer is what has to be made up.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    for name in ("out.csv", "deep/out"):
+        route(output=name).refused(tmp_path / name, f"{tmp_path} is not writable", "permissions")
 
 
 def test_routing_into_a_store_that_does_not_answer(route: Any, dead_store: str) -> None:

@@ -1,7 +1,11 @@
 """Every flow's model: one flat form, each field with its words; the help says all of it."""
 
 import importlib
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +37,43 @@ def test_the_form_is_flat(command: str) -> None:
     for name, field in schema["properties"].items():
         inner = field["items"] if field.get("type") == "array" else field
         assert inner.get("type") in FLAT, (name, field)
+
+
+OURS = {
+    ("collect", "scorers"): {"exact", "numeric", "multiple_choice"},
+    ("collect", "taggers"): {"task", "clusters"},
+    ("import", "format"): {"routerdc", "routellm", "llmrouter", "table"},
+    ("evaluate", "methods"): {"all", "cluster_table", "knn"},
+}
+GROUPS = {"scorers": "scorers", "taggers": "taggers", "format": "importers", "methods": "routers"}
+
+
+@pytest.mark.parametrize(("command", "field"), OURS)
+def test_the_installed_plugins_are_a_choice(command: str, field: str, told: Any) -> None:
+    schema = model(command).model_json_schema()["properties"][field]
+    choices = schema.get("items", schema)["enum"]
+    assert set(choices) == OURS[command, field]
+    shown = re.sub(r"\s", "", told(command, "--help").out)
+    assert all(name in shown for name in choices)
+    assert "{" + ",".join(choices) + "}" in shown
+
+
+@pytest.mark.parametrize(("command", "field"), OURS)
+def test_a_users_own_plugin_is_a_choice_too(command: str, field: str, tmp_path: Path) -> None:
+    """A package on the path that declares an entry point, in a process that begins with it."""
+    package = tmp_path / "own-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    group = f"[signalbox.{GROUPS[field]}]"
+    (package / "entry_points.txt").write_text(f"{group}\nmine = own:Own\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", command, "--help"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"\{[^}]*\bmine\b[^}]*\}", done.stdout)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -47,6 +47,13 @@ def test_a_champion_must_be_beaten_or_matched_for_less_money() -> None:
     assert not verdict((0.0, -MARGIN / 2, 0.02), CHAMPION | {"mean_cost_usd": 0.5})
 
 
+def test_a_champion_that_cannot_be_measured_here_is_not_replaced() -> None:
+    trained = manifest({}, lift_over_best_single=GOOD)
+    decision = decide(trained, method="knn", champion="v1")
+    assert not decision.promote
+    assert "other candidates" in decision.why
+
+
 def test_baselines_that_read_the_task_are_never_gated_on() -> None:
     lifts = {"lift_over_best_single": GOOD, "lift_over_task_lookup": (-0.3, -0.4, -0.2)}
     assert decide(manifest(**lifts), method="knn", champion=None).promote

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,8 @@ from cluster.outcome import OutcomeMatrix
 from cluster.price import Price
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.knn import Knn
+from cluster.routers.router import Prediction
+from cluster.storage import Storage
 
 CANDIDATES = ("cheap", "strong")
 PRICES = {"cheap": Price(input=1, output=1), "strong": Price(input=10, output=10)}
@@ -138,6 +141,37 @@ def test_an_output_that_is_there_is_refused_or_replaced_never_mixed(
     assert pl.read_ndjson(tmp_path / "out.jsonl").height == 25
 
 
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_overwriting_a_folder_leaves_no_part_of_the_run_before(
+    tmp_path, checkpoint, rows, monkeypatch, place, request
+) -> None:
+    root = str(tmp_path) if place == "local" else request.getfixturevalue("s3_root")
+    storage = Storage.at(f"{root}/folder")
+    rows.write_parquet(tmp_path / "in.parquet")
+    with monkeypatch.context() as small:
+        small.setattr(route_module, "BATCH_ROWS", 7)
+        run(spec_for(tmp_path, checkpoint, "", output=storage.uri))
+    assert len(storage.list(storage.uri)) == 4
+    mine = [storage.join("notes.txt"), storage.join("part-of-mine.txt"), storage.join("a", "part-")]
+    for uri in mine:
+        storage.write(uri, b"mine")
+    rows.head(5).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="--overwrite"):
+        run(spec_for(tmp_path, checkpoint, "", output=storage.uri))
+    manifest = run(spec_for(tmp_path, checkpoint, "", output=storage.uri, overwrite=True))
+    assert {uri for uri, _ in storage.list(storage.uri)} == {*manifest["outputs"], *mine}
+    [part] = manifest["outputs"]
+    assert pl.read_parquet(storage.read_bytes(part))["id"].to_list() == list(range(5))
+
+
+@pytest.mark.parametrize("name", ["out.parquet.gz", "out.json", "out.txt", "out.csv.bz2", "out.gz"])
+def test_an_output_of_an_unknown_kind_is_refused(tmp_path, checkpoint, rows, name) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=r"\.parquet.*without an extension is a folder"):
+        run(spec_for(tmp_path, checkpoint, name))
+    assert not (tmp_path / name).exists()
+
+
 def test_broken_rows_are_left_out_and_kept_with_their_reason(tmp_path, checkpoint, rows) -> None:
     lines = rows.write_ndjson().splitlines()
     (tmp_path / "in.jsonl").write_text("\n".join([*lines, '{"id": 99, "text": ""}']) + "\n")
@@ -158,9 +192,50 @@ def test_allowed_candidates_prefix_and_prices(tmp_path, checkpoint, rows) -> Non
     assert set(pl.read_parquet(tmp_path / "out.parquet")["our_candidate"]) == {"cheap"}
     with pytest.raises(InputError, match="not candidates of router"):
         run(spec_for(tmp_path, checkpoint, "b.parquet", prefix="our_", allowed=("other",)))
-    changes = {"prefix": "our_", "prices": {"cheap": PRICES["cheap"]}}
-    with pytest.raises(InputError, match="no price for 'strong'"):
-        run(spec_for(tmp_path, checkpoint, "b.parquet", **changes))
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [{}, {"cheap": PRICES["cheap"]}, {"unrelated": PRICES["cheap"]}],
+    ids=["none", "some", "unrelated"],
+)
+def test_without_every_price_costs_are_unknown_and_only_utility_minds(
+    tmp_path, checkpoint, rows, prices
+) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    manifest = run(spec_for(tmp_path, checkpoint, "best.parquet", prices=prices))
+    assert manifest["predicted_cost_usd"] is None
+    assert pl.read_parquet(tmp_path / "best.parquet")["predicted_cost_usd"].null_count() == 25
+    utility = {"policy": "utility", "policy_settings": {"lambda_usd": 1.0}}
+    with pytest.raises(InputError, match="no price for .*'strong'"):
+        run(spec_for(tmp_path, checkpoint, "utility.parquet", prices=prices, **utility))
+    assert not (tmp_path / "utility.parquet").exists()
+
+
+def test_the_cost_of_all_rows_is_their_sum(tmp_path, checkpoint, rows) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    prices = PRICES | {"unrelated": Price(input=1e6, output=1e6)}
+    manifest = run(spec_for(tmp_path, checkpoint, "out.parquet", prices=prices))
+    costs = pl.read_parquet(tmp_path / "out.parquet")["predicted_cost_usd"]
+    assert manifest["predicted_cost_usd"] == pytest.approx(costs.sum())
+    assert costs.sum() > 0
+
+
+def test_one_row_of_unknown_cost_makes_the_whole_cost_unknown(
+    tmp_path, checkpoint, rows, monkeypatch
+) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    predict = Knn.router.predict
+
+    def never_seen(router: Any, texts: pl.Series) -> Prediction:
+        prediction = predict(router, texts)
+        prediction.completion_tokens[3] = np.nan
+        return prediction
+
+    monkeypatch.setattr(Knn.router, "predict", never_seen)
+    manifest = run(spec_for(tmp_path, checkpoint, "out.parquet"))
+    assert pl.read_parquet(tmp_path / "out.parquet")["predicted_cost_usd"].null_count() == 1
+    assert manifest["predicted_cost_usd"] is None
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path, checkpoint, rows) -> None:
