@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-engine clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)

@@ -11,7 +11,7 @@ from pydantic import Field
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
-from cluster.jobs.answer import ANSWERING, AnswerSpec, refuse_answers_that_are_there
+from cluster.jobs.answer import AnswerSpec, refuse_answers_that_are_there
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.route import RouteSpec, check_name, is_file, refuse_output_that_is_there
@@ -123,7 +123,7 @@ def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
     run = Run.of(spec)
     refuse_output_that_is_there(spec, run=run)
     if params.answer:
-        refuse_answers_that_are_there(answers, mark=run.uri(ANSWERING), overwrite=False)
+        refuse_answers_that_are_there(answers, work=run.work_id, lake=lake.storage)
 
 
 @flow(name="route", persist_result=False)

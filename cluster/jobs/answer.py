@@ -6,6 +6,7 @@ from typing import ClassVar
 import polars as pl
 
 from cluster.files.writer import write_shard
+from cluster.jobs.claim import claim, owner
 from cluster.jobs.route import refuse_what_is_there
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
@@ -13,9 +14,6 @@ from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT, Price
 from cluster.storage import Storage
-
-# Stands beside the requests once their answers have begun to be written.
-ANSWERING = "answering"
 
 
 class AnswerSpec(JobSpec):
@@ -46,12 +44,14 @@ def answer(spec: AnswerSpec, run: Run) -> Manifest:
     Raises:
         InputError: something else is at the output.
     """
-    mark = f"{spec.requests.rsplit('/', 1)[0]}/{ANSWERING}"
-    refuse_answers_that_are_there(spec.output, mark=mark, overwrite=spec.overwrite)
     lake = Lake.open(spec.lake)
+    # The routing that drew the requests: answered anew, they may replace their own answers.
+    work = spec.requests.rsplit("/", 2)[-2]
+    if not spec.overwrite:
+        refuse_answers_that_are_there(spec.output, work=work, lake=lake.storage)
     requests = pl.read_parquet(io.BytesIO(run.storage.read_bytes(spec.requests)))
     answers = _joined(requests, spec=spec, lake=lake)
-    run.storage.write(mark, b"")
+    claim(spec.output, work=work, run=run)
     write_shard(answers, spec.output)
     is_known = answers["cost_usd"].null_count() == 0
     return {
@@ -63,18 +63,18 @@ def answer(spec: AnswerSpec, run: Run) -> Manifest:
     }
 
 
-def refuse_answers_that_are_there(output: str, *, mark: str, overwrite: bool) -> None:
-    """Make sure answers replace nothing but answers to the same requests.
+def refuse_answers_that_are_there(output: str, *, work: str, lake: Storage) -> None:
+    """Make sure answers replace nothing but answers to the requests of the same routing.
 
     Args:
         output: where they go.
-        mark: stands in the folder of the routing that drew the requests once it has answers.
-        overwrite: replace whatever is there.
+        work: the routing.
+        lake: where it is known who wrote what.
 
     Raises:
         InputError: something else is there.
     """
-    if not overwrite and Storage.at(mark).read_bytes_or_none(mark) is None:
+    if owner(output, lake=lake) != work:
         refuse_what_is_there(output)
 
 

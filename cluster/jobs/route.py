@@ -23,6 +23,7 @@ from cluster.files.reader import read_batches, read_schema
 from cluster.files.schema import FileSchema, require_column
 from cluster.files.source import file_format
 from cluster.files.writer import write_file
+from cluster.jobs.claim import claim, owner
 from cluster.jobs.ingest import PinnedFile, open_pinned
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
@@ -35,8 +36,6 @@ from cluster.storage import Storage
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
-# Stands in the run's folder once it has begun to write its output.
-PUBLISHING = "publishing"
 
 
 class RouteSpec(JobSpec):
@@ -269,8 +268,7 @@ def refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
     Raises:
         InputError: something else is there.
     """
-    ours = run.read_manifest() or run.storage.read_bytes_or_none(run.uri(PUBLISHING)) is not None
-    if not ours and not spec.overwrite:
+    if not spec.overwrite and owner(spec.output, lake=run.storage) != run.work_id:
         refuse_what_is_there(spec.output)
 
 
@@ -295,7 +293,7 @@ def _publish(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: 
     """Write the output: one file by its extension, or a folder with one file a part."""
     run.progress(Part("writing", done=0, total=len(parts), unit="parts"), now=True)
     output = Storage.at(spec.output)
-    run.storage.write(run.uri(PUBLISHING), b"")
+    claim(spec.output, work=run.work_id, run=run)
     if is_file(spec.output):
         failpoint("route.before_output")
         write_file((_read(part, run=run) for part in parts), output.uri, json_columns=json_columns)

@@ -103,10 +103,14 @@ def delete_errors(keys: pl.DataFrame, *, lake: Lake, candidate_id: str) -> int:
             f"AND t.candidate_id = '{candidate_id}'"
         )
         merge = handle.merge(keys, predicate=match, source_alias="s", target_alias="t")
+        failpoint("delete.before")
         try:
-            return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+            deleted = int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
         except CommitFailedError:
             _pause(turn)
+            continue
+        failpoint("delete.after")
+        return deleted
     raise LakeError(f"{lake.table_uri(COMPLETIONS)}: {MAX_TURNS} deletions were refused")
 
 

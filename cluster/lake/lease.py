@@ -142,25 +142,27 @@ class _Lease:
     def _advance(self, holder: dict[str, Any]) -> bool:
         """Create the next number; False when the lease is somebody else's."""
         content = json.dumps(holder).encode()
-        while not self._create(self.number + 1, content=content):
-            found = self.storage.read_bytes_or_none(self._uri(self.number + 1))
+        while True:
+            found = self._create(self.number + 1, content=content)
             if found is None or json.loads(found).get("nonce") != self.me["nonce"]:
                 return False
-            # Our own, of a try that went through although the store's answer was lost.
             self.number += 1
+            if self.number > 1:
+                self.storage.delete(self._uri(self.number - 1))
+            # Another content of our own is of a try that failed as far as we were told.
             if found == content:
                 return self._is_newest()
-        self.number += 1
-        if self.number > 1:
-            self.storage.delete(self._uri(self.number - 1))
-        return self._is_newest()
 
-    def _create(self, number: int, *, content: bytes) -> bool:
+    def _create(self, number: int, *, content: bytes) -> bytes | None:
+        """Create a number; returns what stands there now.
+
+        A store that refuses it may hold our own: of a try whose answer was lost.
+        """
         try:
             self.storage.write_new(self._uri(number), content)
         except FileExistsError:
-            return False
-        return True
+            return self.storage.read_bytes_or_none(self._uri(number))
+        return content
 
     def _is_newest(self) -> bool:
         """Whether the number just created is the last; if not, it is given back.

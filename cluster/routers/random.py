@@ -9,7 +9,6 @@ import hashlib
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from cluster.outcome import FloatMatrix, OutcomeMatrix
@@ -78,10 +77,3 @@ def draws(texts: pl.Series, *, seed: int, n_columns: int) -> FloatMatrix:
     bits = np.frombuffer(packed, dtype="<u8").reshape(len(texts), n_columns)
     uniform: FloatMatrix = (bits >> np.uint64(64 - BITS)).astype(np.float64) / 2**BITS
     return uniform
-
-
-def choose(train: OutcomeMatrix, test: OutcomeMatrix, *, seed: int) -> npt.NDArray[np.int64]:
-    """(n_test,) the column drawn for each query."""
-    reward = Random().fit(train, seed=seed).predict(test.texts).reward
-    drawn: npt.NDArray[np.int64] = np.argmax(reward, axis=1)
-    return drawn

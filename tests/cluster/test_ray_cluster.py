@@ -122,6 +122,27 @@ def test_a_given_address_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> No
         assert address == "http://head:8265"
 
 
+def test_ray_gets_the_cores_that_are_ours_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+
+    class Recorder:
+        webui_url, address = "127.0.0.1:1", "127.0.0.1:2"
+
+        def __init__(self, *, initialize_head: bool, head_node_args: dict) -> None:
+            heads.append(head_node_args)
+
+        def shutdown(self) -> None:
+            pass
+
+    prepare_environment()
+    monkeypatch.delenv(ADDRESS_VARIABLE, raising=False)
+    monkeypatch.setattr("ray.cluster_utils.Cluster", Recorder)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7})
+    with cluster_address() as address:
+        assert address == "http://127.0.0.1:1"
+    assert heads[0]["num_cpus"] == 3
+
+
 def start_ray() -> tuple[subprocess.Popen[str], str]:
     prepare_environment()
     process = subprocess.Popen(

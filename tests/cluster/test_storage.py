@@ -134,6 +134,23 @@ def test_deleting_twice_is_fine(storage: Storage) -> None:
     assert storage.list(storage.uri) == [(uri + "c", 1)]
 
 
+def test_all_who_delete_at_once_are_fine(storage: Storage) -> None:
+    deleters, rounds = 4, 30 if not storage.is_s3 else 3
+    barrier = threading.Barrier(deleters)
+
+    def delete(_: int) -> None:
+        for number in range(rounds):
+            uri = storage.join("a", str(number))
+            if barrier.wait(30) == 0:
+                storage.write(uri, b"x")
+            barrier.wait(30)
+            storage.delete(uri)
+
+    with ThreadPoolExecutor(deleters) as pool:
+        list(pool.map(delete, range(deleters)))
+    assert storage.list(storage.uri) == []
+
+
 def test_polars_reads_and_writes(storage: Storage) -> None:
     uri, options = storage.join("polars.parquet"), storage.polars_options()
     storage.write(storage.join("beside"), b"")

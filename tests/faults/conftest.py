@@ -34,11 +34,13 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 PATIENCE_SECONDS = 60.0
 # Stays alive until its stdin closes, which it does when the tests end, however they do.
 RAY = """
-import json, sys
+import json, pathlib, sys, tempfile
 from cluster.ray_cluster import prepare_environment
 prepare_environment()
 from ray.cluster_utils import Cluster
+folder = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
 head = {
+    "temp_dir": folder.name,
     "num_cpus": 2,
     "object_store_memory": 128 * 2**20,
     "include_dashboard": True,
@@ -46,6 +48,8 @@ head = {
     "dashboard_agent_listen_port": 0,
 }
 cluster = Cluster(initialize_head=True, head_node_args=head)
+# Where Ray looks up which cluster a job belongs to.
+pathlib.Path(folder.name, "ray_current_cluster").write_text(cluster.address)
 print(json.dumps(["http://" + cluster.webui_url, cluster.address]), flush=True)
 sys.stdin.read()
 cluster.shutdown()

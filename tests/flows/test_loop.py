@@ -237,3 +237,38 @@ def test_collecting_too_many_broken_rows_leaves_the_lake_empty(
     result = signalbox(*words, "--max-error-share", "0.01")
     result.refused("3 of 60 rows are broken", f"{broken_file} row 4", "quarantine.jsonl")
     assert Lake.open(lake).read(QUERIES).is_empty()
+
+
+def test_the_chosen_candidates_answer_beside_the_output(signalbox: Any, tmp_path: Path) -> None:
+    """Collected with two samples, but one answer is all that is asked for here."""
+    candidates = tmp_path / "candidates.yaml"
+    one = f"engine: transformers, model: {DEMO_MODEL}, dtype: float32, samples: 2"
+    candidates.write_text(
+        f"- {{name: short, {one}, sampling: {{max_tokens: 3}}}}\n"
+        f"- {{name: long, {one}, sampling: {{temperature: 1.0, max_tokens: 5}}}}\n"
+    )
+    queries, asked = tmp_path / "queries.jsonl", tmp_path / "asked.jsonl"
+    rows = [{"text": f"what is {n} plus 2?", "reference": str(n + 2)} for n in range(60)]
+    queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked.write_text("".join(json.dumps({"text": f"what is 3 plus {n}?"}) + "\n" for n in range(9)))
+    lake = ("--lake", tmp_path / "lake")
+    assert signalbox("collect", "--queries", queries, "--candidates", candidates, *lake).manifest
+    trained = signalbox("train", "--methods", "best_single", *lake).manifest
+    [router] = trained["routers"]
+    words = ("route", "--input", asked, "--router", router["version"], *lake)
+    output = tmp_path / "routed"
+    manifest = signalbox(*words, "--output", output, "--answer", "4").manifest
+    assert manifest["answers"]["outputs"] == [f"{output}.answers.parquet"]
+    answers = pl.read_parquet(f"{output}.answers.parquet")
+    assert answers.height == answers["text"].n_unique() == 4
+    assert answers["cost_usd"].null_count() == 4
+    assert manifest["answers"]["cost_usd"] is None
+    assert sum(row["generated"] for row in manifest["answers"]["generated"]) == 4
+    whole = pl.read_parquet(output)
+    assert whole.height == 9
+    assert set(answers["candidate"]) <= set(whole["candidate"])
+
+    signalbox(*words, "--output", output, "--answer", "2").refused("--overwrite")
+    again = signalbox(*words, "--output", output, "--answer", "2", "--overwrite").manifest
+    assert again["answers"]["answers"] == 2
+    assert pl.read_parquet(f"{output}.answers.parquet").height == 2

@@ -108,7 +108,8 @@ def answers(models, tmp_path_factory) -> dict[str, pl.DataFrame]:
             _step(engine, models / "one", "again", GREEDY, _batches()),
         )
     ]
-    return run_engines(plan, tmp_path_factory.mktemp("answers"))
+    poison = _step("vllm", models / "one", "poison", GREEDY, _poisoned())
+    return run_engines([*plan, poison], tmp_path_factory.mktemp("answers"))
 
 
 def _step(engine, model, name, sampling, shards, **fields) -> dict:
@@ -140,6 +141,12 @@ def _odd() -> dict:
     requests[1]["text"] = "  "
     long = {"query_id": "edge", "text": "y" * 120, "samples": (0,)}
     return {"odd": [*requests, long], "none": []}
+
+
+def _poisoned() -> dict:
+    requests = _requests(range(9))
+    requests[4]["text"] += "~"
+    return {"all": requests}
 
 
 def _chat() -> dict:

@@ -5,9 +5,24 @@ import sys
 from pathlib import Path
 
 from cluster.candidate import Candidate
-from cluster.engines.engine import Request
+from cluster.engines.engine import Engine, Request
 from cluster.errors import EngineError
 from cluster.plugins import load_plugin
+
+
+def poison(engine: Engine) -> None:
+    """Let vLLM raise in the middle of a batch with a `~` in it, as on a prompt it cannot take."""
+    inner, mark = engine._llm.llm_engine, engine.tokenizer("~")["input_ids"][0]
+    step, states = inner.step, inner.output_processor.request_states
+
+    def failing_step() -> list:
+        outputs = step()
+        begun = [state for state in states.values() if state.stats.num_generation_tokens > 2]
+        if any(mark in state.prompt_token_ids for state in begun):
+            raise RuntimeError("poisoned")
+        return outputs
+
+    inner.step = failing_step
 
 
 def main(folder: Path) -> None:
@@ -20,6 +35,8 @@ def main(folder: Path) -> None:
             (folder / f"{step['name']}.error").write_text(str(error))
             continue
         with loaded as engine:
+            if step["name"] == "vllm-poison":
+                poison(engine)
             for shard, requests in step["shards"].items():
                 answer = engine.answer(
                     [Request(**one | {"samples": tuple(one["samples"])}) for one in requests]

@@ -109,3 +109,14 @@ def test_what_cannot_be_loaded_says_so_and_leaves_the_process_usable(answers, en
     (error,) = answers[f"{engine}-{name}"]["error"]
     assert f"candidate '{name}'" in error
     assert "Traceback" not in error
+
+
+def test_a_prompt_vllm_fails_on_takes_no_other_along(answers):
+    table = answers["vllm-poison-all"]
+    assert table.filter(outcome="error").select("query_id", "error").rows() == [
+        ("q4", "the engine failed on it: RuntimeError: poisoned")
+    ]
+    others = table.filter(pl.col("query_id") != "q4").select(*KEY, "text")
+    undisturbed = answers["vllm-greedy-all"].select(*KEY, "text")
+    assert others.height == 8
+    assert others.equals(undisturbed.join(others, on=KEY, how="semi", maintain_order="left"))

@@ -56,7 +56,9 @@ def spec_for(lake: Lake, work: str = "route-1", **changes) -> AnswerSpec:
 
 
 def run(spec: AnswerSpec) -> dict:
-    return answer(spec, Run.of(spec))
+    manifest = answer(spec, Run.of(spec))
+    Run.of(spec).write_manifest(manifest)
+    return manifest
 
 
 def test_every_request_gets_the_answer_of_its_candidate_with_its_cost(lake) -> None:
@@ -87,3 +89,6 @@ def test_a_file_that_is_not_of_these_requests_is_refused_or_replaced(lake) -> No
     assert run(spec_for(lake))["answers"] == 2
     with pytest.raises(InputError, match="--overwrite"):
         run(spec_for(lake, work="route-2"))
+    assert Run.of(spec_for(lake)).read_manifest() is not None
+    run(spec_for(lake, work="route-2", overwrite=True))
+    assert Run.of(spec_for(lake)).read_manifest() is None

@@ -141,11 +141,9 @@ def test_an_output_that_is_there_is_refused_or_replaced_never_mixed(
     assert pl.read_ndjson(tmp_path / "out.jsonl").height == 25
 
 
-@pytest.mark.parametrize("place", ["local", "s3"])
 def test_overwriting_a_folder_leaves_no_part_of_the_run_before(
-    tmp_path, checkpoint, rows, monkeypatch, place, request
+    tmp_path, checkpoint, rows, monkeypatch, root
 ) -> None:
-    root = str(tmp_path) if place == "local" else request.getfixturevalue("s3_root")
     storage = Storage.at(f"{root}/folder")
     rows.write_parquet(tmp_path / "in.parquet")
     with monkeypatch.context() as small:
@@ -162,6 +160,19 @@ def test_overwriting_a_folder_leaves_no_part_of_the_run_before(
     assert {uri for uri, _ in storage.list(storage.uri)} == {*manifest["outputs"], *mine}
     [part] = manifest["outputs"]
     assert pl.read_parquet(storage.read_bytes(part))["id"].to_list() == list(range(5))
+
+
+def test_work_whose_output_was_replaced_counts_as_undone(tmp_path, checkpoint, rows) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    first = spec_for(tmp_path, checkpoint, "out.parquet")
+    run(first)
+    assert Run.of(first).read_manifest() is not None
+    run(first)
+    run(spec_for(tmp_path, checkpoint, "out.parquet", allowed=("cheap",), overwrite=True))
+    assert Run.of(first).read_manifest() is None
+    with pytest.raises(InputError, match="--overwrite"):
+        run(first)
+    assert set(pl.read_parquet(tmp_path / "out.parquet")["candidate"]) == {"cheap"}
 
 
 @pytest.mark.parametrize("name", ["out.parquet.gz", "out.json", "out.txt", "out.csv.bz2", "out.gz"])
@@ -207,7 +218,7 @@ def test_without_every_price_costs_are_unknown_and_only_utility_minds(
     assert manifest["predicted_cost_usd"] is None
     assert pl.read_parquet(tmp_path / "best.parquet")["predicted_cost_usd"].null_count() == 25
     utility = {"policy": "utility", "policy_settings": {"lambda_usd": 1.0}}
-    with pytest.raises(InputError, match="no price for .*'strong'"):
+    with pytest.raises(InputError, match=r"no price for .*'strong'"):
         run(spec_for(tmp_path, checkpoint, "utility.parquet", prices=prices, **utility))
     assert not (tmp_path / "utility.parquet").exists()
 

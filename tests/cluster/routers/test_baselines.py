@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from cluster.errors import InputError
-from cluster.routers import best_single, oracle, random, task_lookup
+from cluster.routers import best_single, random, task_lookup
 from cluster.routers.best_single import BestSingle
 from cluster.routers.random import Random
 
@@ -43,11 +43,6 @@ def test_task_lookup_without_any_reward_on_a_task(lopsided, make_outcomes):
     assert task_lookup.choose(lopsided, asked).tolist() == [1]
 
 
-def test_oracle_takes_the_best_known(lopsided, make_outcomes):
-    asked = make_outcomes(list("abcd"), ["t"] * 4, [[0, 1], [NAN, 0.1], [1, 1], [NAN, NAN]])
-    assert oracle.choose(lopsided, asked).tolist() == [1, 1, 0, 0]
-
-
 def test_random_is_even_and_depends_on_text_and_seed_alone(lopsided):
     texts = pl.Series([f"query {n}" for n in range(4000)])
     first, again, other = (
@@ -65,11 +60,6 @@ def test_random_is_even_and_depends_on_text_and_seed_alone(lopsided):
 def test_random_draws_are_what_they_were_when_this_was_written():
     drawn = random.draws(pl.Series(["what is 2 plus 2?"]), seed=0, n_columns=2)
     assert drawn[0] == pytest.approx([0.7931316082938606, 0.5060605755135696], abs=1e-15)
-
-
-def test_random_choice_is_the_routers(lopsided):
-    expected = Random().fit(lopsided, seed=3).predict(lopsided.texts).reward.argmax(axis=1)
-    assert np.array_equal(random.choose(lopsided, lopsided, seed=3), expected)
 
 
 @pytest.mark.parametrize("method", [Random(), BestSingle()])
