@@ -1,7 +1,7 @@
 """train: outcomes of a dataset → fitted, evaluated and registered routers."""
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from pydantic import Field
@@ -14,13 +14,16 @@ from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams, check_ray
+from flows.params import FlowParams, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.gate import decide
 from tasks.jobs import ray_job
 from tasks.report import show_table
 
-MethodName = Literal["cluster_table", "knn", "best_single", "random"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = plugin_name("routers")
 
 
 class TrainParams(FlowParams):
