@@ -47,7 +47,7 @@ bench-flow: setup
 	$(BIN)/python tests/bench/bench_flow.py
 
 bench-engine: setup
-	$(BIN)/python tests/bench/bench_engine.py
+	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

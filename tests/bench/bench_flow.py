@@ -1,6 +1,6 @@
 """Tokens per second of a candidate through the flow against bare `LLM.generate`.
 
-    python tests/bench/bench_flow.py [--rounds 3] [--model infra/demo/models/polymath]
+    python tests/bench/bench_flow.py [--rounds 3] [--threads 2] [--model FOLDER]
 
 Same prompts, model, sampling and threads; each side in processes of its own, in turn, so that a
 busy machine slows both. Bare: one `LLM.generate` call over all prompts, after a warm-up. The flow:
@@ -47,7 +47,7 @@ def texts() -> list[str]:
         return [json.loads(line)["text"] for line in lines]
 
 
-def bare(model: Path, prompts: list[str], folder: Path) -> float:
+def bare(model: Path, prompts: list[str], folder: Path, *, threads: int) -> float:
     """Tokens per second of vLLM alone."""
     file = folder / "prompts.json"
     file.write_text(json.dumps(prompts))
@@ -56,14 +56,16 @@ def bare(model: Path, prompts: list[str], folder: Path) -> float:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_LOGGING_LEVEL": "ERROR",
-        "OMP_NUM_THREADS": str(os.cpu_count()),
+        "OMP_NUM_THREADS": str(threads),
     }
     out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found = json.loads(out.stdout.splitlines()[-1])
     return found["tokens"] / found["seconds"]
 
 
-def through_flow(model: Path, queries: list[str], folder: Path) -> dict[str, float]:
+def through_flow(
+    model: Path, queries: list[str], folder: Path, *, threads: int
+) -> dict[str, float]:
     """What one `signalbox collect` says of its candidate, and how long it took in all."""
     file = folder / "queries.jsonl"
     file.write_text("\n".join(json.dumps({"text": text, "reference": "x"}) for text in queries))
@@ -74,6 +76,7 @@ def through_flow(model: Path, queries: list[str], folder: Path) -> dict[str, flo
         "dtype": "float32",
         "template": TEMPLATE,
         "sampling": {"max_tokens": MAX_TOKENS},
+        "resources": {"cpus": threads},
     }
     (folder / "candidates.yaml").write_text(json.dumps([candidate]))
     lake = tempfile.mkdtemp(dir=folder)
@@ -90,14 +93,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", type=Path, default=DEMO / "models" / "polymath")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     asked = texts()
     prompts = [TEMPLATE.replace("{text}", text) for text in asked]
     ratios = []
     with tempfile.TemporaryDirectory() as temporary:
         for number in range(arguments.rounds):
-            alone = bare(arguments.model, prompts, Path(temporary))
-            tally = through_flow(arguments.model, asked, Path(temporary))
+            side = {"folder": Path(temporary), "threads": arguments.threads}
+            alone = bare(arguments.model, prompts, **side)
+            tally = through_flow(arguments.model, asked, **side)
             speed = tally["completion_tokens"] / tally["answer_seconds"]
             ratios.append(speed / alone)
             rest = tally["whole"] - tally["answer_seconds"] - tally["load_seconds"]
