@@ -63,8 +63,8 @@ class RouteParams(FlowParams):
     prices: str = Field(
         default="",
         title="Prices",
-        description="Price or candidate file, USD per million tokens. Empty: the prices the "
-        "candidates were collected with",
+        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
+        "million tokens), or a candidate file. Empty: the prices the candidates came with",
     )
     allowed: list[str] = Field(
         default=[],

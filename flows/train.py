@@ -18,7 +18,7 @@ from flows.params import FlowParams, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.gate import decide
 from tasks.jobs import ray_job
-from tasks.report import show_table
+from tasks.report import say, show_table
 
 if TYPE_CHECKING:
     MethodName = str
@@ -56,8 +56,8 @@ class TrainParams(FlowParams):
     prices: str = Field(
         default="",
         title="Prices",
-        description="Price or candidate file, USD per million tokens. Empty: the prices the "
-        "candidates were collected with",
+        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
+        "million tokens), or a candidate file. Empty: the prices the candidates came with",
     )
     promote: bool = Field(
         default=False,
@@ -163,5 +163,9 @@ def _validation_reward(router: dict[str, Any]) -> float:
 
 
 def show_result(manifest: Manifest) -> None:
-    """The short table, on stderr."""
+    """The short table and the gate's word, on stderr."""
     show_table(manifest["table"], title="test queries")
+    promotion = manifest["promotion"]
+    if promotion:
+        verdict = "is champion now" if promotion["promoted"] else "stays challenger"
+        say(f"router {promotion['version'][:12]} {verdict}: {promotion['why']}")

@@ -16,3 +16,8 @@ def show_table(rows: list[dict[str, Any]], *, title: str) -> None:
         method, *cells = TableRow(**row).cells()
         shown.add_row(method.removeprefix(CANDIDATE), *cells)
     Console(stderr=True).print(shown)
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

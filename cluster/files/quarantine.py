@@ -1,5 +1,6 @@
 """Broken rows: kept in a file with their reasons, and judged against the error budget."""
 
+import logging
 import shutil
 import tempfile
 from types import TracebackType
@@ -12,6 +13,7 @@ from cluster.files.batch import BROKEN_SCHEMA, Batch
 from cluster.files.writer import whole_file
 from cluster.storage import Storage
 
+LOG = logging.getLogger("signalbox.files")
 MAX_ERROR_SHARE = 0.05
 ROWS_SHOWN = 3
 RAW_SHOWN = 80
@@ -66,7 +68,7 @@ class Quarantine:
             self.finish()
 
     def finish(self) -> None:
-        """Write the quarantine file and judge.
+        """Write the quarantine file, say so, and judge.
 
         Raises:
             InputError: the share of broken rows exceeds the budget, or no row is good; names the
@@ -76,6 +78,18 @@ class Quarantine:
         spent = self.broken > self.max_error_share * self.rows
         if spent or (self.broken and self.broken == self.rows):
             raise InputError(self._message())
+        if self.broken:
+            LOG.warning(
+                "%d of %d rows are broken and left out; the first: %s. All: %s",
+                self.broken,
+                self.rows,
+                self._first_words(),
+                self.uri,
+            )
+
+    def _first_words(self) -> str:
+        file, row, reason, _ = self._first.row(0)
+        return f"{file} row {row}: {reason}"
 
     def _publish(self) -> None:
         storage = Storage.at(self.uri)

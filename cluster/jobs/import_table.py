@@ -78,6 +78,12 @@ def import_table(spec: ImportSpec, run: Run) -> Manifest:
     table: ScoreTable = load_plugin("importers", name=spec.format)(spec.path, **spec.options)
     for note in table.notes:
         LOG.info("%s", note)
+    if not spec.split and set(table.queries["split"]) == {"test"}:
+        LOG.warning(
+            "the files name no split, or test alone: all %d queries are test and nothing can be "
+            "trained on them; name a split with --split",
+            table.queries.height,
+        )
     lake = Lake.open(spec.lake)
     run.progress(Part("queries", done=0, total=table.queries.height), now=True)
     queries = _queries(table, spec=spec)

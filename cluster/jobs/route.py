@@ -292,8 +292,17 @@ def _read(uri: str, *, run: Run, columns: list[str] | None = None) -> pl.DataFra
 def _publish(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: Run) -> list[str]:
     """Write the output: one file by its extension, or a folder with one file a part."""
     run.progress(Part("writing", done=0, total=len(parts), unit="parts"), now=True)
-    output = Storage.at(spec.output)
     claim(spec.output, work=run.work_id, run=run)
+    try:
+        return _written(parts, spec=spec, json_columns=json_columns, run=run)
+    except OSError as error:
+        raise InputError(
+            f"{spec.output}: cannot be written ({error}); name another --output"
+        ) from error
+
+
+def _written(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: Run) -> list[str]:
+    output = Storage.at(spec.output)
     if is_file(spec.output):
         failpoint("route.before_output")
         write_file((_read(part, run=run) for part in parts), output.uri, json_columns=json_columns)
