@@ -17,7 +17,8 @@ class OutcomeMatrix:
 
     Attributes:
         queries: one row a query: `query_id`, `dataset`, `task`, `split`, `text`,
-            `sampling_probability` (1.0 for uniform draws).
+            `sampling_probability` (1.0 for uniform draws), and `tags`, lists of str, where a
+            tagger was named.
         candidates: readable names, in the order of the matrices' columns; unique.
         candidate_ids: the candidates' hashes, same order.
         reward: (n_queries, n_candidates), mean over samples; NaN exactly where `mask` is False.
@@ -26,6 +27,8 @@ class OutcomeMatrix:
         cost_usd: (n_queries, n_candidates), USD a table was imported with; NaN where unknown.
         n_samples: (n_queries, n_candidates), samples behind the mean; 0 where missing.
         truncated: (n_queries, n_candidates), share of samples cut at their length limit.
+        answers: one row a query and one column a candidate, named for it: the text of its first
+            sample, null where there is none; None where answers were not asked for.
     """
 
     queries: pl.DataFrame
@@ -37,6 +40,7 @@ class OutcomeMatrix:
     cost_usd: FloatMatrix
     n_samples: FloatMatrix
     truncated: FloatMatrix
+    answers: pl.DataFrame | None = None
 
     def __post_init__(self) -> None:
         shape = (self.queries.height, len(self.candidates))
@@ -53,6 +57,13 @@ class OutcomeMatrix:
     def texts(self) -> pl.Series:
         """(n_queries,) the queries' texts."""
         return self.queries["text"]
+
+    @property
+    def tags(self) -> pl.Series:
+        """(n_queries,) lists of tags: the tagger's, or the task alone where none was named."""
+        if "tags" in self.queries.columns:
+            return self.queries["tags"]
+        return self.queries.select(tags=pl.concat_list(pl.col("task").cast(pl.String)))["tags"]
 
     @property
     def tasks(self) -> npt.NDArray[np.str_]:
@@ -74,6 +85,7 @@ class OutcomeMatrix:
             cost_usd=self.cost_usd[index],
             n_samples=self.n_samples[index],
             truncated=self.truncated[index],
+            answers=None if self.answers is None else self.answers[index],
         )
 
     def on_splits(self, splits: Sequence[str]) -> "OutcomeMatrix":

@@ -23,6 +23,11 @@ class FittedEncoder(ABC):
     name: ClassVar[str]
 
     @property
+    def bare(self) -> "FittedEncoder":
+        """The encoder a checkpoint holds: this one, unless it stands in front of another."""
+        return self
+
+    @property
     @abstractmethod
     def dimensions(self) -> int:
         """Length of a vector."""
@@ -58,12 +63,17 @@ class Encoder(IdentifiedSpec):
     """The settings of an encoder, and how it is fitted. One subclass a kind of encoder.
 
     A subclass is registered as an entry point of the group `signalbox.encoders` under its name.
+
+    Attributes:
+        fitted: what `fit` returns.
+        is_slow: whether a text's vector is worth remembering between fits.
     """
 
     kind: ClassVar[str] = "encoder"
     plugins: ClassVar[Kind] = "encoders"
 
     fitted: ClassVar[type[FittedEncoder]]
+    is_slow: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, texts: pl.Series, *, seed: int) -> FittedEncoder:
@@ -81,8 +91,9 @@ def load_encoder(name: str, /, **settings: Any) -> Encoder:
 
 def pack_encoder(encoder: FittedEncoder, *, into: State) -> State:
     """Put a fitted encoder into a router's state."""
-    named = State({**into.config, "encoder_name": encoder.name}, into.tensors, into.files)
-    return named.holding(encoder.state(), name="encoder")
+    bare = encoder.bare
+    named = State({**into.config, "encoder_name": bare.name}, into.tensors, into.files)
+    return named.holding(bare.state(), name="encoder")
 
 
 def unpack_encoder(state: State) -> FittedEncoder:

@@ -5,6 +5,7 @@ scored and flagged; errors have no reward and are missing, never 0.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,12 +15,21 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
-from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES, REWARDS, SCORERS, Table
+from cluster.lake.tables import (
+    CANDIDATES,
+    COMPLETIONS,
+    QUERIES,
+    REWARDS,
+    SCORERS,
+    TAGGERS,
+    TAGS,
+    Table,
+)
 from cluster.outcome import OutcomeMatrix
 
 Normalisation = Literal["none", "min_max"]
 NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
-INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, COMPLETIONS, REWARDS)
+INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
 
 DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
@@ -34,6 +44,8 @@ def read_outcomes(
     normalisation: Normalisation = "none",
     candidates: Sequence[str] = (),
     versions: Mapping[str, int] | None = None,
+    tagger: str = "",
+    answers: bool = False,
 ) -> OutcomeMatrix:
     """The outcome matrix of a dataset under one scorer.
 
@@ -45,17 +57,24 @@ def read_outcomes(
         normalisation: `min_max` maps the scorer's values on this dataset to [0, 1].
         candidates: readable names to keep, in this order; empty: all that have a reward, by name.
         versions: table name → Delta version to read, for a pinned view.
+        tagger: a tagger's name or id, whose tags become the queries' column `tags` (of several
+            specs of a name, the one with most tags here); empty: no such column.
+        answers: whether to read the answers' texts as well.
 
     Raises:
-        InputError: no such dataset, scorer or candidate in the lake; the text lists what there is.
+        InputError: no such dataset, scorer, tagger or candidate in the lake; the text lists what
+            there is.
     """
     view = _View(lake, versions or {})
     queries = view.queries(dataset)
+    if tagger:
+        queries = view.tagged(queries, tagger=tagger)
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = _normalised(view.rewards(queries, scorer_id=scorer_id), normalisation=normalisation)
     names = _names(view.candidates(rewards), wanted=candidates)
     cells = _mean_cells(rewards, view.completions(queries))
-    return _dense(queries, cells=cells, names=names)
+    outcomes = _dense(queries, cells=cells, names=names)
+    return replace(outcomes, answers=view.answers(queries, names=names)) if answers else outcomes
 
 
 def check_outcomes(lake: Lake, *, dataset: str, scorer: str) -> None:
@@ -125,6 +144,48 @@ class _View:
         own = answered.join(queries.lazy().select("query_id"), on="query_id", how="semi")
         truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
         return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
+
+    def tagged(self, queries: pl.DataFrame, *, tagger: str) -> pl.DataFrame:
+        """The queries with their tags, sorted; no tag is an empty list."""
+        own = self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
+        used = (
+            own.group_by("tagger_id")
+            .agg(pl.len().alias("n"))
+            .join(self.scan(TAGGERS), on="tagger_id")
+            .sort("n", "tagger_id", descending=[True, False])
+            .collect()
+        )
+        found = used.filter((pl.col("name") == tagger) | (pl.col("tagger_id") == tagger))
+        if not found.height:
+            known = ", ".join(sorted(set(used["name"]))) or "none"
+            raise InputError(
+                f"no tags of tagger '{tagger}' on this dataset in {self.lake.storage.uri}; "
+                f"taggers that have tagged it: {known}"
+            )
+        tags = own.filter(pl.col("tagger_id") == found["tagger_id"][0])
+        lists = tags.group_by("query_id").agg(tags=pl.col("tag").sort()).collect()
+        return queries.join(lists, on="query_id", how="left", maintain_order="left").with_columns(
+            pl.col("tags").fill_null([])
+        )
+
+    def answers(self, queries: pl.DataFrame, *, names: Mapping[str, str]) -> pl.DataFrame:
+        """One row a query and one column a candidate: the text of the first sample."""
+        own = (
+            self.scan(COMPLETIONS)
+            .filter((pl.col("outcome") != "error") & pl.col("candidate_id").is_in(list(names)))
+            .join(queries.lazy().select("query_id"), on="query_id", how="semi")
+            .sort("sample")
+            .group_by(CELL)
+            .agg(pl.col("text").first())
+            .collect()
+        )
+        frame = queries.select("query_id")
+        for key, name in names.items():
+            texts = own.filter(pl.col("candidate_id") == key).select(
+                "query_id", pl.col("text").alias(name)
+            )
+            frame = frame.join(texts, on="query_id", how="left", maintain_order="left")
+        return frame.drop("query_id")
 
     def candidates(self, rewards: pl.DataFrame) -> pl.DataFrame:
         ids = rewards.select("candidate_id").unique()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Method, Prediction, Router, RouterState
 
@@ -60,6 +61,7 @@ class BestSingle(Method):
         outcomes: OutcomeMatrix,
         *,
         seed: int,  # noqa: ARG002 - means leave nothing to chance
+        context: FitContext = ALONE,  # noqa: ARG002 - nothing to do but count
     ) -> BestSingleRouter:
         """Mean per task, then over the tasks, of what is known.
 

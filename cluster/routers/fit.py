@@ -1,14 +1,18 @@
 """Choosing a method's settings on validation, and fitting it on train + validation."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from pydantic import ValidationError
 
 from cluster.errors import InputError
 from cluster.outcome import OutcomeMatrix
 from cluster.plugins import load_plugin
+from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import macro_means
 from cluster.routers.router import Method, Router
 
@@ -47,34 +51,82 @@ class Fit:
     trials: tuple[Trial, ...]
 
 
-def fit_method(name: str, *, train: OutcomeMatrix, validation: OutcomeMatrix, seed: int) -> Fit:
+def load_method(name: str) -> type[Method]:
+    """The method of that name.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    method = load_plugin("routers", name=name)
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise InputError(f"router '{name}' is {method!r}, expected a subclass of Method")
+    return method
+
+
+def settings_to_try(method: type[Method], *, fixed: Mapping[str, Any]) -> list[Method]:
+    """The method's grid with some settings held fixed; what is then equal is tried once.
+
+    Raises:
+        InputError: a fixed setting is unknown or out of range.
+    """
+    try:
+        grid = [method(**{**entry.model_dump(), **fixed}) for entry in method.grid()]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        known = ", ".join(method.model_fields) or "none"
+        raise InputError(f"method '{method.name}': {faults}; its settings: {known}") from error
+    return [entry for place, entry in enumerate(grid) if entry not in grid[:place]]
+
+
+def fit_method(
+    name: str,
+    *,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    seed: int,
+    fixed: Mapping[str, Any] | None = None,
+    context: FitContext = ALONE,
+) -> Fit:
     """Choose among the method's grid, then fit on train + validation.
 
     Chosen is the simplest within one paired standard error of the best. With a single entry in
     the grid, or no validation rows, nothing is tried: it is the entry, or the default.
 
+    Args:
+        name: of the method.
+        train, validation: what is learned from, and what settings are chosen on.
+        seed: of everything random.
+        fixed: settings that are given and not to be chosen.
+        context: where the fit runs.
+
     Raises:
-        InputError: the method is not installed, or there is nothing to fit on.
+        InputError: the method is not installed, a setting is none of its own, or there is nothing
+            to fit on.
     """
-    method = load_plugin("routers", name=name)
-    if not (isinstance(method, type) and issubclass(method, Method)):
-        raise InputError(f"router '{name}' is {method!r}, expected a subclass of Method")
-    grid = method.grid()
+    method = load_method(name)
+    grid = settings_to_try(method, fixed=fixed or {})
     usable = validation.take(np.flatnonzero(validation.mask.any(axis=1)))
     trials: tuple[Trial, ...] = ()
-    chosen = grid[0] if len(grid) == 1 else method()
+    chosen = grid[0] if len(grid) == 1 else method(**(fixed or {}))
     if len(grid) > 1 and len(usable):
-        trials = try_all(grid, train=train, validation=usable, seed=seed)
+        trials = try_all(grid, train=train, validation=usable, seed=seed, context=context)
         chosen = simplest_near_best(trials)
-    router = chosen.fit(concatenate(train, validation), seed=seed)
+    router = chosen.fit(concatenate(train, validation), seed=seed, context=context)
     return Fit(router=router, settings=chosen, trials=trials)
 
 
 def try_all(
-    grid: list[Method], *, train: OutcomeMatrix, validation: OutcomeMatrix, seed: int
+    grid: Sequence[Method],
+    *,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    seed: int,
+    context: FitContext = ALONE,
 ) -> tuple[Trial, ...]:
     """Fit every entry on train, and value its choices on validation."""
-    routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed)
+    routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed, context=context)
     values = [chosen_reward(router, validation) for router in routers]
     macro = [float(macro_means(value[:, None], validation.tasks)[0]) for value in values]
     best = values[int(np.argmax(macro))]
@@ -127,4 +179,8 @@ def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:
             "truncated",
         )
     }
-    return replace(first, queries=pl.concat([first.queries, second.queries]), **matrices)
+    answers = None
+    if first.answers is not None and second.answers is not None:
+        answers = pl.concat([first.answers, second.answers])
+    queries = pl.concat([first.queries, second.queries])
+    return replace(first, queries=queries, answers=answers, **matrices)

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Method, Prediction, Router, RouterState
 
@@ -57,7 +58,13 @@ class Random(Method):
     name: ClassVar[str] = "random"
     router: ClassVar[type[Router]] = RandomRouter
 
-    def fit(self, outcomes: OutcomeMatrix, *, seed: int) -> RandomRouter:
+    def fit(
+        self,
+        outcomes: OutcomeMatrix,
+        *,
+        seed: int,
+        context: FitContext = ALONE,  # noqa: ARG002 - nothing to do but count
+    ) -> RandomRouter:
         """Keep the seed and the mean tokens.
 
         Raises:

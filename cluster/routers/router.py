@@ -7,6 +7,7 @@ budgets change without retraining.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -15,7 +16,9 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from cluster.encoders.encoder import Vectors
 from cluster.outcome import OutcomeMatrix
+from cluster.routers.context import ALONE, FitContext
 from cluster.state import State, Tensors
 
 __all__ = ["Method", "Prediction", "Router", "RouterState", "Tensors"]
@@ -47,6 +50,13 @@ class Router(ABC):
     def predict(self, texts: pl.Series) -> Prediction:
         """Expected reward and completion tokens, each (n_queries, n_candidates)."""
 
+    def embed(self, texts: pl.Series) -> Vectors | None:  # noqa: ARG002 - none by default
+        """(n_queries, d): where the method's own representation puts the queries, if it has one.
+
+        What a picture of learned embeddings shows.
+        """
+        return None
+
     @abstractmethod
     def state(self) -> RouterState:
         """What a checkpoint must keep."""
@@ -69,15 +79,20 @@ class Method(BaseModel, ABC):
     router: ClassVar[type[Router]]
 
     @abstractmethod
-    def fit(self, outcomes: OutcomeMatrix, *, seed: int) -> Router:
+    def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:
         """Fit on every row of `outcomes`; rows where a candidate is missing are masked, not 0."""
 
     @classmethod
     def fit_each(
-        cls, settings: "list[Method]", *, outcomes: OutcomeMatrix, seed: int
+        cls,
+        settings: "Sequence[Method]",
+        *,
+        outcomes: OutcomeMatrix,
+        seed: int,
+        context: FitContext = ALONE,
     ) -> list[Router]:
         """Fit each of the settings; a method may override it to share work between them."""
-        return [method.fit(outcomes, seed=seed) for method in settings]
+        return [method.fit(outcomes, seed=seed, context=context) for method in settings]
 
     @classmethod
     def grid(cls) -> list[Self]:

@@ -18,7 +18,7 @@ class AlwaysColumn(Method):
 
     column: int = 0
 
-    def fit(self, outcomes, *, seed):
+    def fit(self, outcomes, *, seed, context=None):
         reward = np.eye(len(outcomes.candidates))[self.column]
         router = BestSingleRouter(outcomes.candidates, reward=reward, completion_tokens=reward)
         router.fitted_rows = len(outcomes)
