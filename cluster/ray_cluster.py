@@ -116,12 +116,31 @@ def _start_once() -> Any:
     }
     logging.getLogger("ray").setLevel(logging.WARNING)
     ours = signal.getsignal(signal.SIGTERM)
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    # Cluster also notes the address in Ray's default folder, /tmp/ray, which is not there before
+    # Ray's first start on a machine, and may be another user's.
+    with _environment(RAY_TMPDIR=str(folder)):
+        (folder / "ray").mkdir()
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     # Ray answers SIGTERM by draining its node for 30 s; the command has its own answer.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ours)
     (folder / "ray_current_cluster").write_text(cluster.address)
     return cluster
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables for the length of a block, and for the processes started in it."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _gpus() -> int:

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -227,3 +228,21 @@ def submit_and_wait(address: str, *, marker: Path) -> None:
 
     wait_until(submitted, seconds=60)
     wait_until(marker.exists, seconds=60)
+
+
+def test_a_cluster_starts_on_a_machine_where_ray_never_ran() -> None:
+    # Short, because Ray's sockets lie below it and a socket's path has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="sb", dir="/tmp") as folder:
+        start = "with cluster_address() as address: print(address)"
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("RAY_TMPDIR", "RAY_ADDRESS")
+        }
+        found = subprocess.run(
+            [sys.executable, "-c", f"from cluster.ray_cluster import cluster_address\n{start}"],
+            env=environment | {"TMPDIR": folder, ADDRESS_VARIABLE: ""},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert found.stdout.startswith("http://127.0.0.1:"), found.stderr
