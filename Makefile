@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-flow bench-engine clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-train clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -48,6 +48,15 @@ bench-flow: setup
 
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
+
+# Every method on RouterDC's and LLMRouter's data; DATA holds clones of the two repositories.
+DATA ?= ../shared/data
+bench-quality: setup
+	$(BIN)/python tests/bench/bench_quality.py --data $(DATA) $(ARGUMENTS)
+
+# Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
+bench-train: setup
+	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

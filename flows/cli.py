@@ -55,6 +55,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "add-candidate": Command(
+        "flows.add_candidate",
+        "add_candidate",
+        "AddCandidateParams",
+        "a new candidate joins a router without retraining",
+        "check",
+    ),
     "evaluate": Command(
         "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),

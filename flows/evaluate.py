@@ -1,11 +1,12 @@
 """evaluate: methods or registered routers against all baselines, on any dataset of the lake."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from prefect import flow
 from pydantic import Field
 
 from cluster import registry
+from cluster.errors import InputError
 from cluster.jobs.evaluate import EvaluateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
@@ -14,10 +15,22 @@ from cluster.lake.prices import read_prices
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
+from flows.fit_fields import (
+    MAX_FOLDS,
+    EncoderField,
+    EncoderModelField,
+    FoldsField,
+    NoneOrSeveral,
+    SettingsField,
+    TaggerField,
+    WorkersField,
+    check_fit,
+    fit_fields,
+)
 from flows.params import FlowParams, check_output, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
-from tasks.report import show_table
+from tasks.report import say, show_table
 
 # Always there, and nothing to fit.
 BASELINES = ("random", "best_single")
@@ -34,7 +47,8 @@ class EvaluateParams(FlowParams):
     methods: list[MethodName] = Field(
         default=["all"],
         title="Methods",
-        description="Methods to fit on the train split and measure; all: every one installed",
+        description="Methods to fit on the train split and measure; all: every one installed that "
+        "can be fitted here",
     )
     routers: list[str] = Field(
         default=[],
@@ -70,9 +84,58 @@ class EvaluateParams(FlowParams):
         description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
         "million tokens), or a candidate file. Empty: the prices the candidates came with",
     )
+    encoder: EncoderField = "lexical"
+    encoder_model: EncoderModelField = ""
+    settings: SettingsField = ""
+    tagger: TaggerField = ""
+    workers: WorkersField = 0
+    folds: FoldsField = 0
+    holdout_task: list[str] = Field(
+        default=[],
+        title="Held-out tasks",
+        description="Fit without these tasks and measure on their test queries alone; each: every "
+        "task in turn. Intervals are over tasks where there are several",
+    )
+    cross: Annotated[int, NoneOrSeveral] = Field(
+        default=0,
+        ge=0,
+        le=MAX_FOLDS,
+        title="Cross-validation",
+        description="Measure every query of the dataset, fitted on the others in so many folds, "
+        "whatever splits it came with: for datasets that are all test. 0: the test split is "
+        "measured",
+    )
+    group_folds: bool = Field(
+        default=False,
+        title="Folds of tasks",
+        description="Measure every query of the dataset, fitted on other tasks, in 10 folds of "
+        "whole tasks. Intervals are over tasks",
+    )
+    strong: str = Field(
+        default="",
+        title="Strong candidate",
+        description="Of the pair that PGR, APGR and CPT are about, with --weak. Empty: of exactly "
+        "two candidates the one that is better on train",
+    )
+    weak: str = Field(
+        default="", title="Weak candidate", description="The other one of the pair, with --strong"
+    )
+    ranking: str = Field(
+        default="",
+        title="Ranking scorer",
+        description="Scorer of a reward model: the baseline rmr runs every candidate and keeps the "
+        "answer it likes best. Empty: no such baseline",
+    )
+    control: bool = Field(
+        default=False,
+        title="Control",
+        description="Fit every method on shuffled labels too, shown as control:<method>: none of "
+        "these must gain anything",
+    )
     output: str = Field(
         title="Output folder",
-        description="Folder, local or s3://, for metrics.json, table.json and cost_quality.png",
+        description="Folder, local or s3://, for metrics.json, table.json, cost_quality.png and "
+        "report.html",
     )
     seed: int = Field(
         default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
@@ -83,30 +146,64 @@ def check(params: EvaluateParams) -> None:
     """What can be told before anything is started.
 
     Raises:
-        SignalboxError: lake, routers, prices, datasets, scorer, output or Ray address are not
-            what they must be.
+        SignalboxError: lake, routers, prices, settings, datasets, scorer, tagger, output or Ray
+            address are not what they must be, or two flags contradict each other.
     """
     lake = Lake.open(params.lake, create=False)
     for name in params.routers:
         _registered(name, lake=lake)
     read_prices(params.prices, lake=lake)
+    check_fit(params, methods=() if "all" in params.methods else params.methods, lake=lake)
+    _check_measured(params)
     for dataset in dict.fromkeys([params.train_dataset or params.dataset, params.dataset]):
         check_outcomes(lake, dataset=dataset, scorer=params.scorer)
+    check_outcomes(lake, dataset=params.dataset, scorer=params.ranking)
     check_output(params.output, is_folder=True)
     check_ray(params)
 
 
+def _check_measured(params: EvaluateParams) -> None:
+    """Refuse flags that contradict each other."""
+    flags = {
+        "--holdout-task": params.holdout_task,
+        "--cross": params.cross,
+        "--group-folds": params.group_folds,
+    }
+    asked = [flag for flag, value in flags.items() if value]
+    if len(asked) > 1:
+        raise InputError(f"{' and '.join(asked)} are two ways to measure; give one of them")
+    if asked and params.train_dataset not in ("", params.dataset):
+        raise InputError(f"{asked[0]} cuts one dataset; leave out --train-dataset")
+    if asked and params.routers:
+        raise InputError(
+            f"{asked[0]} measures queries that registered routers may have been trained on; leave "
+            "out --routers"
+        )
+    if bool(params.strong) != bool(params.weak) or (params.strong and params.strong == params.weak):
+        raise InputError("--strong and --weak name two different candidates; give both or neither")
+
+
 @flow(name="evaluate", persist_result=False)
 def evaluate(params: EvaluateParams) -> Manifest:
-    """Fit methods on train + validation and measure them, and registered routers, on test."""
+    """Fit methods and measure them, and registered routers, on queries none was fitted on.
+
+    Fitted on train + validation and measured on test, unless tasks are held out or every query is
+    to be measured by cross-validation.
+    """
     lake = Lake.open(params.lake, create=False)
-    train_dataset = params.train_dataset or params.dataset
-    spec = EvaluateSpec(
+    with cluster_address(params.ray_address) as address:
+        evaluated = ray_job(_spec(params, lake=lake), address=address)
+    table_artifact(evaluated["table"], key="evaluation", description="Methods on measured queries")
+    return {"flow": "evaluate", "lake": lake.storage.uri, **evaluated}
+
+
+def _spec(params: EvaluateParams, *, lake: Lake) -> EvaluateSpec:
+    return EvaluateSpec(
         lake=lake.storage.uri,
         methods=_methods(params),
         routers={name: _registered(name, lake=lake) for name in params.routers},
         dataset=params.dataset,
-        train_dataset=train_dataset,
+        train_dataset=params.train_dataset or params.dataset,
         scorer=params.scorer,
         train_scorer=params.scorer,
         normalisation=params.normalisation,
@@ -115,11 +212,16 @@ def evaluate(params: EvaluateParams) -> Manifest:
         output=Storage.at(params.output).uri,
         seed=params.seed,
         inputs=lake.versions(INPUTS),
+        holdout_tasks=tuple(params.holdout_task),
+        cross=params.cross,
+        group_folds=params.group_folds,
+        strong=params.strong,
+        weak=params.weak,
+        ranking=params.ranking,
+        control=params.control,
+        skip_refused="all" in params.methods,
+        **fit_fields(params),
     )
-    with cluster_address(params.ray_address) as address:
-        evaluated = ray_job(spec, address=address)
-    table_artifact(evaluated["table"], key="evaluation", description="Methods on the test split")
-    return {"flow": "evaluate", "lake": lake.storage.uri, **evaluated}
 
 
 def _methods(params: EvaluateParams) -> tuple[str, ...]:
@@ -135,5 +237,9 @@ def _registered(name: str, *, lake: Lake) -> tuple[str, str]:
 
 
 def show_result(manifest: Manifest) -> None:
-    """The short table, on stderr."""
-    show_table(manifest["table"], title="test queries")
+    """The short table, and what is to be known beside it, on stderr."""
+    show_table(manifest["table"], title="measured queries")
+    for method, why in manifest["left_out"]["methods"].items():
+        say(f"{method} is left out: {why}")
+    for alarm in manifest["alarms"]:
+        say(alarm)

@@ -14,6 +14,16 @@ from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
+from flows.fit_fields import (
+    EncoderField,
+    EncoderModelField,
+    FoldsField,
+    SettingsField,
+    TaggerField,
+    WorkersField,
+    check_fit,
+    fit_fields,
+)
 from flows.params import FlowParams, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.gate import decide
@@ -33,7 +43,7 @@ class TrainParams(FlowParams):
         default=["cluster_table"],
         min_length=1,
         title="Methods",
-        description="Routers to fit; settings are chosen on the validation split",
+        description="Routers to fit; settings are chosen on the validation split, or by --folds",
     )
     dataset: str = Field(
         default="default", title="Dataset", description="What to learn from", min_length=1
@@ -59,6 +69,12 @@ class TrainParams(FlowParams):
         description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
         "million tokens), or a candidate file. Empty: the prices the candidates came with",
     )
+    encoder: EncoderField = "lexical"
+    encoder_model: EncoderModelField = ""
+    settings: SettingsField = ""
+    tagger: TaggerField = ""
+    workers: WorkersField = 0
+    folds: FoldsField = 0
     promote: bool = Field(
         default=False,
         title="Promote",
@@ -73,10 +89,12 @@ def check(params: TrainParams) -> None:
     """What can be told before anything is started.
 
     Raises:
-        SignalboxError: lake, prices, dataset, scorer or Ray address are not what they must be.
+        SignalboxError: lake, prices, settings, dataset, scorer, tagger or Ray address are not what
+            they must be.
     """
     lake = Lake.open(params.lake, create=False)
     read_prices(params.prices, lake=lake)
+    check_fit(params, methods=params.methods, lake=lake)
     check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
     check_ray(params)
 
@@ -113,6 +131,7 @@ def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
         champion=_champion(lake, version=registry.champion(lake)),
         seed=params.seed,
         inputs=lake.versions(INPUTS),
+        **fit_fields(params),
     )
 
 

@@ -7,25 +7,47 @@ import numpy as np
 import polars as pl
 
 from cluster.encoders.encoder import EncoderState, FittedEncoder, Vectors
+from cluster.query import normalise_texts
 
 
 class VectorMemory:
     """Vectors by encoder and text, for as long as this object lives."""
 
     def __init__(self) -> None:
-        self._vectors: dict[str, dict[bytes, Vectors]] = {}
+        self._vectors: dict[str, dict[str, Vectors]] = {}
 
     def encode(self, texts: pl.Series, *, encoder: FittedEncoder, encoder_id: str) -> Vectors:
-        """(n, dimensions): what the encoder says, asked only for texts not asked for before."""
+        """(n, dimensions): what the encoder says, asked only for texts not asked for before.
+
+        The encoder is given the texts in their normalised form, null as the empty text.
+        """
         known = self._vectors.setdefault(encoder_id, {})
-        keys = [hashlib.sha256((text or "").encode()).digest() for text in texts]
-        first = {key: row for row, key in reversed(list(enumerate(keys))) if key not in known}
-        rows = sorted(first.values())
-        if rows:
-            fresh = encoder.encode(texts.gather(rows))
-            known.update(zip((keys[row] for row in rows), fresh, strict=True))
+        normal = normalise_texts(texts).fill_null("")
+        wanted = pl.DataFrame({"text_id": text_ids(normal), "text": normal})
+        fresh = wanted.unique("text_id", keep="first", maintain_order=True).filter(
+            ~pl.col("text_id").is_in(list(known))
+        )
+        if fresh.height:
+            vectors = self.find(fresh, encoder=encoder, encoder_id=encoder_id)
+            known.update(zip(fresh["text_id"], vectors, strict=True))
         empty = np.zeros((0, encoder.dimensions), dtype=np.float32)
-        return np.stack([known[key] for key in keys]) if keys else empty
+        return np.stack([known[key] for key in wanted["text_id"]]) if len(texts) else empty
+
+    def find(
+        self,
+        texts: pl.DataFrame,
+        *,
+        encoder: FittedEncoder,
+        encoder_id: str,  # noqa: ARG002 - for whoever looks somewhere else first
+    ) -> Vectors:
+        """(n, dimensions): vectors of texts that are new here.
+
+        Args:
+            texts: `text_id`, `text`; no text twice.
+            encoder: who is asked.
+            encoder_id: its identity.
+        """
+        return encoder.encode(texts["text"])
 
 
 class RememberedEncoder(FittedEncoder):
@@ -65,3 +87,10 @@ class RememberedEncoder(FittedEncoder):
     def from_state(cls, state: EncoderState) -> Self:  # noqa: ARG003 - never asked
         """Never: a checkpoint holds the encoder itself, under its own name."""
         raise AssertionError("a remembered encoder is stored as the encoder it remembers")
+
+
+def text_ids(texts: pl.Series) -> pl.Series:
+    """(n,) sha256 in hex of each text in its normalised form; null counts as empty."""
+    normal = normalise_texts(texts).fill_null("")
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in normal]
+    return pl.Series("text_id", digests, dtype=pl.String)

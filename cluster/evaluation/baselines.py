@@ -8,13 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.outcome import FloatMatrix, OutcomeMatrix
-from cluster.routers import best_single, task_lookup
+from cluster.routers import best_single, rmr, task_lookup, voting
+from cluster.routers.means import column_means, task_means
 
 RANDOM = "random"
 BEST_SINGLE = "best_single"
 TASK_LOOKUP = "task_lookup"
 ORACLE = "oracle"
+# Always reported, and reserved names.
 BASELINES = (RANDOM, BEST_SINGLE, TASK_LOOKUP, ORACLE)
+VOTING = "voting"
+RMR = "rmr"
+# Run every candidate and choose among the answers; reported where the outcomes allow it.
+READING_BASELINES = (VOTING, RMR)
+PROMPT_LENGTH = "prompt_length"
+# Methods that are fitted like any other, and that a learned router must beat.
+FITTED_BASELINES = ("predicted_task", PROMPT_LENGTH, "cosine_classifier", "lora_retriever")
+ALL_BASELINES = (RANDOM, BEST_SINGLE, TASK_LOOKUP, *FITTED_BASELINES, *READING_BASELINES, ORACLE)
 COST_MATCHED_MIX = "cost_matched_mix"
 CANDIDATE = "candidate:"
 
@@ -56,6 +66,43 @@ def best_single_route(train: OutcomeMatrix, test: OutcomeMatrix) -> FloatMatrix:
 def task_lookup_route(train: OutcomeMatrix, test: OutcomeMatrix) -> FloatMatrix:
     """Each task's best candidate on train; best single for a task train does not have."""
     return one_hot(task_lookup.choose(train, test), n_candidates=len(test.candidates))
+
+
+def task_rewards(train: OutcomeMatrix, test: OutcomeMatrix) -> FloatMatrix:
+    """(n_test, n_candidates): what `task_lookup` expects, the means of the query's task on train.
+
+    The means over all rows where train does not have the task, or no reward of the candidate on
+    it: what is counted over queries is compared with these.
+    """
+    names, means = task_means(train.reward, train.tasks)
+    everywhere = column_means(train.reward)
+    known = np.vstack([np.where(np.isnan(means), everywhere, means), everywhere])
+    place = np.minimum(np.searchsorted(names, test.tasks), len(names) - 1)
+    expected: FloatMatrix = known[np.where(names[place] == test.tasks, place, len(names))]
+    return expected
+
+
+def voting_route(test: OutcomeMatrix) -> FloatMatrix | None:
+    """Who gave the answer that most candidates gave; None where there are no answers.
+
+    Two candidates cannot outvote each other: a vote takes three.
+    """
+    if test.answers is None or len(test.candidates) < 3:
+        return None
+    missing = [name for name in test.candidates if name not in test.answers.columns]
+    answers = None if missing else test.answers.select(test.candidates)
+    if answers is None or answers.null_count().row(0) == (len(test),) * len(test.candidates):
+        return None
+    return voting.route(answers)
+
+
+def rmr_route(ranking: OutcomeMatrix | None, test: OutcomeMatrix) -> FloatMatrix | None:
+    """The answer another scorer likes best; None where none was given.
+
+    Raises:
+        InputError: `ranking` lacks a candidate or a query of `test`.
+    """
+    return None if ranking is None else rmr.route(ranking, test)
 
 
 def oracle_route(test: OutcomeMatrix, *, cost: FloatMatrix) -> FloatMatrix:

@@ -20,6 +20,8 @@ from cluster.outcome import FloatMatrix
 
 # 8 MB of counts at a time: memory stays flat, and larger chunks were no faster.
 CHUNK_CELLS = 2**20
+# For running sums over rows, several arrays of this many cells should stay in the cache.
+CHUNK_CELLS_OF_ROWS = 2**18
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Resampled:
     Attributes:
         macro: (1 + resamples, n_columns), mean over tasks of the tasks' means.
         micro: (1 + resamples, n_columns), mean over queries.
-        by_task: of each task, by name, sorted.
+        by_task: of each task, by name, sorted; empty where not asked for.
     """
 
     macro: FloatMatrix
@@ -75,11 +77,16 @@ class Resampled:
 
 
 def resample(
-    values: FloatMatrix, *, tasks: npt.NDArray[np.str_], bootstrap: Bootstrap
+    values: FloatMatrix,
+    *,
+    tasks: npt.NDArray[np.str_],
+    bootstrap: Bootstrap,
+    each_task: bool = True,
 ) -> Resampled:
     """Means and resampled means of `values`, (n_queries, n_columns) without NaN.
 
-    Equal columns get equal results, bit for bit.
+    Equal columns get equal results, bit for bit. Where `each_task` is False, `by_task` stays
+    empty: the quantiles of 50 tasks take longer than everything else.
     """
     assert len(values), "nothing to resample"
     assert not np.isnan(values).any(), "values must be known"
@@ -93,7 +100,10 @@ def resample(
     for name, weight in zip(names, weights, strict=True):
         rows = columns[tasks == name]
         means = resampled_means(rows, seed=(bootstrap.seed, name), resamples=bootstrap.resamples)
-        by_task[name] = task_estimates(means, n=len(rows), level=bootstrap.level, order=position)
+        if each_task:
+            by_task[name] = task_estimates(
+                means, n=len(rows), level=bootstrap.level, order=position
+            )
         kept = np.broadcast_to(means[0], shape) if bootstrap.unit == "task" else means
         macro += weight[:, None] * kept
         micro += (weight * len(rows))[:, None] * kept
@@ -130,24 +140,60 @@ def resampled_means(rows: FloatMatrix, *, seed: tuple[int, str], resamples: int)
 
     `seed` holds the task's name, so a task's resamples do not depend on the other tasks.
     """
-    rng = np.random.default_rng([seed[0], *hashlib.sha256(seed[1].encode()).digest()])
-    counts = resampling_counts(len(rows), rng=rng, resamples=resamples)
+    counts = resampling_counts(len(rows), rng=task_generator(*seed), resamples=resamples)
     parts = [np.ones((1, len(rows))) @ rows, *(part @ rows for part in counts)]
     means: FloatMatrix = np.concatenate(parts) / len(rows)
     return means
 
 
+def task_generator(seed: int, task: str) -> np.random.Generator:
+    """What the resamples of one task are drawn from."""
+    return np.random.default_rng([seed, *hashlib.sha256(task.encode()).digest()])
+
+
 def resampling_counts(
-    n_rows: int, *, rng: np.random.Generator, resamples: int
+    n_rows: int, *, rng: np.random.Generator, resamples: int, at_once: int | None = None
 ) -> Iterator[FloatMatrix]:
-    """Chunks (k, n_rows), `resamples` rows in all: how often each row is drawn, of n_rows draws."""
-    step = max(1, CHUNK_CELLS // n_rows)
+    """Chunks (k, n_rows), `resamples` rows in all: how often each row is drawn, of n_rows draws.
+
+    `at_once`: rows of a chunk; the draws are the same whatever it is.
+    """
+    step = at_once or max(1, CHUNK_CELLS // n_rows)
     for start in range(0, resamples, step):
         k = min(step, resamples - start)
         drawn = rng.integers(0, n_rows, size=(k, n_rows))
         drawn += np.arange(k)[:, None] * n_rows
         counts = np.bincount(drawn.ravel(), minlength=k * n_rows)
         yield counts.reshape(k, n_rows).astype(np.float64)
+
+
+def row_counts(
+    tasks: npt.NDArray[np.str_], *, bootstrap: Bootstrap
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Chunks (k, n_queries), float32: how often each query is drawn, the same draws as `resample`.
+
+    For statistics that are no function of means, such as the area under a curve. The tasks must
+    stand together, in the order of their names: the counts of a task are one block.
+    """
+    names, sizes = np.unique(tasks, return_counts=True)
+    assert (tasks == np.repeat(names, sizes)).all(), "rows must be sorted by task"
+    step = max(1, CHUNK_CELLS_OF_ROWS // len(tasks))
+    if bootstrap.unit == "task":
+        drawn = task_weights(len(names), bootstrap)[:, 1:].T.astype(np.float32)
+        for start in range(0, len(drawn), step):
+            yield np.repeat(drawn[start : start + step], sizes, axis=1)
+        return
+    parts = [
+        resampling_counts(
+            size,
+            rng=task_generator(bootstrap.seed, name),
+            resamples=bootstrap.resamples,
+            at_once=step,
+        )
+        for name, size in zip(names.tolist(), sizes.tolist(), strict=True)
+    ]
+    for chunk in zip(*parts, strict=True):
+        yield np.concatenate(chunk, axis=1, dtype=np.float32, casting="same_kind")
 
 
 def task_estimates(

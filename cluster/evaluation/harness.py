@@ -1,38 +1,75 @@
-"""One harness for all: every router and every baseline on the same queries, with intervals."""
+"""One harness for all: every router and every baseline on the same queries, with intervals.
+
+Routers fitted once, measured on a test split:
+
+    evaluate(train, test, routers={"knn": router}, prices={}, policy=policy, seed=0, dataset="d")
+
+Routers fitted anew in every fold, each measured on the rows it was not fitted on, all rows measured
+once as one test set (baselines are fitted per fold too):
+
+    folds = [Fold(train=outcomes.take(rest), rows=rows) for rest, rows in parts]
+    said = [predict(fit(fold.train), outcomes=outcomes.take(fold.rows)) for fold in folds]
+    evaluate_predictions(outcomes, folds=folds, predictions={"knn": pool(folds, said)}, ...)
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from cluster.errors import InputError
+from cluster.evaluation.alarm import collapse_alarms
 from cluster.evaluation.baselines import (
     BASELINES,
-    BEST_SINGLE,
     CANDIDATE,
     COST_MATCHED_MIX,
-    ORACLE,
-    RANDOM,
+    READING_BASELINES,
     TASK_LOOKUP,
-    best_single_route,
-    candidate_routes,
-    constant,
     frontier,
-    one_hot,
-    oracle_route,
-    random_route,
-    task_lookup_route,
 )
 from cluster.evaluation.bootstrap import Bootstrap
-from cluster.evaluation.metrics import Routes, TestSet, lottery_shares, macro_mean, metric_rows
+from cluster.evaluation.case import Case, Wish, expected_costs, routes_and_calls, rows_of
+from cluster.evaluation.control import CONTROL
+from cluster.evaluation.curves import budget_curves, gap_curves
+from cluster.evaluation.folds import (
+    Fold,
+    check_folds,
+    check_reads,
+    keep_rows,
+    mean_over_folds,
+    pool,
+    predict,
+)
+from cluster.evaluation.metrics import (
+    Routes,
+    TestSet,
+    macro_mean,
+    metric_rows,
+)
+from cluster.evaluation.pair import Pair, PairCurve, choose_pair
+from cluster.evaluation.sweep import Curve
 from cluster.outcome import FloatMatrix, OutcomeMatrix
-from cluster.policy import Choices, Policy
-from cluster.price import Prices, outcome_cost, predicted_cost
+from cluster.policy import Policy
+from cluster.price import Prices, outcome_cost
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Prediction, Router
 from cluster.storage import Storage
+
+__all__ = [
+    "Curve",
+    "Evaluation",
+    "Fold",
+    "Pair",
+    "PairCurve",
+    "evaluate",
+    "evaluate_predictions",
+    "pool",
+    "predict",
+    "write_metrics_json",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +85,11 @@ class Evaluation:
         incomplete: by task, the number of queries left out because a reward is missing.
         frontier: candidates no lottery of the same cost beats (quality on train, cost here), the
             cheapest first; empty where no costs are known.
+        alarms: sentences a reader must see, about routers that send everything to one candidate.
+        curves: by method, cost and quality over all budgets; of `cost_matched_mix` the single
+            candidates. Without known costs, by the share of strong calls, where there is a pair.
+        pair: the strong and the weak candidate; None where there is no pair.
+        pair_curves: by method, the performance gap recovered over the share of strong calls.
     """
 
     rows: pl.DataFrame
@@ -57,6 +99,10 @@ class Evaluation:
     predictions: Mapping[str, Prediction]
     incomplete: Mapping[str, int]
     frontier: tuple[str, ...]
+    alarms: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    pair: Pair | None = None
+    pair_curves: Mapping[str, PairCurve] = field(default_factory=dict)
 
 
 def evaluate(
@@ -71,11 +117,15 @@ def evaluate(
     split: str = "test",
     held_out_tasks: bool = False,
     resamples: int = 10_000,
+    strong: str = "",
+    weak: str = "",
+    ranking: OutcomeMatrix | None = None,
 ) -> Evaluation:
     """Measure routers under a policy, every candidate alone, and the baselines.
 
     Methods are `candidate:<name>`, `random`, `best_single`, `task_lookup`, the routers by the
-    names given, `cost_matched_mix:<router>` where costs are known, and `oracle`.
+    names given, `cost_matched_mix:<router>` where costs are known, `voting` where there are
+    answers, `rmr` where another scorer's outcomes are given, and `oracle`.
 
     Args:
         train: what the baselines are fitted on (train + validation).
@@ -87,38 +137,132 @@ def evaluate(
         dataset, split: what the rows are named.
         held_out_tasks: resample tasks instead of queries: for tasks unseen in training.
         resamples: of the bootstrap.
+        strong, weak: candidates that PGR, APGR and CPT are about; of exactly two candidates the
+            better on train is the strong one. Where the strong one is no better on test, there
+            are no such rows.
+        ranking: outcomes by a reward model, which the baseline `rmr` chooses by.
 
     Raises:
         InputError: train and test differ in candidates, test has no complete query, a router
-            has a baseline's name or an unknown candidate, or a price is missing.
+            has a baseline's name or an unknown candidate, reads answers that are missing, a price
+            is missing, or the pair is not two candidates.
     """
-    _check(train, test=test, routers=routers)
+    check_names(routers)
+    _check_outcomes(test, folds=[Fold(train, np.arange(len(test)))])
     complete = test.complete()
-    cost = outcome_cost(complete, prices=prices)
-    predictions = {name: _predict(router, outcomes=complete) for name, router in routers.items()}
-    choices = _choices(predictions, train=train, test=complete, prices=prices, policy=policy)
-    measured = TestSet(complete.candidates, complete.tasks, complete.reward, cost)
-    train_reward = macro_means(train.reward, train.tasks)
-    routes = _routes(choices, train=train, test=complete, cost=cost)
-    routes = _with_lotteries(routes, list(routers), measured=measured, train_reward=train_reward)
-    rows = metric_rows(
-        routes,
-        test=measured,
-        train_reward=train_reward,
-        bootstrap=Bootstrap(
-            resamples=resamples, seed=seed, unit="task" if held_out_tasks else "query"
-        ),
+    evaluation = evaluate_predictions(
+        complete,
+        folds=[Fold(train, np.arange(len(complete)))],
+        predictions={name: predict(each, outcomes=complete) for name, each in routers.items()},
+        reads={name: each.reads_answer_of for name, each in routers.items()},
+        prices=prices,
+        policy=policy,
+        seed=seed,
         dataset=dataset,
         split=split,
+        held_out_tasks=held_out_tasks,
+        resamples=resamples,
+        strong=strong,
+        weak=weak,
+        ranking=ranking,
+    )
+    return replace(evaluation, incomplete=_incomplete(test))
+
+
+def evaluate_predictions(
+    outcomes: OutcomeMatrix,
+    *,
+    folds: Sequence[Fold],
+    predictions: Mapping[str, Prediction],
+    prices: Prices,
+    policy: Policy,
+    seed: int,
+    dataset: str,
+    split: str = "test",
+    reads: Mapping[str, str] | None = None,
+    held_out_tasks: bool = False,
+    resamples: int = 10_000,
+    strong: str = "",
+    weak: str = "",
+    ranking: OutcomeMatrix | None = None,
+) -> Evaluation:
+    """As `evaluate`, of predictions already made: by one router, or pooled over folds.
+
+    Every row of `outcomes` is measured once, by what was fitted without it. Baselines are fitted on
+    each fold's train and asked about the fold's rows.
+
+    Args:
+        outcomes: what is measured on; incomplete queries are left out and counted.
+        folds: whose rows together are those of `outcomes`.
+        predictions: by method, of `outcomes`' rows and columns (see `predict` and `pool`).
+        prices, policy, seed, dataset, split, held_out_tasks, resamples, strong, weak, ranking: as
+            in `evaluate`.
+        reads: by method, the candidate whose answer it read before it decided: every query pays
+            for that answer, and for another one where another candidate is chosen.
+
+    Raises:
+        InputError: as `evaluate`, or the folds do not measure every row once.
+    """
+    reads = {name: read for name, read in (reads or {}).items() if read}
+    check_names(predictions)
+    check_folds(folds, outcomes=outcomes)
+    _check_outcomes(outcomes, folds=folds)
+    check_reads(reads, methods=predictions, outcomes=outcomes)
+    kept = np.asarray(outcomes.mask.all(axis=1))
+    complete = outcomes.take(kept)
+    folds = keep_rows(folds, kept)
+    case = Case(
+        outcomes=complete,
+        folds=folds,
+        predictions={name: rows_of(said, kept=kept) for name, said in predictions.items()},
+        reads=reads,
+        cost=outcome_cost(complete, prices=prices),
+        train_reward=mean_over_folds(folds, value=_macro_reward),
+    )
+    unit: Literal["task", "query"] = "task" if held_out_tasks else "query"
+    bootstrap = Bootstrap(resamples=resamples, seed=seed, unit=unit)
+    wish = Wish(prices, policy, bootstrap, dataset, split, strong, weak, ranking)
+    return replace(_measure(case, wish=wish), incomplete=_incomplete(outcomes))
+
+
+def _measure(case: Case, *, wish: Wish) -> Evaluation:
+    pair = choose_pair(
+        case.outcomes.candidates, strong=wish.strong, weak=wish.weak, train_reward=case.train_reward
+    )
+    expected = expected_costs(case, wish=wish)
+    routes, calls = routes_and_calls(case, wish=wish, expected=expected)
+    gaps, pair_curves, shares = gap_curves(case, pair=pair, bootstrap=wish.bootstrap)
+    budgets, curves = budget_curves(case, expected=expected, bootstrap=wish.bootstrap)
+    rows = metric_rows(
+        routes,
+        test=case.test,
+        train_reward=case.train_reward,
+        bootstrap=wish.bootstrap,
+        dataset=wish.dataset,
+        split=wish.split,
+        calls=calls,
+        pair=pair,
+        curves=[gaps, budgets],
+    )
+    alarms = collapse_alarms(
+        routes,
+        methods=[name for name in case.predictions if not name.startswith(CONTROL)],
+        reference=TASK_LOOKUP,
+        reward=case.outcomes.reward,
+        candidates=case.outcomes.candidates,
     )
     return Evaluation(
         rows=rows,
-        outcomes=complete,
-        cost=cost,
+        outcomes=case.outcomes,
+        cost=case.cost,
         routes=routes,
-        predictions=predictions,
-        incomplete=_incomplete(test),
-        frontier=_frontier(measured, train_reward=train_reward),
+        predictions=case.predictions,
+        incomplete={},
+        frontier=_frontier(case.test, train_reward=case.train_reward),
+        alarms=tuple(alarms),
+        curves=curves or shares,
+        pair=pair,
+        pair_curves=pair_curves,
     )
 
 
@@ -133,119 +277,39 @@ def write_metrics_json(rows: pl.DataFrame, *, uri: str) -> None:
     storage.write(storage.uri, f"{text}\n".encode())
 
 
-def _check(train: OutcomeMatrix, *, test: OutcomeMatrix, routers: Mapping[str, Router]) -> None:
-    """Refuse what cannot be compared."""
-    if train.candidates != test.candidates:
-        raise InputError(
-            f"candidates differ: train has {', '.join(train.candidates)}; "
-            f"test has {', '.join(test.candidates)}; expected the same, in the same order"
-        )
-    require_rewards(train)
-    if not test.mask.all(axis=1).any():
-        raise InputError(
-            f"none of the {len(test)} test queries has a reward of every candidate: collect what "
-            "is missing, or leave out the candidate that has none"
-        )
-    reserved = (*BASELINES, COST_MATCHED_MIX)
-    for name, router in routers.items():
+def check_names(methods: Collection[str]) -> None:
+    """Refuse routers that are named like a baseline.
+
+    Raises:
+        InputError: such a name.
+    """
+    reserved = (*BASELINES, *READING_BASELINES, COST_MATCHED_MIX)
+    for name in methods:
         if name in reserved or name.startswith((CANDIDATE, f"{COST_MATCHED_MIX}:")):
             raise InputError(
                 f"'{name}' is a baseline and always reported; leave it out of the routers, "
                 "or give the router another name"
             )
-        for candidate in router.candidates:
-            if candidate not in test.candidates:
-                raise InputError(
-                    f"router '{name}' may choose '{candidate}', which has no outcomes here; "
-                    f"here are {', '.join(test.candidates)}: collect it, or train without it"
-                )
 
 
-def _predict(router: Router, *, outcomes: OutcomeMatrix) -> Prediction:
-    """The router's prediction in the outcomes' columns; NaN for candidates it does not know."""
-    found = router.predict(outcomes.texts)
-    columns = [outcomes.candidates.index(name) for name in router.candidates]
-    reward = np.full(outcomes.reward.shape, np.nan)
-    tokens = reward.copy()
-    reward[:, columns], tokens[:, columns] = found.reward, found.completion_tokens
-    return Prediction(reward, tokens)
+def _check_outcomes(outcomes: OutcomeMatrix, *, folds: Sequence[Fold]) -> None:
+    """Refuse what cannot be compared."""
+    for fold in folds:
+        if fold.train.candidates != outcomes.candidates:
+            raise InputError(
+                f"candidates differ: train has {', '.join(fold.train.candidates)}; "
+                f"test has {', '.join(outcomes.candidates)}; expected the same, in the same order"
+            )
+        require_rewards(fold.train)
+    if not outcomes.mask.all(axis=1).any():
+        raise InputError(
+            f"none of the {len(outcomes)} test queries has a reward of every candidate: collect "
+            "what is missing, or leave out the candidate that has none"
+        )
 
 
-def _choices(
-    predictions: Mapping[str, Prediction],
-    *,
-    train: OutcomeMatrix,
-    test: OutcomeMatrix,
-    prices: Prices,
-    policy: Policy,
-) -> dict[str, Choices]:
-    """What the policy makes of each prediction."""
-    fallback = _mean_cost(train, prices=prices) if policy.needs_cost else None
-    choices = {}
-    for name, prediction in predictions.items():
-        cost = None
-        if fallback is not None:
-            cost = _expected_cost(prediction, test=test, prices=prices, fallback=fallback)
-        choices[name] = policy.choose(prediction, texts=test.texts, cost=cost)
-    return choices
-
-
-def _mean_cost(train: OutcomeMatrix, *, prices: Prices) -> FloatMatrix:
-    """(n_candidates,): macro mean USD on train; NaN where unknown."""
-    return macro_means(outcome_cost(train, prices=prices), train.tasks)
-
-
-def _expected_cost(
-    prediction: Prediction, *, test: OutcomeMatrix, prices: Prices, fallback: FloatMatrix
-) -> FloatMatrix:
-    """(n_queries, n_candidates) USD: the prompt's tokens and the predicted ones, priced.
-
-    A table imported with costs but without tokens leaves only the candidate's mean cost on train.
-    """
-    if not prices:
-        return np.broadcast_to(fallback, test.reward.shape)
-    cost = predicted_cost(
-        test.prompt_tokens,
-        completion_tokens=prediction.completion_tokens,
-        candidates=test.candidates,
-        prices=prices,
-    )
-    return np.where(np.isnan(cost), fallback, cost)
-
-
-def _routes(
-    choices: Mapping[str, Choices],
-    *,
-    train: OutcomeMatrix,
-    test: OutcomeMatrix,
-    cost: FloatMatrix,
-) -> dict[str, FloatMatrix]:
-    """Every method that does not depend on another one."""
-    width = len(test.candidates)
-    return {
-        **candidate_routes(test),
-        RANDOM: random_route(test),
-        BEST_SINGLE: best_single_route(train, test),
-        TASK_LOOKUP: task_lookup_route(train, test),
-        **{name: one_hot(chosen, n_candidates=width) for name, chosen in choices.items()},
-        ORACLE: oracle_route(test, cost=cost),
-    }
-
-
-def _with_lotteries(
-    routes: Routes, routers: list[str], *, measured: TestSet, train_reward: FloatMatrix
-) -> dict[str, FloatMatrix]:
-    """Add each router's cost-matched mix."""
-    matched = {name: routes[name] for name in routers}
-    lotteries = lottery_shares(matched, test=measured, train_reward=train_reward)
-    n = len(measured.tasks)
-    return {
-        **routes,
-        **{
-            f"{COST_MATCHED_MIX}:{name}": constant(shares, n_queries=n)
-            for name, shares in lotteries.items()
-        },
-    }
+def _macro_reward(train: OutcomeMatrix) -> FloatMatrix:
+    return macro_means(train.reward, train.tasks)
 
 
 def _incomplete(test: OutcomeMatrix) -> dict[str, int]:

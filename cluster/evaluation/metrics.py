@@ -1,25 +1,32 @@
 """From route matrices to rows: a value, its interval and the number of queries behind it.
 
-All metrics are means over tasks of the tasks' means ("macro"), except `micro_accuracy`,
-`route_entropy` and `route_share:*`, which are over queries. Rewards and shares are fractions.
-Only queries for which every candidate has a reward are evaluated; costs only on those of them for
-which every candidate's cost is known. `n` is the number of queries a value rests on.
+All metrics are means over tasks of the tasks' means ("macro"), except `micro_accuracy`, those of a
+pair of candidates, `route_entropy` and `route_share:*`, which are over queries. Rewards and shares
+are fractions. Only queries for which every candidate has a reward are evaluated; costs only on
+those of them for which every candidate's cost is known. `n` is the number of queries a value rests
+on. Metrics of a pair: none where the strong candidate is no better than the weak one.
 
 | metric | |
 |---|---|
 | `accuracy` | mean reward of one task |
 | `macro_accuracy`, `micro_accuracy` | mean reward over tasks, over queries |
 | `oracle_gap_closed` | (method − best single) / (oracle − best single); no row where that is 0 |
-| `lift_over_best_single`, `lift_over_task_lookup` | method − baseline |
+| `lift_over_best_single`, `lift_over_task_lookup` | method − baseline; the latter by task, too |
 | `lift_over_champion` | method − the router named `champion`, where one is measured |
 | `lift_over_cost_matched_mix` | method − the best lottery of candidates for the same money |
 | `regret` | oracle − method |
-| `mean_cost_usd` | USD per query, of one task and over tasks |
+| `mean_cost_usd` | USD per query, of one task and over tasks, with every call that is made |
+| `aiq` | mean quality over all budgets (`hull.py`); of `cost_matched_mix` the zero router's |
+| `aiq_lift_over_mix` | method − zero router |
+| `pgr` | share of the gap between a weak and a strong candidate that the policy recovers |
+| `apgr`, `apgr_11` | area under the gap recovered (`pair.py`), exact and as published |
+| `apgr_lift_over_prompt_length` | method − `prompt_length`, where that is measured |
+| `cpt50`, `cpt80` | least share of strong calls that recovers 50 %, 80 % of the gap |
 | `route_entropy` | of the overall shares, in nats |
 | `route_share:<candidate>` | share of the queries sent there |
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +42,7 @@ from cluster.evaluation.baselines import (
     cost_matched_mix,
 )
 from cluster.evaluation.bootstrap import Bootstrap, Estimate, Resampled, estimate, resample
+from cluster.evaluation.pair import Pair
 from cluster.outcome import FloatMatrix
 
 SCHEMA: dict[str, type[pl.DataType]] = {
@@ -80,6 +88,19 @@ class TestSet:
         return np.asarray(~np.isnan(self.cost).any(axis=1))
 
 
+@dataclass(frozen=True)
+class CurveStatistics:
+    """Metrics of whole curves.
+
+    Attributes:
+        statistics: by method and metric, (1 + resamples,).
+        n: queries behind them.
+    """
+
+    statistics: Mapping[str, Statistics]
+    n: int
+
+
 def metric_rows(
     routes: Routes,
     *,
@@ -88,6 +109,9 @@ def metric_rows(
     bootstrap: Bootstrap,
     dataset: str,
     split: str,
+    calls: Routes | None = None,
+    pair: Pair | None = None,
+    curves: Sequence[CurveStatistics] = (),
 ) -> pl.DataFrame:
     """Rows of `SCHEMA` for every method.
 
@@ -97,13 +121,28 @@ def metric_rows(
         train_reward: (n_candidates,), macro mean reward on train, which the mix is chosen by.
         bootstrap: how intervals are made.
         dataset, split: what the rows are named.
+        calls: by method, (n_queries, n_candidates), how often each candidate is called where that
+            is not the route itself: some methods run candidates and then choose.
+        pair: the two candidates that `pgr` is about.
+        curves: metrics of whole curves, already resampled.
     """
-    quality = _resample_along(routes, matrix=test.reward, tasks=test.tasks, bootstrap=bootstrap)
+    spending = {**routes, **(calls or {})}
+    quality = _resample_along(
+        routes, matrix=test.reward, tasks=test.tasks, bootstrap=bootstrap, against=TASK_LOOKUP
+    )
     lines = [
         *_task_lines(routes, quality, metric="accuracy"),
+        *_task_lines(routes, quality, metric="lift_over_task_lookup", first=-len(routes)),
         *_quality_lines(routes, quality, n=len(test.tasks), level=bootstrap.level),
+        *_gap_lines(routes, quality, test=test, pair=pair, level=bootstrap.level),
+        *(
+            line
+            for each in curves
+            for method, statistics in each.statistics.items()
+            for line in _lines(method, statistics, n=each.n, level=bootstrap.level)
+        ),
         *_share_lines(routes, test, bootstrap=bootstrap),
-        *_cost_lines(routes, test, quality, train_reward=train_reward, bootstrap=bootstrap),
+        *_cost_lines(spending, test, quality, train_reward=train_reward, bootstrap=bootstrap),
     ]
     records: list[dict[str, Any]] = [
         {
@@ -155,17 +194,30 @@ def lottery_shares(
 
 
 def _resample_along(
-    routes: Routes, *, matrix: FloatMatrix, tasks: npt.NDArray[np.str_], bootstrap: Bootstrap
+    routes: Routes,
+    *,
+    matrix: FloatMatrix,
+    tasks: npt.NDArray[np.str_],
+    bootstrap: Bootstrap,
+    against: str = "",
 ) -> Resampled:
-    """Expectations of `matrix`: one column a method, then one a candidate."""
-    columns = [expected(route, matrix) for route in routes.values()]
-    values = np.column_stack([*columns, matrix])
+    """Expectations of `matrix`: one column a method, then one a candidate.
+
+    Behind them, where a method is named that they are held `against`, each method's difference
+    from it: an interval of one task is not kept as resamples that could be subtracted.
+    """
+    columns = {method: expected(route, matrix) for method, route in routes.items()}
+    lifts = [column - columns[against] for column in columns.values()] if against else []
+    values = np.column_stack([*columns.values(), matrix, *lifts])
     return resample(values, tasks=tasks, bootstrap=bootstrap)
 
 
-def _task_lines(routes: Routes, resampled: Resampled, *, metric: str) -> Iterator[Line]:
+def _task_lines(
+    routes: Routes, resampled: Resampled, *, metric: str, first: int = 0
+) -> Iterator[Line]:
+    """A line a task and method; the methods' columns begin at `first`."""
     for task, found in resampled.by_task.items():
-        for column, method in enumerate(routes):
+        for column, method in enumerate(routes, start=first):
             values = (found.value[column], found.low[column], found.high[column])
             yield task, method, metric, Estimate(*map(float, values)), found.n
 
@@ -196,9 +248,24 @@ def _quality_lines(routes: Routes, quality: Resampled, *, n: int, level: float) 
         yield from _lines(method, statistics, n=n, level=level)
 
 
+def _gap_lines(
+    routes: Routes, quality: Resampled, *, test: TestSet, pair: Pair | None, level: float
+) -> Iterator[Line]:
+    """PGR at what the policy chose; nothing where the strong candidate is no better."""
+    if pair is None:
+        return
+    width = len(test.candidates)
+    alone = quality.micro[:, len(routes) : len(routes) + width]
+    weak, strong = (alone[:, test.candidates.index(name)] for name in (pair.weak, pair.strong))
+    gap = np.where(strong > weak, strong - weak, np.nan)
+    for column, method in enumerate(routes):
+        recovered = {"pgr": (quality.micro[:, column] - weak) / gap}
+        yield from _lines(method, recovered, n=len(test.tasks), level=level)
+
+
 def _share_lines(routes: Routes, test: TestSet, *, bootstrap: Bootstrap) -> Iterator[Line]:
     values = np.column_stack(list(routes.values()))
-    micro = resample(values, tasks=test.tasks, bootstrap=bootstrap).micro
+    micro = resample(values, tasks=test.tasks, bootstrap=bootstrap, each_task=False).micro
     width = len(test.candidates)
     for place, method in enumerate(routes):
         shares = micro[:, place * width : (place + 1) * width]
@@ -237,7 +304,7 @@ def _cost_lines(
     )
     yield from _task_lines(routes, spent, metric="mean_cost_usd")
     lotteries = lottery_shares(routes, test=test, train_reward=train_reward)
-    candidates = quality.macro[:, len(routes) :]
+    candidates = quality.macro[:, len(routes) : len(routes) + len(test.candidates)]
     for column, method in enumerate(routes):
         n, level = int(priced.sum()), bootstrap.level
         usd = {"mean_cost_usd": spent.macro[:, column]}

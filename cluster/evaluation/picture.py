@@ -4,7 +4,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.evaluation.baselines import BASELINES, CANDIDATE
+from cluster.evaluation.baselines import ALL_BASELINES, CANDIDATE
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import TableRow, table_rows
 
@@ -61,7 +61,7 @@ def mark_of(method: str) -> Mark:
     """How a method is drawn."""
     if method.startswith(CANDIDATE):
         return CANDIDATES
-    return BASELINE if method in BASELINES else ROUTERS
+    return BASELINE if method in ALL_BASELINES else ROUTERS
 
 
 def _draw_plane(axes: Any, rows: list[TableRow], *, frontier: tuple[str, ...], canvas: Any) -> None:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from cluster.evaluation.baselines import (
-    BEST_SINGLE,
+    ALL_BASELINES,
     CANDIDATE,
     COST_MATCHED_MIX,
     ORACLE,
-    RANDOM,
-    TASK_LOOKUP,
 )
 from cluster.evaluation.metrics import ALL_TASKS
 
@@ -78,7 +76,7 @@ def ordered(methods: Sequence[str]) -> list[str]:
     """Candidates, then baselines, then routers, then the oracle; mixes are left out."""
     first = [name for name in methods if name.startswith(CANDIDATE)]
     mixes = [name for name in methods if name.startswith(COST_MATCHED_MIX)]
-    baselines = [name for name in (RANDOM, BEST_SINGLE, TASK_LOOKUP) if name in methods]
+    baselines = [name for name in ALL_BASELINES if name in methods and name != ORACLE]
     last = [name for name in (ORACLE,) if name in methods]
     taken = {*first, *mixes, *baselines, *last}
     return [*first, *baselines, *(name for name in methods if name not in taken), *last]

@@ -4,27 +4,87 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
+from cluster.encoders.memory import VectorMemory
 from cluster.errors import InputError
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import table_rows
-from cluster.jobs.run import Part, Run
+from cluster.folds import Folds, task_folds, text_folds
+from cluster.jobs.run import Manifest, Part, Run
+from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import Normalisation, read_outcomes
 from cluster.outcome import OutcomeMatrix
+from cluster.price import Price
 from cluster.query import digest
+from cluster.ray_cluster import connect
 from cluster.routers.checkpoint import CheckpointMeta
-from cluster.routers.fit import Fit, concatenate, fit_method
+from cluster.routers.context import FitContext
+from cluster.routers.fit import Fit, concatenate, fit_method, load_method
 from cluster.routers.near_duplicates import near_duplicates
+from cluster.routers.settings import GivenSettings
 
 LOG = logging.getLogger("signalbox.fit")
+
+
+class FittingSpec(JobSpec):
+    """What the train and the evaluate job are told alike.
+
+    Attributes:
+        methods: names of the methods to fit.
+        dataset, scorer, normalisation: whose outcomes, under which label.
+        candidates: names to choose among; empty for all.
+        prices: by candidate's name; empty: imported costs, if any.
+        seed: of everything random.
+        inputs: versions of the tables read.
+        encoder, encoder_model: of every method that has an encoder.
+        settings: method → setting → value, given and not to be chosen.
+        tagger: whose tags the queries carry; empty: the task.
+        workers: Ray Train workers of a method that trains by gradient; 0: this process.
+        folds: of the cross-validation that settings are chosen by; 0: on validation.
+    """
+
+    methods: tuple[str, ...]
+    dataset: str
+    scorer: str
+    normalisation: Normalisation
+    candidates: tuple[str, ...]
+    prices: dict[str, Price]
+    seed: int
+    inputs: dict[str, int]
+    encoder: str = "lexical"
+    encoder_model: str = ""
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    tagger: str = ""
+    workers: int = 0
+    folds: int = 0
+
+    @property
+    def given(self) -> GivenSettings:
+        """The settings that are not to be chosen."""
+        return GivenSettings(self.encoder, self.encoder_model, self.settings)
+
+
+SpecT = TypeVar("SpecT", bound=FittingSpec)
+
+
+def on_cluster(work: Callable[[SpecT, Run], Manifest]) -> Callable[[SpecT, Run], Manifest]:
+    """The work, in a process that has joined the cluster where the spec asks for more than one."""
+
+    def joined(spec: SpecT, run: Run) -> Manifest:
+        if spec.workers or spec.folds:
+            connect()
+        return work(spec, run)
+
+    return joined
 
 
 @dataclass(frozen=True)
@@ -58,9 +118,15 @@ class Prepared:
 
 
 def outcomes_of(
-    label: Label, *, lake: Lake, versions: dict[str, int], candidates: Sequence[str]
+    label: Label,
+    *,
+    lake: Lake,
+    versions: dict[str, int],
+    candidates: Sequence[str],
+    tagger: str = "",
+    answers: bool = False,
 ) -> OutcomeMatrix:
-    """The outcome matrix a label describes."""
+    """The outcome matrix a label describes; tags and answers on request."""
     return read_outcomes(
         lake,
         dataset=label.dataset,
@@ -68,6 +134,8 @@ def outcomes_of(
         normalisation=label.normalisation,
         candidates=candidates,
         versions=versions,
+        tagger=tagger,
+        answers=answers,
     )
 
 
@@ -87,7 +155,7 @@ def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Pr
         if len(rows) == 0:
             raise InputError(
                 f"no query of split '{split}' has a reward here; add queries, or import with "
-                f"--split {split}"
+                f"--split {split}, or measure with 'evaluate --cross 5', which cuts its own splits"
             )
     leaks = near_duplicates(validation.texts, held_out=test.texts)
     validation = validation.take(~leaks)
@@ -101,22 +169,116 @@ def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Pr
     return Prepared(train.take(~near), validation, test, left_out)
 
 
-def fit_all(methods: Sequence[str], *, data: Prepared, seed: int, run: Run) -> dict[str, Fit]:
-    """Each method with settings chosen on validation, fitted on train + validation."""
+def fit_all(
+    spec: FittingSpec,
+    *,
+    data: Prepared,
+    run: Run,
+    memory: VectorMemory,
+    name: str = "methods",
+    by_task: bool = False,
+    shared: Mapping[str, Any] | None = None,
+    refused: dict[str, str] | None = None,
+) -> dict[str, Fit]:
+    """Each method with its settings, given or chosen, fitted on train + validation.
+
+    Args:
+        spec: the methods and how they are fitted.
+        data: what they are fitted on.
+        run: where it is told how far they are.
+        memory: vectors that slow encoders have given already.
+        name: of these fits among those of the run.
+        by_task: choose settings on tasks that the fit has not seen, where there are folds.
+        shared: settings of every method that has such, where it was given no other.
+        refused: where a method that cannot be fitted here is noted, with the reason; those noted
+            already are not tried. None: it is an error.
+
+    Raises:
+        InputError: a method cannot be fitted.
+    """
+    given = replace(spec.given, shared=shared or {})
+    folds = settings_folds(data.fitted_on, n_folds=spec.folds, by_task=by_task)
     fits = {}
-    for number, method in enumerate(methods):
-        run.progress(Part("methods", number, len(methods), unit="methods", note=method), now=True)
-        fits[method] = fit_method(method, train=data.train, validation=data.validation, seed=seed)
-        LOG.info("%s: fitted with %s", method, fits[method].settings)
-    run.progress(Part("methods", len(methods), len(methods), unit="methods"), now=True)
+    for number, method in enumerate(spec.methods):
+        part = Part(name, number, len(spec.methods), unit="methods", note=method)
+        run.progress(part, now=True)
+        if method in (refused or {}):
+            continue
+        context = _context(spec, part=part, run=run, memory=memory)
+        try:
+            fits[method] = _fit(
+                method, spec=spec, data=data, given=given, context=context, folds=folds
+            )
+        except InputError as error:
+            if refused is None:
+                raise
+            refused[method] = str(error)
+            LOG.warning("%s is left out: %s", method, error)
+    run.progress(Part(name, len(spec.methods), len(spec.methods), unit="methods"), now=True)
     return fits
+
+
+def _fit(
+    method: str,
+    *,
+    spec: FittingSpec,
+    data: Prepared,
+    given: GivenSettings,
+    context: FitContext,
+    folds: Folds | None,
+) -> Fit:
+    fit = fit_method(
+        method,
+        train=data.train,
+        validation=data.validation,
+        seed=spec.seed,
+        fixed=given.of(method, method=load_method(method)),
+        context=context,
+        folds=folds,
+    )
+    LOG.info("%s: fitted with %s", method, fit.settings)
+    return fit
+
+
+def settings_folds(outcomes: OutcomeMatrix, *, n_folds: int, by_task: bool) -> Folds | None:
+    """(n_queries,): folds to choose settings by; None where there are to be none.
+
+    What is to be measured on tasks never seen chooses its settings on such: whole tasks are folds.
+    """
+    if not n_folds:
+        return None
+    if by_task and len(np.unique(outcomes.tasks)) > 1:
+        return task_folds(outcomes.tasks, n_folds=n_folds, purpose="settings")
+    return text_folds(outcomes.texts, n_folds=n_folds, purpose="settings")
+
+
+def _context(spec: FittingSpec, *, part: Part, run: Run, memory: VectorMemory) -> FitContext:
+    """Where a method is fitted, under a name that holds the hash of the spec and its inputs."""
+
+    def tell(note: dict[str, Any]) -> None:
+        words = [
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in note.items()
+            if key != "method"
+        ]
+        run.progress(replace(part, note=", ".join([part.note, *words])))
+
+    fits = digest([part.name])[:8]
+    return FitContext(
+        workers=spec.workers,
+        storage=run.uri("training"),
+        name=f"{run.work_id}-{fits}-{part.note}",
+        tell=tell,
+        memory=memory,
+    )
 
 
 def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> CheckpointMeta:
     """What is known about a fitted router, for its checkpoint."""
     outcomes = data.fitted_on
+    ids = dict(zip(outcomes.candidates, outcomes.candidate_ids, strict=True))
     return CheckpointMeta(
-        candidate_ids=outcomes.candidate_ids,
+        candidate_ids=tuple(ids[name] for name in fit.router.candidates),
         label=vars(label),
         settings=fit.settings.model_dump(mode="json"),
         data={
@@ -124,7 +286,7 @@ def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> Che
             "train": len(data.train),
             "validation": len(data.validation),
             "near_duplicates_left_out": data.near_duplicates,
-            "prompt_tokens_per_character": _tokens_per_character(outcomes),
+            "prompt_tokens_per_character": tokens_per_character(outcomes),
         },
         metrics={"validation_macro_reward": validation_reward(fit)},
         code_version=package_version("signalbox"),
@@ -138,7 +300,7 @@ def validation_reward(fit: Fit) -> float | None:
     return chosen[0].macro_reward if chosen else None
 
 
-def _tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:
+def tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:
     """By candidate: prompt tokens a character of the query, to price a prompt before it is sent."""
     characters = outcomes.texts.str.len_chars().to_numpy().astype(float)
     ratios: dict[str, float | None] = {}
@@ -171,6 +333,24 @@ def keep_outcomes(outcomes: OutcomeMatrix, *, uri: str, lake: Lake) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     lake.storage.write(uri, buffer.getvalue())
+
+
+def keep_histories(fits: dict[str, Fit], *, run: Run) -> str | None:
+    """Store how training went beside the spec; returns where, None where nothing was trained.
+
+    Parquet: `method` and the columns of `cluster.routers.gradient.HISTORY_SCHEMA`.
+    """
+    histories = [
+        fit.history.select(pl.lit(method).alias("method"), pl.all())
+        for method, fit in fits.items()
+        if fit.history is not None
+    ]
+    if not histories:
+        return None
+    buffer = io.BytesIO()
+    pl.concat(histories).write_parquet(buffer)
+    run.storage.write(run.uri("history.parquet"), buffer.getvalue())
+    return run.uri("history.parquet")
 
 
 def short_table(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -9,26 +9,27 @@ from cluster.evaluation.harness import Evaluation, evaluate
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
 from cluster.jobs.fitting import (
+    FittingSpec,
     Label,
     Prepared,
     checkpoint_meta,
     fit_all,
+    keep_histories,
     keep_outcomes,
+    on_cluster,
     outcomes_of,
     prepare,
     short_table,
     validation_reward,
 )
 from cluster.jobs.run import Manifest, Run, main
-from cluster.jobs.spec import JobSpec
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import Normalisation
 from cluster.lake.tables import EVALUATIONS
+from cluster.lake.vectors import LakeVectors
 from cluster.policy import load_policy
-from cluster.price import Price
 from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
-from cluster.routers.fit import Fit
+from cluster.routers.fit import Fit, load_method
 from cluster.routers.router import Router
 
 # What the registry and the gate look at: overall values with their intervals.
@@ -44,30 +45,16 @@ HEADLINES = (
 )
 
 
-class TrainSpec(JobSpec):
+class TrainSpec(FittingSpec):
     """What to train.
 
     Attributes:
-        methods: names of the methods, each fitted with settings chosen on validation.
-        dataset, scorer, normalisation: what is learned from.
-        candidates: names to choose among; empty for all.
-        prices: by candidate's name; empty: imported costs, if any.
         champion: version and checkpoint of the router to beat, or empty.
-        seed: of everything random.
-        inputs: versions of the tables read.
     """
 
     job: ClassVar[str] = "train"
 
-    methods: tuple[str, ...]
-    dataset: str
-    scorer: str
-    normalisation: Normalisation
-    candidates: tuple[str, ...]
-    prices: dict[str, Price]
     champion: tuple[str, str] | None
-    seed: int
-    inputs: dict[str, int]
 
 
 def train(spec: TrainSpec, run: Run) -> Manifest:
@@ -78,9 +65,16 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
     """
     lake = Lake.open(spec.lake)
     label = Label(spec.dataset, spec.scorer, spec.normalisation)
-    outcomes = outcomes_of(label, lake=lake, versions=spec.inputs, candidates=spec.candidates)
+    outcomes = outcomes_of(
+        label,
+        lake=lake,
+        versions=spec.inputs,
+        candidates=spec.candidates,
+        tagger=spec.tagger,
+        answers=_reads_answers(spec),
+    )
     data = prepare(outcomes)
-    fits = fit_all(spec.methods, data=data, seed=spec.seed, run=run)
+    fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
     evaluation = _evaluate(spec, data=data, fits=fits)
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
     _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
@@ -102,6 +96,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         "champion": headlines(evaluation.rows, method=CHAMPION),
         "table": short_table(evaluation),
         "picture": run.uri("cost_quality.png"),
+        "history": keep_histories(fits, run=run),
         "left_out": {
             "near_duplicates": data.near_duplicates,
             "incomplete_test_queries": dict(evaluation.incomplete),
@@ -124,6 +119,15 @@ def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evalu
         policy=load_policy("best"),
         seed=spec.seed,
         dataset=spec.dataset,
+    )
+
+
+def _reads_answers(spec: TrainSpec) -> bool:
+    """Whether a method, or the router to beat, decides by an answer."""
+    champion = _champion(spec)
+    methods = [load_method(name) for name in spec.methods]
+    return bool(champion and champion.reads_answer_of) or any(
+        getattr(method, "needs_answers", False) for method in methods
     )
 
 
@@ -178,4 +182,4 @@ def _keep_metrics(rows: pl.DataFrame, *, versions: dict[str, str], run: Run, lak
 
 
 if __name__ == "__main__":
-    main(TrainSpec, work=train)
+    main(TrainSpec, work=on_cluster(train))

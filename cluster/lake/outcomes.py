@@ -91,6 +91,17 @@ def check_outcomes(lake: Lake, *, dataset: str, scorer: str) -> None:
         view.scorer_id(scorer, queries=view.queries(dataset))
 
 
+def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
+    """Name of the scorer that `read_outcomes` would read.
+
+    Raises:
+        InputError: as `read_outcomes`.
+    """
+    view = _View(lake, {})
+    found = view.scorer_id(scorer, queries=view.queries(dataset))
+    return str(lake.read(SCORERS).filter(pl.col("scorer_id") == found)["name"][0])
+
+
 class _View:
     """The tables of a lake at pinned versions, cut to one dataset."""
 

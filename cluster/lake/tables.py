@@ -108,12 +108,13 @@ PREFERENCES = Table(
         outcome=pl.Float64,
     ),
 )
+# By text and not by query: texts repeat, and a vector depends on nothing else.
 EMBEDDINGS = Table(
     name="embeddings",
-    key=("query_id", "encoder_id"),
+    key=("text_id", "encoder_id"),
     partition="encoder_id",
     schema={
-        "query_id": pl.String(),
+        "text_id": pl.String(),
         "encoder_id": pl.String(),
         "vector": pl.List(pl.Float32()),
     },

@@ -9,6 +9,7 @@ import polars as pl
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import macro_means, require_rewards
+from cluster.routers.newcomer import add_to_best_single
 from cluster.routers.router import Method, Prediction, Router, RouterState
 
 
@@ -29,6 +30,10 @@ class BestSingleRouter(Router):
         """Expected reward and completion tokens, each (n_queries, n_candidates)."""
         shape = (len(texts), 1)
         return Prediction(np.tile(self.reward, shape), np.tile(self.completion_tokens, shape))
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "BestSingleRouter":  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_best_single(self, candidate, probe=probe)
 
     def state(self) -> RouterState:
         """The two rows of means."""

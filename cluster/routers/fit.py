@@ -1,39 +1,30 @@
-"""Choosing a method's settings on validation, and fitting it on train + validation."""
+"""Choosing a method's settings, and fitting it with them on train + validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import ValidationError
 
 from cluster.errors import InputError
+from cluster.folds import Folds
 from cluster.outcome import OutcomeMatrix
 from cluster.plugins import load_plugin
+from cluster.query import digest
 from cluster.routers.context import ALONE, FitContext
-from cluster.routers.means import macro_means
+from cluster.routers.gradient import GradientMethod, Trained, hold_out
+from cluster.routers.means import require_rewards
 from cluster.routers.router import Method, Router
-
-Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One of the settings, tried on validation.
-
-    Attributes:
-        settings: the method with its settings.
-        macro_reward: macro mean reward of the best-quality policy on validation.
-        shortfall: how far it is behind the best trial.
-        standard_error: of the shortfall, paired by query; 0 for the best.
-    """
-
-    settings: Method
-    macro_reward: float
-    shortfall: float
-    standard_error: float
+from cluster.routers.search import (
+    Trial,
+    chosen_reward,
+    cross_validate,
+    judge,
+    simplest_near_best,
+    try_all,
+)
 
 
 @dataclass(frozen=True)
@@ -41,14 +32,17 @@ class Fit:
     """A fitted method.
 
     Attributes:
-        router: fitted on train + validation.
+        router: fitted on train + validation, or trained on train with validation to stop by.
         settings: the ones chosen.
-        trials: all that were tried, in the grid's order; none without validation rows.
+        trials: all that were tried, in the grid's order; none without rows to judge by.
+        history: of the training, in `cluster.routers.gradient.HISTORY_SCHEMA`; None for a method
+            that does not train by gradient.
     """
 
     router: Router
     settings: Method
     trials: tuple[Trial, ...]
+    history: pl.DataFrame | None = None
 
 
 def load_method(name: str) -> type[Method]:
@@ -88,11 +82,16 @@ def fit_method(
     seed: int,
     fixed: Mapping[str, Any] | None = None,
     context: FitContext = ALONE,
+    folds: Folds | None = None,
 ) -> Fit:
     """Choose among the method's grid, then fit on train + validation.
 
-    Chosen is the simplest within one paired standard error of the best. With a single entry in
-    the grid, or no validation rows, nothing is tried: it is the entry, or the default.
+    Chosen is the simplest within one paired standard error of the best. A single entry is tried
+    too, to know what it is worth; with no rows to judge by it is the entry, or the default.
+
+    A method that trains by gradient is trained on train with each of the settings, on validation
+    its checkpoint and then its settings are chosen, and the router that was chosen is kept: fitted
+    again on all rows there would be none left to tell when to stop.
 
     Args:
         name: of the method.
@@ -100,6 +99,9 @@ def fit_method(
         seed: of everything random.
         fixed: settings that are given and not to be chosen.
         context: where the fit runs.
+        folds: (n_train + n_validation,), the fold of each row of train and then of validation:
+            settings are chosen by cross-validation on both. Methods that train by gradient choose
+            on validation all the same.
 
     Raises:
         InputError: the method is not installed, a setting is none of its own, or there is nothing
@@ -108,61 +110,56 @@ def fit_method(
     method = load_method(name)
     grid = settings_to_try(method, fixed=fixed or {})
     usable = validation.take(np.flatnonzero(validation.mask.any(axis=1)))
+    if issubclass(method, GradientMethod):
+        return _best_trained(grid, train=train, validation=usable, seed=seed, context=context)
+    both = concatenate(train, validation)
     trials: tuple[Trial, ...] = ()
-    chosen = grid[0] if len(grid) == 1 else method(**(fixed or {}))
-    if len(grid) > 1 and len(usable):
+    if len(grid) > 1 and folds is not None:
+        trials = cross_validate(grid, outcomes=both, folds=folds, seed=seed, context=context)
+    elif len(usable):
         trials = try_all(grid, train=train, validation=usable, seed=seed, context=context)
-        chosen = simplest_near_best(trials)
-    router = chosen.fit(concatenate(train, validation), seed=seed, context=context)
+    untried = grid[0] if len(grid) == 1 else method(**(fixed or {}))
+    chosen = simplest_near_best(trials) if trials else untried
+    router = chosen.fit(both, seed=seed, context=context)
     return Fit(router=router, settings=chosen, trials=trials)
 
 
-def try_all(
+def _best_trained(
     grid: Sequence[Method],
     *,
     train: OutcomeMatrix,
     validation: OutcomeMatrix,
     seed: int,
-    context: FitContext = ALONE,
-) -> tuple[Trial, ...]:
-    """Fit every entry on train, and value its choices on validation."""
-    routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed, context=context)
-    values = [chosen_reward(router, validation) for router in routers]
-    macro = [float(macro_means(value[:, None], validation.tasks)[0]) for value in values]
-    best = values[int(np.argmax(macro))]
-    return tuple(
-        Trial(settings, mean, *paired_shortfall(best - value, validation.tasks))
-        for settings, mean, value in zip(grid, macro, values, strict=True)
-    )
-
-
-def chosen_reward(router: Router, outcomes: OutcomeMatrix) -> Values:
-    """(n_queries,): reward of the candidate expected to be best, among those with a reward."""
-    expected = router.predict(outcomes.texts).reward
-    choice = np.argmax(np.where(outcomes.mask, expected, -np.inf), axis=1)
-    reward: Values = outcomes.reward[np.arange(len(outcomes)), choice]
-    return reward
-
-
-def paired_shortfall(difference: Values, tasks: npt.NDArray[np.str_]) -> tuple[float, float]:
-    """Macro mean of per-query differences, and its standard error.
-
-    `difference`: (n_queries,). The error is sqrt(sum over tasks of variance / n) / n_tasks; a task
-    with one row has no variance of its own and takes that of all rows.
-    """
-    names, groups = np.unique(tasks, return_inverse=True)
-    parts = [difference[groups == group] for group in range(len(names))]
-    overall = float(np.var(difference, ddof=1)) if len(difference) > 1 else 0.0
-    squared = [
-        (float(np.var(part, ddof=1)) if len(part) > 1 else overall) / len(part) for part in parts
+    context: FitContext,
+) -> Fit:
+    """Train with each of the settings; keep the router of those that are chosen."""
+    require_rewards(train)
+    if not len(validation):
+        train, validation = hold_out(train)
+    trained = [
+        _trained(settings, train=train, validation=validation, seed=seed, context=context)
+        for settings in grid
     ]
-    mean = float(np.mean([part.mean() for part in parts]))
-    return mean, float(np.sqrt(sum(squared))) / len(parts)
+    values = np.stack([chosen_reward(one.router, validation) for one in trained])
+    trials = judge(grid, values=values, tasks=validation.tasks)
+    chosen = simplest_near_best(trials)
+    kept = trained[list(grid).index(chosen)]
+    return Fit(router=kept.router, settings=chosen, trials=trials, history=kept.history)
 
 
-def simplest_near_best(trials: tuple[Trial, ...]) -> Method:
-    """The first trial that is within one standard error of the best."""
-    return next(t.settings for t in trials if t.shortfall <= t.standard_error)
+def _trained(
+    settings: Method,
+    *,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    seed: int,
+    context: FitContext,
+) -> Trained:
+    """Trained under a name of its own: settings are resumed by name."""
+    assert isinstance(settings, GradientMethod), f"{settings.name} does not train by gradient"
+    own = digest([settings.name, settings.model_dump_json()])[:8]
+    named = replace(context, name=f"{context.name}-{own}" if context.name else "")
+    return settings.train(train, validation=validation, seed=seed, context=named)
 
 
 def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:

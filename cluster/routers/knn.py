@@ -17,6 +17,7 @@ from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpac
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
 from cluster.routers.means import macro_means
+from cluster.routers.newcomer import add_to_knn
 from cluster.routers.router import Prediction, Router, RouterState
 
 # Similarities held at a time: 16 million float32 are 64 MB.
@@ -68,6 +69,10 @@ class KnnRouter(Router):
                 self._expected(self.completion_tokens, index, counts, prior=self.prior[1])
             )
         return Prediction(np.concatenate(reward), np.concatenate(tokens))
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "KnnRouter":  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_knn(self, candidate, probe=probe)
 
     def _neighbours(self, queries: Vectors) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """(n, k) positions of the nearest, and whether they share anything with the query."""

@@ -17,6 +17,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from cluster.encoders.encoder import Vectors
+from cluster.errors import InputError
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
 from cluster.state import State, Tensors
@@ -41,14 +42,30 @@ RouterState = State
 
 
 class Router(ABC):
-    """A fitted router."""
+    """A fitted router.
+
+    Attributes:
+        method: name of the method that fitted it.
+        candidates: names, the order of every column.
+        reads_answer_of: the candidate that has answered before this router decides, for the
+            routers that read its answer (`predict_after`); empty for all others.
+    """
 
     method: ClassVar[str]
     candidates: tuple[str, ...]
+    reads_answer_of: str = ""
 
     @abstractmethod
     def predict(self, texts: pl.Series) -> Prediction:
         """Expected reward and completion tokens, each (n_queries, n_candidates)."""
+
+    def predict_after(self, texts: pl.Series, answers: pl.Series) -> Prediction:  # noqa: ARG002
+        """As `predict`, with the answers of `reads_answer_of` at hand: (n_queries,), null for none.
+
+        What the router decides is then whether that answer is good enough.
+        """
+        assert not self.reads_answer_of, f"{self.method} reads an answer and does not say how"
+        return self.predict(texts)
 
     def embed(self, texts: pl.Series) -> Vectors | None:  # noqa: ARG002 - none by default
         """(n_queries, d): where the method's own representation puts the queries, if it has one.
@@ -56,6 +73,30 @@ class Router(ABC):
         What a picture of learned embeddings shows.
         """
         return None
+
+    def adding(
+        self,
+        candidate: str,  # noqa: ARG002 - for the methods that can
+        *,
+        probe: OutcomeMatrix,  # noqa: ARG002
+        seed: int,  # noqa: ARG002
+    ) -> "Router":
+        """This router with one more candidate in the last column, learned from a few queries.
+
+        Asked for through `cluster.routers.newcomer.with_candidate`, which checks the probe.
+
+        Args:
+            candidate: its name.
+            probe: outcomes on a few queries, every one with a reward of the candidate.
+            seed: of everything random.
+
+        Raises:
+            InputError: the method has to be trained anew for that.
+        """
+        raise InputError(
+            f"method {self.method} cannot take up a candidate without retraining; train it on "
+            "outcomes that have the candidate"
+        )
 
     @abstractmethod
     def state(self) -> RouterState:
@@ -77,6 +118,7 @@ class Method(BaseModel, ABC):
 
     name: ClassVar[str]
     router: ClassVar[type[Router]]
+    needs_answers: ClassVar[bool] = False
 
     @abstractmethod
     def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:

@@ -5,7 +5,7 @@ this and not on the label, which no query has when it is routed.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,6 @@ def merge_rare(tasks: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
     return np.where(sizes[labels] < MIN_TASK_ROWS, OTHER, tasks)
 
 
-def with_intercept(vectors: Vectors) -> FloatMatrix:
+def with_intercept(vectors: npt.NDArray[Any]) -> FloatMatrix:
     """(n, d + 1) float64: a column of ones behind."""
     return np.hstack([vectors.astype(np.float64), np.ones((len(vectors), 1))])

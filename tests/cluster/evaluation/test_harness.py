@@ -72,6 +72,8 @@ def test_values_by_hand(make) -> None:
     assert value(found, "r", "macro_accuracy") == pytest.approx(0.875)
     assert value(found, "r", "oracle_gap_closed") == pytest.approx(0.25 / 0.375)
     assert value(found, "r", "lift_over_task_lookup") == pytest.approx(0.0)
+    assert value(found, "candidate:a", "lift_over_task_lookup", task="x") == pytest.approx(0.0)
+    assert value(found, "candidate:a", "lift_over_task_lookup", task="y") == pytest.approx(-1.0)
     assert value(found, "r", "regret") == pytest.approx(0.125)
     assert value(found, "r", "route_share:a") == pytest.approx(2 / 6)
     # Task x: (1 + 1 + 3 + 3) / 4 = 2 USD, task y: 3 USD.

@@ -69,9 +69,47 @@ def test_seeds_repeat(make_two_tasks):
     assert not np.array_equal(first, other)
 
 
-def test_the_grid_begins_with_the_most_shrunk():
-    strengths = [settings.shrinkage for settings in ClusterTable.grid()]
-    assert strengths == sorted(strengths, reverse=True)
+def test_the_grid_begins_with_the_coarsest():
+    finest = [max(settings.n_clusters) for settings in ClusterTable.grid()]
+    assert finest == sorted(finest)
+    assert len(finest) > 1
+
+
+def test_noise_moves_no_choice_however_fine_the_tables(make_two_tasks, make_outcomes):
+    texts, rng = make_two_tasks(600).texts, np.random.default_rng(0)
+    reward = rng.random((600, 3)) < [0.5, 0.54, 0.46]
+    outcomes = make_outcomes(texts, ["t"] * 600, reward)
+    asked = make_two_tasks(300, seed=7).texts
+    choice = {
+        shrinkage: ClusterTable(n_clusters=(20, 60), bags=2, shrinkage=shrinkage)
+        .fit(outcomes, seed=0)
+        .predict(asked)
+        .reward.argmax(axis=1)
+        for shrinkage in (None, 1.0)
+    }
+    assert (choice[None] == 1).mean() > 0.98
+    assert (choice[1.0] == 1).mean() < 0.9
+
+
+def test_fine_tables_find_what_coarse_ones_cannot(make_outcomes):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(30, size=1500)
+    words = [
+        f"alpha{n} beta{n} gamma{n}".translate(str.maketrans("0123456789", "abcdefghij"))
+        for n in range(30)
+    ]
+    right = np.eye(3)[rng.integers(3, size=30)]
+    reward = rng.random((1500, 3)) < 0.2 + 0.6 * right[kind]
+    outcomes = make_outcomes([words[n] for n in kind], ["t"] * 1500, reward)
+    found = {
+        size: ClusterTable(n_clusters=(size,), bags=3)
+        .fit(outcomes, seed=0)
+        .predict(pl.Series(words))
+        .reward.argmax(axis=1)
+        for size in (2, 40)
+    }
+    assert (found[40] == right.argmax(axis=1)).mean() > 0.95
+    assert (found[2] == right.argmax(axis=1)).mean() < 0.8
 
 
 def test_sharing_the_encoder_changes_nothing(make_two_tasks):

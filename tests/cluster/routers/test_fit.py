@@ -1,12 +1,15 @@
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 import pytest
 
 from cluster.errors import InputError
 from cluster.routers import fit as fit_module
 from cluster.routers.best_single import BestSingleRouter
-from cluster.routers.fit import Trial, concatenate, fit_method, paired_shortfall, simplest_near_best
+from cluster.routers.context import FitContext
+from cluster.routers.fit import concatenate, fit_method
+from cluster.routers.gradient import HISTORY_SCHEMA, GradientMethod, Trained
 from cluster.routers.router import Method, Router
 
 
@@ -83,18 +86,6 @@ def test_rows_without_a_reward_do_not_judge(bet, make_outcomes):
     assert bet(table, table).settings.column == 1
 
 
-def test_shortfall_and_its_error_by_hand():
-    difference = np.array([0.0, 1.0, 0.0, 1.0, 0.5, 0.5])
-    mean, error = paired_shortfall(difference, np.array(["a"] * 4 + ["b"] * 2))
-    assert mean == pytest.approx(0.5)
-    assert error == pytest.approx(np.sqrt((1 / 3) / 4) / 2)
-
-
-def test_the_best_itself_is_always_near_enough():
-    trials = (Trial(AlwaysColumn(), 0.4, 0.1, 0.0), Trial(AlwaysColumn(column=1), 0.5, 0.0, 0.0))
-    assert simplest_near_best(trials).column == 1
-
-
 @pytest.mark.parametrize("name", ["cluster_table", "knn", "random", "best_single"])
 def test_every_installed_method_fits(name, make_two_tasks):
     found = fit_method(
@@ -105,9 +96,7 @@ def test_every_installed_method_fits(name, make_two_tasks):
     )
     asked = make_two_tasks(20, seed=2)
     assert found.router.predict(asked.texts).reward.shape == asked.reward.shape
-    assert len(found.trials) == (
-        0 if len(type(found.settings).grid()) == 1 else len(type(found.settings).grid())
-    )
+    assert len(found.trials) == len(type(found.settings).grid())
 
 
 def test_an_unknown_method_is_refused(make_two_tasks):
@@ -120,3 +109,81 @@ def test_concatenate_keeps_rows_in_order(make_two_tasks):
     both = concatenate(first, second)
     assert both.texts.to_list() == first.texts.to_list() + second.texts.to_list()
     assert np.array_equal(both.reward, np.concatenate([first.reward, second.reward]))
+
+
+class TrainedColumn(GradientMethod):
+    """Bets on one column; remembers how it was trained."""
+
+    name: ClassVar[str] = "trained_column"
+    router: ClassVar[type[Router]] = BestSingleRouter
+
+    column: int = 0
+
+    def train(self, outcomes, *, validation, seed, context):
+        reward = np.eye(len(outcomes.candidates))[self.column]
+        router = BestSingleRouter(outcomes.candidates, reward=reward, completion_tokens=reward)
+        router.seen = (outcomes.texts.to_list(), validation.texts.to_list(), context.name)
+        note = [(1, "train", "loss", float(self.column))]
+        return Trained(router, pl.DataFrame(note, schema=HISTORY_SCHEMA, orient="row"))
+
+    @classmethod
+    def grid(cls):
+        return [cls(column=column) for column in range(3)]
+
+
+@pytest.fixture
+def train_bet(monkeypatch):
+    """Fit `TrainedColumn` as if it were installed."""
+    monkeypatch.setattr(fit_module, "load_plugin", lambda kind, name: TrainedColumn)
+    return lambda train, validation, **more: fit_method(
+        "trained_column", train=train, validation=validation, seed=0, **more
+    )
+
+
+def test_a_trained_router_is_kept_as_it_was_chosen(train_bet, make_outcomes):
+    train = make_outcomes([f"text {n}" for n in range(40)], ["t"] * 40, [[1, 0, 0]] * 40)
+    validation = make_outcomes([f"other {n}" for n in range(20)], ["t"] * 20, [[0, 1, 0]] * 20)
+    found = train_bet(train, validation)
+    assert found.settings.column == 1
+    assert [trial.macro_reward for trial in found.trials] == [0, 1, 0]
+    assert found.router.seen[:2] == (train.texts.to_list(), validation.texts.to_list())
+    assert found.history["value"].to_list() == [1.0]
+
+
+def test_validation_rows_without_a_reward_stop_nothing(train_bet, make_outcomes):
+    train = make_outcomes([f"text {n}" for n in range(9)], ["t"] * 9, [[1, 0, 0]] * 9)
+    rewards = [[np.nan] * 3, [0, 0, 1]]
+    found = train_bet(train, make_outcomes(["none", "some"], ["t", "t"], rewards))
+    assert found.router.seen[1] == ["some"]
+
+
+def test_without_validation_rows_a_part_of_train_takes_their_place(train_bet, make_two_tasks):
+    train = make_two_tasks(200)
+    rows, validation, _ = train_bet(train, train.take(np.zeros(200, dtype=bool))).router.seen
+    assert validation
+    assert sorted(rows + validation) == sorted(train.texts)
+
+
+def test_every_setting_is_trained_under_a_name_of_its_own(train_bet, make_two_tasks):
+    names = [
+        train_bet(
+            make_two_tasks(20),
+            make_two_tasks(9, seed=1),
+            fixed={"column": column},
+            context=FitContext(name="work"),
+        ).router.seen[2]
+        for column in (0, 1, 1)
+    ]
+    assert names[0] != names[1] == names[2]
+    assert all(name.startswith("work-") for name in names)
+
+
+def test_settings_are_chosen_by_cross_validation_on_both(bet, make_outcomes, monkeypatch):
+    monkeypatch.setattr(fit_module, "load_plugin", lambda kind, name: AlwaysColumn)
+    train = make_outcomes([f"text {n}" for n in range(60)], ["t"] * 60, [[0, 1, 0]] * 60)
+    validation = make_outcomes([f"more {n}" for n in range(20)], ["t"] * 20, [[0, 0, 1]] * 20)
+    folds = np.arange(80) % 4
+    found = fit_method("any", train=train, validation=validation, seed=0, folds=folds)
+    assert found.settings.column == 1
+    assert [trial.macro_reward for trial in found.trials] == [0, 0.75, 0.25]
+    assert found.router.fitted_rows == 80

@@ -1,0 +1,46 @@
+"""What shows that an evaluation is honest: a control without signal, and a search for leaks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cluster.evaluation.folds import Fold
+from cluster.outcome import BoolMatrix, OutcomeMatrix
+from cluster.routers.near_duplicates import THRESHOLD, near_duplicates
+
+# What the name of a method fitted on shuffled labels begins with.
+CONTROL = "control:"
+
+
+def shuffled(outcomes: OutcomeMatrix, *, seed: int) -> OutcomeMatrix:
+    """The same queries with the rewards of others: whole rows, permuted over all tasks.
+
+    The candidates' means over all queries, their correlations and the missing cells stay; what a
+    query has to do with them is gone. A method fitted on it knows no more than which candidate is
+    best on average, so on test it may not beat best single: if it does, the harness leaks.
+    Tokens, answers and everything else stay with their queries.
+    """
+    rows = np.random.default_rng(seed).permutation(len(outcomes))
+    return replace(
+        outcomes,
+        reward=outcomes.reward[rows],
+        n_samples=outcomes.n_samples[rows],
+        truncated=outcomes.truncated[rows],
+    )
+
+
+def leaked(
+    outcomes: OutcomeMatrix, *, folds: Sequence[Fold], threshold: float = THRESHOLD
+) -> BoolMatrix:
+    """(n_queries,): whether a measured query nearly repeats one its fold was fitted on.
+
+    Jaccard of word 3-grams, as for the training rows that are left out before a fit; after that
+    nothing may be found here.
+    """
+    found = np.zeros(len(outcomes), dtype=bool)
+    for fold in folds:
+        found[fold.rows] = near_duplicates(
+            outcomes.take(fold.rows).texts, held_out=fold.train.texts, threshold=threshold
+        )
+    return found

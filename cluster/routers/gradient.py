@@ -1,0 +1,79 @@
+"""What the methods that train by gradient share: they need rows to tell when to stop."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from cluster.folds import text_folds
+from cluster.outcome import OutcomeMatrix
+from cluster.routers.context import ALONE, FitContext
+from cluster.routers.means import require_rewards
+from cluster.routers.router import Method, Router
+
+# One row an epoch, split and metric: what the pictures of training are drawn from.
+HISTORY_SCHEMA: dict[str, type[pl.DataType]] = {
+    "epoch": pl.Int64,
+    "split": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+}
+# A tenth is held out where no validation rows are given, as the lake's own split does.
+HELD_OUT_FOLDS = 10
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to.
+
+    Attributes:
+        router: of the checkpoint that was best on validation.
+        history: in `HISTORY_SCHEMA`; `split` is `train` or `validation`.
+    """
+
+    router: Router
+    history: pl.DataFrame
+
+
+class GradientMethod(Method):
+    """A method that trains by gradient: checkpoint and stopping are chosen on validation rows."""
+
+    by_gradient: ClassVar[bool] = True
+
+    @abstractmethod
+    def train(
+        self,
+        outcomes: OutcomeMatrix,
+        *,
+        validation: OutcomeMatrix,
+        seed: int,
+        context: FitContext = ALONE,
+    ) -> Trained:
+        """Train on `outcomes`; `validation` alone says when to stop and what to keep.
+
+        Both have the same candidates, and at least one row with a reward.
+        """
+
+    def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:
+        """Hold a tenth of the texts out as validation, and train on the rest.
+
+        Raises:
+            InputError: no rows, or a candidate without a reward.
+        """
+        require_rewards(outcomes)
+        rows, validation = hold_out(outcomes)
+        return self.train(rows, validation=validation, seed=seed, context=context).router
+
+
+def hold_out(outcomes: OutcomeMatrix) -> tuple[OutcomeMatrix, OutcomeMatrix]:
+    """Rows to train on and rows to validate on, a tenth, by the texts' hash.
+
+    Of a handful of rows the hash may put all on one side, or all that a candidate has been
+    rewarded on: then every row does both.
+    """
+    folds = text_folds(outcomes.texts, n_folds=HELD_OUT_FOLDS, purpose="early stopping")
+    rows, validation = outcomes.take(folds != 0), outcomes.take(folds == 0)
+    if rows.mask.any(axis=0).all() and validation.mask.any():
+        return rows, validation
+    return outcomes, outcomes

@@ -1,0 +1,282 @@
+"""Trying settings: on validation rows, or out of fold, where every row judges once.
+
+Chosen is the simplest within one paired standard error of the best (Breiman et al. 1984,
+section 3.4.3, paired by query).
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cluster.encoders.encoder import Encoder, load_encoder
+from cluster.folds import Folds
+from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.routers.context import ALONE, FitContext, tell_nobody
+from cluster.routers.encoded import EncodedMethod, fit_encoder
+from cluster.routers.means import macro_means, require_rewards
+from cluster.routers.router import Method, Router
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One of the settings, tried on rows it was not fitted on.
+
+    Attributes:
+        settings: the method with its settings.
+        macro_reward: macro mean reward of the best-quality policy on those rows.
+        shortfall: how far it is behind the best trial.
+        standard_error: of the shortfall, paired by query; 0 for the best.
+    """
+
+    settings: Method
+    macro_reward: float
+    shortfall: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one fit of a cross-validation does: settings that share work, without one fold."""
+
+    places: tuple[int, ...]
+    fold: int
+
+
+def try_all(
+    grid: Sequence[Method],
+    *,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    seed: int,
+    context: FitContext = ALONE,
+) -> tuple[Trial, ...]:
+    """Fit every entry on train, and value its choices on validation."""
+    routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed, context=context)
+    values = np.stack([chosen_reward(router, validation) for router in routers])
+    return judge(grid, values=values, tasks=validation.tasks)
+
+
+def cross_validate(
+    grid: Sequence[Method],
+    *,
+    outcomes: OutcomeMatrix,
+    folds: Folds,
+    seed: int,
+    context: FitContext = ALONE,
+) -> tuple[Trial, ...]:
+    """Fit every entry without each fold in turn, and value its choices on all folds together.
+
+    Runs on Ray where this process has joined a cluster, a CPU a fit, and in this process
+    otherwise; the result is the same. None is tried where all rows are in one fold.
+
+    Args:
+        grid: settings of one method, the simplest first.
+        outcomes: the rows.
+        folds: (n_queries,), the fold of each.
+        seed: of everything random.
+        context: where it runs.
+
+    Raises:
+        InputError: no rows, or a candidate without a reward.
+    """
+    require_rewards(outcomes)
+    if len(np.unique(folds)) < 2:
+        return ()
+    parts = list(_parts(grid, folds=folds))
+    if _ray_is_up():
+        _remember(grid, outcomes=outcomes, seed=seed, context=context)
+        found = _on_ray(grid, parts, outcomes=outcomes, folds=folds, seed=seed, context=context)
+    else:
+        found = [
+            fold_rewards(
+                [grid[place] for place in part.places],
+                outcomes=outcomes,
+                held_out=folds == part.fold,
+                seed=seed,
+                context=context,
+            )
+            for part in parts
+        ]
+    values = np.full((len(grid), len(outcomes)), np.nan)
+    for part, rewards in zip(parts, found, strict=True):
+        values[np.ix_(part.places, folds == part.fold)] = rewards
+    known = ~np.isnan(values).any(axis=0)
+    return judge(grid, values=values[:, known], tasks=outcomes.tasks[known]) if known.any() else ()
+
+
+def fold_rewards(
+    settings: Sequence[Method],
+    *,
+    outcomes: OutcomeMatrix,
+    held_out: npt.NDArray[np.bool_],
+    seed: int,
+    context: FitContext = ALONE,
+) -> FloatMatrix:
+    """(n_settings, n_held_out): reward of what each chooses, fitted on the other rows.
+
+    NaN where a query has no reward, or none of a candidate that the other rows know.
+    """
+    rest, asked = outcomes.take(~held_out), outcomes.take(held_out)
+    known = np.asarray(rest.mask.any(axis=0))
+    if not known.any():
+        return np.full((len(settings), len(asked)), np.nan)
+    rest, asked = on_candidates(rest, known), on_candidates(asked, known)
+    routers = type(settings[0]).fit_each(settings, outcomes=rest, seed=seed, context=context)
+    return np.stack([chosen_reward(router, asked) for router in routers])
+
+
+def judge(
+    grid: Sequence[Method], *, values: FloatMatrix, tasks: npt.NDArray[np.str_]
+) -> tuple[Trial, ...]:
+    """The trials behind (n_settings, n_queries) rewards of what each of the settings chose.
+
+    Queries of which a reward is NaN do not count; without any other there are no trials.
+    """
+    known = ~np.isnan(values).any(axis=0)
+    if not known.any():
+        return ()
+    values, tasks = values[:, known], tasks[known]
+    macro = [float(macro_means(value[:, None], tasks)[0]) for value in values]
+    best = values[int(np.argmax(macro))]
+    return tuple(
+        Trial(settings, mean, *paired_shortfall(best - value, tasks))
+        for settings, mean, value in zip(grid, macro, values, strict=True)
+    )
+
+
+def chosen_reward(router: Router, outcomes: OutcomeMatrix) -> Values:
+    """(n_queries,): reward of the candidate expected to be best, among those with a reward.
+
+    The router may know some of the candidates, in any order; NaN where it knows none with a reward.
+    """
+    columns = [outcomes.candidates.index(name) for name in router.candidates]
+    expected = np.where(outcomes.mask[:, columns], router.predict(outcomes.texts).reward, -np.inf)
+    choice = np.asarray(columns)[np.argmax(expected, axis=1)]
+    reward: Values = outcomes.reward[np.arange(len(outcomes)), choice]
+    return reward
+
+
+def paired_shortfall(difference: Values, tasks: npt.NDArray[np.str_]) -> tuple[float, float]:
+    """Macro mean of per-query differences, and its standard error.
+
+    `difference`: (n_queries,). The error is sqrt(sum over tasks of variance / n) / n_tasks; a task
+    with one row has no variance of its own and takes that of all rows.
+    """
+    names, groups = np.unique(tasks, return_inverse=True)
+    parts = [difference[groups == group] for group in range(len(names))]
+    overall = float(np.var(difference, ddof=1)) if len(difference) > 1 else 0.0
+    squared = [
+        (float(np.var(part, ddof=1)) if len(part) > 1 else overall) / len(part) for part in parts
+    ]
+    mean = float(np.mean([part.mean() for part in parts]))
+    return mean, float(np.sqrt(sum(squared))) / len(parts)
+
+
+def simplest_near_best(trials: tuple[Trial, ...]) -> Method:
+    """The first trial that is within one standard error of the best."""
+    return next(t.settings for t in trials if t.shortfall <= t.standard_error)
+
+
+def on_candidates(outcomes: OutcomeMatrix, kept: npt.NDArray[np.bool_]) -> OutcomeMatrix:
+    """The same queries with the candidates that `kept`, (n_candidates,), is True for."""
+    if kept.all():
+        return outcomes
+    places = np.flatnonzero(kept)
+    names = [outcomes.candidates[place] for place in places]
+    return replace(
+        outcomes,
+        candidates=tuple(names),
+        candidate_ids=tuple(outcomes.candidate_ids[place] for place in places),
+        reward=outcomes.reward[:, places],
+        prompt_tokens=outcomes.prompt_tokens[:, places],
+        completion_tokens=outcomes.completion_tokens[:, places],
+        cost_usd=outcomes.cost_usd[:, places],
+        n_samples=outcomes.n_samples[:, places],
+        truncated=outcomes.truncated[:, places],
+        answers=None if outcomes.answers is None else outcomes.answers.select(names),
+    )
+
+
+def _parts(grid: Sequence[Method], *, folds: Folds) -> Iterator[Part]:
+    """A fit for every fold and every group of settings that share work."""
+    groups: dict[str, list[int]] = {}
+    for place, settings in enumerate(grid):
+        groups.setdefault(_shared_work(settings, place=place), []).append(place)
+    for places in groups.values():
+        for fold in np.unique(folds).tolist():
+            yield Part(tuple(places), fold)
+
+
+def _shared_work(settings: Method, *, place: int) -> str:
+    """Equal for settings that are faster fitted together: on one encoder, or as a method says."""
+    if isinstance(settings, EncodedMethod):
+        return encoders_of(settings)[0].spec_id
+    shares = type(settings).fit_each.__func__ is not Method.fit_each.__func__  # type: ignore[attr-defined]
+    return "all" if shares else str(place)
+
+
+def encoders_of(settings: Method) -> list[Encoder]:
+    """The encoders a method is set to use; none for a method that has none.
+
+    Raises:
+        InputError: one is not installed, or does not take a setting.
+    """
+    named = settings.model_dump()
+    if "encoder" not in named:
+        return []
+    first = load_encoder(named["encoder"], **named.get("encoder_settings", {}))
+    more = named.get("more_encoders", {})
+    return [first, *(load_encoder(name, **own) for name, own in more.items())]
+
+
+def _remember(
+    grid: Sequence[Method], *, outcomes: OutcomeMatrix, seed: int, context: FitContext
+) -> None:
+    """Ask slow encoders once for all texts: what is in memory travels to every worker."""
+    used = {encoder.spec_id: encoder for settings in grid for encoder in encoders_of(settings)}
+    for encoder in used.values():
+        if encoder.is_slow:
+            fitted = fit_encoder(encoder, outcomes=outcomes, seed=seed, context=context)
+            fitted.encode(outcomes.texts)
+
+
+def _ray_is_up() -> bool:
+    """Whether this process has joined a cluster; Ray is not imported for the question."""
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _on_ray(
+    grid: Sequence[Method],
+    parts: Sequence[Part],
+    *,
+    outcomes: OutcomeMatrix,
+    folds: Folds,
+    seed: int,
+    context: FitContext,
+) -> list[FloatMatrix]:
+    """`fold_rewards` of every part, each as a task of its own."""
+    import ray
+
+    fit: Callable[..., FloatMatrix] = fold_rewards
+    task = ray.remote(num_cpus=1)(fit)
+    shared = ray.put(outcomes)
+    # Whom to tell, and where to train, are this process's business.
+    remembered = ray.put(FitContext(memory=context.memory, tell=tell_nobody))
+    fits = [
+        task.remote(
+            [grid[place] for place in part.places],
+            outcomes=shared,
+            held_out=folds == part.fold,
+            seed=seed,
+            context=remembered,
+        )
+        for part in parts
+    ]
+    found: list[FloatMatrix] = ray.get(fits)
+    return found

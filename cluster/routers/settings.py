@@ -1,0 +1,103 @@
+"""Settings that a user gives and that are not to be chosen: from flags and from a YAML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.errors import InputError
+from cluster.routers.fit import load_method, settings_to_try
+from cluster.routers.router import Method
+from cluster.routers.search import encoders_of
+
+EXAMPLE = "such as 'knn: {k: 20}'"
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """What is fixed for the methods of a run.
+
+    Attributes:
+        encoder: of every method that has one.
+        encoder_model: folder or name of a pretrained model; empty for an encoder without one.
+        by_method: method → setting → value; goes before everything else here.
+        shared: setting → value, of every method that has such a setting.
+    """
+
+    encoder: str = "lexical"
+    encoder_model: str = ""
+    by_method: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, name: str, *, method: type[Method]) -> dict[str, Any]:
+        """The fixed settings of one method; of what is for all only what it has."""
+        own = dict(self.by_method.get(name, {}))
+        known = method.model_fields
+        shared = {key: value for key, value in self.shared.items() if key in known}
+        if "encoder" not in known or "encoder" in own:
+            return shared | own
+        encoder: dict[str, Any] = {"encoder": self.encoder}
+        if self.encoder_model:
+            encoder["encoder_settings"] = {"model": self.encoder_model}
+        return shared | encoder | own
+
+
+def read_settings(path: str) -> dict[str, dict[str, Any]]:
+    """method → setting → value, from a YAML file; empty without a file.
+
+    Raises:
+        InputError: names the file, the line or the method.
+    """
+    if not path:
+        return {}
+    content = _read_yaml(Path(path))
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected methods with their settings, {EXAMPLE}")
+    for name, settings in content.items():
+        if not isinstance(settings, dict):
+            raise InputError(
+                f"{path}: method '{name}': found {settings!r}, expected its settings, {EXAMPLE}"
+            )
+    return {
+        str(name): {str(key): value for key, value in own.items()} for name, own in content.items()
+    }
+
+
+def _read_yaml(file: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check --settings") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: broken YAML: {error}") from error
+
+
+def check_settings(given: GivenSettings, *, methods: Sequence[str], file: str = "") -> None:
+    """Make sure every method, named or given settings for, takes what is fixed for it.
+
+    Loads no model and fits nothing.
+
+    Args:
+        given: what is fixed.
+        methods: the ones to fit.
+        file: the settings came from, for the words.
+
+    Raises:
+        InputError: a method or an encoder is not installed, or does not take a setting.
+    """
+    where = f"{file}: " if file else ""
+    for name in dict.fromkeys([*given.by_method, *methods]):
+        prefix = where if name in given.by_method else ""
+        try:
+            method = load_method(name)
+            for settings in settings_to_try(method, fixed=given.of(name, method=method)):
+                encoders_of(settings)
+        except InputError as error:
+            raise InputError(f"{prefix}{error}") from error

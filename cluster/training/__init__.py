@@ -1,0 +1,1 @@
+"""Training by gradient: the loop, its batches, and a network a method."""

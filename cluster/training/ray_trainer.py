@@ -1,0 +1,204 @@
+"""The loop on Ray Train: workers that share each step's micro-batches and average gradients.
+
+A worker that dies is started again with the others, and all go on from the last epoch's
+checkpoint, which lies in the run's storage. Ray Train finds it by the run's name, so the name
+carries what is trained on what.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+
+from cluster.errors import JobError
+from cluster.routers.context import FitContext
+from cluster.routers.router import Tensors
+from cluster.storage import Storage
+from cluster.training.checkpoint import load_best, load_training, save_training
+from cluster.training.examples import Examples
+from cluster.training.loop import Place, Progress, train_network
+from cluster.training.network import Network
+from cluster.training.plan import Plan
+
+# A node that is preempted once an hour must not end a night's training.
+MAX_FAILURES = 5
+Config = dict[str, Any]
+OVER = "over"
+
+
+def run_on_ray(
+    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+) -> tuple[Tensors, list[dict[str, Any]]]:
+    """Train on `context.workers` workers; the best weights by name, and the loop's notes.
+
+    Raises:
+        InputError: the workers cannot share the batches evenly.
+        JobError: training failed more often than it may.
+    """
+    from ray.train import TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    from cluster.ray_cluster import connect
+
+    plan.spelled_out().require_workers(context.workers)
+    connect()
+    with _folder(context) as storage, _listener(context) as queue:
+        content = pack(train, validation)
+        name = run_name(plan, name=context.name, workers=context.workers, examples=content)
+        examples = storage.join(name, "examples.safetensors")
+        storage.write(examples, content)
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={"plan": asdict(plan), "examples": examples, "queue": queue},
+            scaling_config=_scaling(context),
+            run_config=_run_config(name, storage=storage),
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise JobError(
+                f"training '{plan.method}' failed {MAX_FAILURES + 1} times; the last time: {error}"
+            ) from error
+        assert result.checkpoint is not None, "a run that ends has reported an epoch"
+        with result.checkpoint.as_directory() as folder:
+            best, notes = load_best(Path(folder))
+    return {name: weight.float().numpy() for name, weight in best.items()}, notes
+
+
+def run_name(plan: Plan, *, name: str, workers: int, examples: bytes) -> str:
+    """Name of the run: the work's, the method's, and the hash of the whole plan and its data.
+
+    Ray Train resumes whatever has the name, so what is changed must not have it.
+    """
+    data = hashlib.sha256(examples).hexdigest()
+    facts = json.dumps([asdict(plan), name, workers, data], sort_keys=True)
+    return "-".join(
+        [*filter(None, [name]), plan.method, hashlib.sha256(facts.encode()).hexdigest()[:12]]
+    )
+
+
+def pack(train: Examples, validation: Examples) -> bytes:
+    """Both as safetensors."""
+    from safetensors.numpy import save
+
+    return save(train.arrays(prefix="train") | validation.arrays(prefix="validation"))
+
+
+def work(config: Config) -> None:
+    """What every worker runs."""
+    from ray import train as ray_train
+    from ray.train.torch import get_device, prepare_model
+    from safetensors.numpy import load
+
+    # Each worker's every report is logged at INFO, by a logger that `log_level` does not reach.
+    logging.getLogger().setLevel(logging.WARNING)
+    plan = Plan(**config["plan"])
+    arrays = load(Storage.at(config["examples"]).read_bytes(config["examples"]))
+    here = ray_train.get_context()
+    network: Network = plan.build()
+    place = Place(
+        rank=here.get_world_rank(),
+        workers=here.get_world_size(),
+        device=get_device(),
+        wrap=prepare_model,
+    )
+    train_network(
+        network,
+        train=Examples.from_arrays(arrays, prefix="train"),
+        validation=Examples.from_arrays(arrays, prefix="validation"),
+        settings=plan.spelled_out(),
+        seed=plan.seed,
+        place=replace(place, saved=_reporter(place, plan=plan, queue=config["queue"])),
+        resume=_resume,
+    )
+
+
+def _reporter(place: Place, *, plan: Plan, queue: Any) -> Any:
+    """Hand state and numbers to Ray Train after an epoch; the first worker speaks for all."""
+    from ray import train as ray_train
+
+    def saved(network: Network, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        note = progress.notes[-1]
+        if place.rank != 0:
+            ray_train.report(note)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save_training(Path(folder), network=network, optimizer=optimizer, progress=progress)
+            ray_train.report(note, checkpoint=ray_train.Checkpoint.from_directory(folder))
+        queue.put({"method": plan.method, **progress.told})
+
+    return saved
+
+
+def _resume(network: Network, optimizer: torch.optim.Optimizer) -> Progress:
+    from ray import train as ray_train
+
+    checkpoint = ray_train.get_checkpoint()
+    if checkpoint is None:
+        return Progress()
+    with checkpoint.as_directory() as folder:
+        return load_training(Path(folder), network=network, optimizer=optimizer)
+
+
+def _scaling(context: FitContext) -> Any:
+    """How many workers, and what each of them holds."""
+    from ray.train import ScalingConfig
+
+    gpus = {"GPU": context.gpus_per_worker} if context.gpus_per_worker > 0 else {}
+    return ScalingConfig(
+        num_workers=context.workers, use_gpu=bool(gpus), resources_per_worker={"CPU": 1.0} | gpus
+    )
+
+
+def _run_config(name: str, *, storage: Storage) -> Any:
+    """Where the run keeps its checkpoints, how often it may fail, and that it only warns."""
+    from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
+
+    return RunConfig(
+        name=name,
+        storage_path=storage.bare(storage.uri),
+        storage_filesystem=storage.pyarrow_filesystem(),
+        failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+        # At INFO every epoch takes two lines; the numbers are in the notes.
+        logging_config=LoggingConfig(log_level="WARNING"),
+    )
+
+
+@contextmanager
+def _folder(context: FitContext) -> Iterator[Storage]:
+    """The storage of checkpoints: the context's, or a temporary folder."""
+    if context.storage:
+        yield Storage.at(context.storage)
+        return
+    with tempfile.TemporaryDirectory(prefix="signalbox-training-") as folder:
+        yield Storage.at(folder)
+
+
+@contextmanager
+def _listener(context: FitContext) -> Iterator[Any]:
+    """A queue whose notes are told to the context's listener."""
+    from ray.util.queue import Queue
+
+    queue = Queue(actor_options={"num_cpus": 0})
+
+    def listen() -> None:
+        while (note := queue.get()) != OVER:
+            context.tell(note)
+
+    thread = Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield queue
+    finally:
+        queue.put(OVER)
+        thread.join()
+        queue.shutdown()

@@ -1,0 +1,71 @@
+"""Running the loop: in this process, or on Ray Train workers."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from cluster.errors import InputError
+from cluster.routers.context import FitContext
+from cluster.routers.router import Tensors
+from cluster.training.examples import VECTORS, Examples
+from cluster.training.loop import Place, Progress, train_network
+from cluster.training.network import Network
+from cluster.training.plan import Plan
+
+
+def run_training(
+    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+) -> tuple[Tensors, list[dict[str, Any]]]:
+    """Train a network; its best weights by name, and the loop's notes.
+
+    Raises:
+        InputError: the workers cannot share the batches evenly, or the weights went to infinity.
+    """
+    if context.workers:
+        from cluster.training.ray_trainer import run_on_ray
+
+        weights, notes = run_on_ray(plan, train=train, validation=validation, context=context)
+    else:
+        weights, notes = run_here(plan, train=train, validation=validation, context=context)
+    if not weights:
+        raise InputError(
+            f"training '{plan.method}' diverged: after no epoch were its scores finite; lower "
+            "learning_rate, or look for rewards that are not finite"
+        )
+    return weights, notes
+
+
+def run_here(
+    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+) -> tuple[Tensors, list[dict[str, Any]]]:
+    """As `run_training`, in this process, whose random numbers stay as they were."""
+
+    def saved(_: Network, __: torch.optim.Optimizer, progress: Progress) -> None:
+        context.tell({"method": plan.method, **progress.told})
+
+    network: Network = plan.build()
+    with torch.random.fork_rng(devices=[]):
+        progress = train_network(
+            network,
+            train=train,
+            validation=validation,
+            settings=plan.spelled_out(),
+            seed=plan.seed,
+            place=Place(device=device_for(train), saved=saved),
+        )
+    return as_arrays(progress.best), progress.notes
+
+
+def device_for(examples: Examples) -> torch.device:
+    """Where rows are trained on in this process: texts on a GPU if there is one.
+
+    A head on vectors is too small to gain by it.
+    """
+    on_gpu = VECTORS not in examples.inputs and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def as_arrays(weights: dict[str, torch.Tensor]) -> Tensors:
+    """Weights as arrays on the CPU, fp32."""
+    return {name: np.array(weight.float().cpu().numpy()) for name, weight in weights.items()}

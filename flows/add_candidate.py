@@ -1,0 +1,220 @@
+"""add-candidate: a new candidate joins a fitted router after a few hundred answers."""
+
+from prefect import flow
+from pydantic import Field
+
+from cluster import registry
+from cluster.candidate import Candidate, check_candidates, load_candidates
+from cluster.errors import InputError
+from cluster.jobs.add_candidate import AddCandidateSpec
+from cluster.jobs.generate import GenerateSpec
+from cluster.jobs.label import LabelSpec
+from cluster.jobs.probe import ProbeSpec
+from cluster.jobs.run import Manifest
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes, scorer_of
+from cluster.lake.prices import read_prices
+from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.plugins import plugin_names
+from cluster.ray_cluster import cluster_address
+from flows.params import FlowParams, check_ray
+from tasks.artifacts import table_artifact
+from tasks.jobs import ray_job
+from tasks.report import say, show_table
+
+
+class AddCandidateParams(FlowParams):
+    """Run a new candidate on a few hundred queries, and let a fitted router choose it from then on.
+
+    Works for methods that can take a candidate up without training (tables, neighbours, means).
+    """
+
+    name: str = Field(title="Name", description="Name of the new candidate", min_length=1)
+    candidates: str = Field(
+        default="",
+        title="Candidate file",
+        description="YAML or TOML file with an entry of that name. Empty: its rewards on the "
+        "dataset are in the lake already, from an import",
+    )
+    router: str = Field(
+        default="champion",
+        title="Router",
+        description="A registered version, the beginning of one, or champion",
+    )
+    dataset: str = Field(
+        default="default", title="Dataset", description="Whose queries it is tried on", min_length=1
+    )
+    scorer: str = Field(
+        default="",
+        title="Scorer",
+        description="Whose rewards count. Empty: the dataset's only one, or 'accuracy'",
+    )
+    normalisation: Normalisation = Field(
+        default="none",
+        title="Normalisation",
+        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
+    )
+    probes: int = Field(
+        default=300,
+        ge=10,
+        title="Probe queries",
+        description="Train queries it answers, chosen to stand for all; what it is worth is "
+        "learned from these",
+    )
+    test_queries: int = Field(
+        default=200,
+        ge=10,
+        title="Test queries",
+        description="Test queries it answers, drawn evenly, to measure the router with it",
+    )
+    prices: str = Field(
+        default="",
+        title="Prices",
+        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
+        "million tokens), or a candidate file. Empty: the prices the candidates came with",
+    )
+    seed: int = Field(
+        default=0, ge=0, title="Seed", description="Seed of everything random in choice and fit"
+    )
+
+
+def check(params: AddCandidateParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, router, candidate file, dataset, prices or Ray address are not what
+            they must be, or the router knows the candidate already.
+    """
+    lake = Lake.open(params.lake, create=False)
+    registry.resolve(lake, version=params.router)
+    check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
+    if params.candidates:
+        check_candidates(params.candidates)
+        _candidate(params)
+        _installed_scorer(params, lake=lake)
+    read_prices(params.prices, lake=lake)
+    check_ray(params)
+
+
+@flow(name="add-candidate", persist_result=False)
+def add_candidate(params: AddCandidateParams) -> Manifest:
+    """Choose probes, run the candidate on them, fill its column, measure, register as challenger.
+
+    Nothing is retrained and nobody else is run. `registry promote` makes the new version champion.
+    """
+    lake = Lake.open(params.lake, create=False)
+    row = registry.resolve(lake, version=params.router)
+    candidate = _candidate(params) if params.candidates else None
+    with cluster_address(params.ray_address) as address:
+        probe = _probe_spec(params, row=row, candidate=candidate, lake=lake)
+        probed = ray_job(probe, address=address)
+        if candidate is not None:
+            generate = _generate_spec(candidate, requests=probed["requests"], lake=lake)
+            ray_job(generate, address=address)
+            ray_job(_label_spec(params, lake=lake), address=address)
+        added = ray_job(
+            _add_spec(params, row=row, requests=probed["requests"], lake=lake), address=address
+        )
+    registry.register(
+        lake,
+        version=added["version"],
+        checkpoint=added["checkpoint"],
+        method=added["method"],
+        dataset=params.dataset,
+        metrics=added["metrics"],
+        why=f"took up {params.name} with {added['probes']} probes; was {row['version'][:12]}",
+    )
+    table_artifact(added["table"], key="newcomer", description=f"The router with {params.name}")
+    return {"flow": "add-candidate", "lake": lake.storage.uri, "candidate": params.name, **added}
+
+
+def _candidate(params: AddCandidateParams) -> Candidate:
+    found = [one for one in load_candidates(params.candidates) if one.name == params.name]
+    if not found:
+        raise InputError(
+            f"{params.candidates}: no candidate is named '{params.name}'; name one with --name"
+        )
+    return found[0]
+
+
+def _installed_scorer(params: AddCandidateParams, *, lake: Lake) -> str:
+    """The scorer that can reward the newcomer's answers."""
+    name = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
+    if name not in plugin_names("scorers"):
+        raise InputError(
+            f"rewards of scorer '{name}' came with an import and cannot be given to new answers; "
+            f"name another with --scorer ({', '.join(plugin_names('scorers'))}), or import the "
+            "candidate's rewards and leave --candidates out"
+        )
+    return name
+
+
+def _probe_spec(
+    params: AddCandidateParams, *, row: dict[str, str], candidate: Candidate | None, lake: Lake
+) -> ProbeSpec:
+    return ProbeSpec(
+        lake=lake.storage.uri,
+        dataset=params.dataset,
+        scorer=params.scorer,
+        normalisation=params.normalisation,
+        router=row["version"],
+        checkpoint=row["checkpoint"],
+        candidate_id=candidate.candidate_id if candidate else "",
+        scored="" if candidate else params.name,
+        size=params.probes,
+        test_size=params.test_queries,
+        seed=params.seed,
+        inputs=lake.versions(INPUTS),
+    )
+
+
+def _generate_spec(candidate: Candidate, *, requests: str, lake: Lake) -> GenerateSpec:
+    return GenerateSpec(
+        lake=lake.storage.uri,
+        candidates=(candidate,),
+        requests=requests,
+        inputs={"completions": lake.version(COMPLETIONS)},
+        shard_rows=256,
+        max_error_share=0.05,
+    )
+
+
+def _label_spec(params: AddCandidateParams, *, lake: Lake) -> LabelSpec:
+    return LabelSpec(
+        lake=lake.storage.uri,
+        dataset=params.dataset,
+        scorers=(_installed_scorer(params, lake=lake),),
+        taggers=(),
+        inputs={"queries": lake.version(QUERIES), "completions": lake.version(COMPLETIONS)},
+    )
+
+
+def _add_spec(
+    params: AddCandidateParams, *, row: dict[str, str], requests: str, lake: Lake
+) -> AddCandidateSpec:
+    return AddCandidateSpec(
+        lake=lake.storage.uri,
+        candidate=params.name,
+        requests=requests,
+        router=row["version"],
+        checkpoint=row["checkpoint"],
+        dataset=params.dataset,
+        scorer=params.scorer,
+        normalisation=params.normalisation,
+        prices=read_prices(params.prices, lake=lake),
+        seed=params.seed,
+        inputs=lake.versions(INPUTS),
+    )
+
+
+def show_result(manifest: Manifest) -> None:
+    """The short table and what the newcomer changes, on stderr."""
+    show_table(manifest["table"], title="test queries")
+    metrics = manifest["metrics"]
+    lift = metrics["lift_over_champion"]
+    low, high = metrics["lift_over_champion_low"], metrics["lift_over_champion_high"]
+    say(
+        f"{manifest['candidate']} gets {manifest['share']:.0%} of the test queries; the router "
+        f"gains {100 * lift:+.1f} points with it, 95 % interval [{100 * low:+.1f}, "
+        f"{100 * high:+.1f}]; it is registered as {manifest['version'][:12]}, challenger"
+    )

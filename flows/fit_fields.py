@@ -1,0 +1,136 @@
+"""The fields of `train` and `evaluate` that say how methods are fitted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from cluster.errors import InputError
+from cluster.lake.lake import Lake
+from cluster.lake.tables import TAGGERS
+from cluster.routers.settings import GivenSettings, check_settings, read_settings
+from flows.params import plugin_name
+
+if TYPE_CHECKING:
+    EncoderName = str
+else:
+    EncoderName = plugin_name("encoders")
+
+MAX_FOLDS = 50
+MAX_WORKERS = 1024
+
+
+def _none_or_several(folds: int) -> int:
+    if folds == 1:
+        raise PydanticCustomError(
+            "folds", "one fold leaves nothing to fit on: give 0 or at least 2"
+        )
+    return folds
+
+
+EncoderField = Annotated[
+    EncoderName,
+    Field(title="Encoder", description="What turns texts into vectors, for methods that read them"),
+]
+EncoderModelField = Annotated[
+    str,
+    Field(
+        title="Encoder's model",
+        description="Folder or name of the pretrained model, for encoders that need one",
+    ),
+]
+SettingsField = Annotated[
+    str,
+    Field(
+        title="Settings",
+        description="YAML file with a line 'knn: {k: 20}' a method: what is given there is not "
+        "chosen. Empty: every method's settings are chosen among its own",
+    ),
+]
+TaggerField = Annotated[
+    str,
+    Field(
+        title="Tagger",
+        description="Whose tags the queries carry, for methods that learn from tags. Empty: each "
+        "query's task",
+    ),
+]
+WorkersField = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_WORKERS,
+        title="Workers",
+        description="Ray Train workers of each method that trains by gradient. 0: it trains in the "
+        "job's own process",
+    ),
+]
+FoldsField = Annotated[
+    int,
+    AfterValidator(_none_or_several),
+    Field(
+        ge=0,
+        le=MAX_FOLDS,
+        title="Folds",
+        description="Settings are chosen by cross-validation on train and validation in so many "
+        "folds, in parallel. 0: on the validation split, as methods that train by gradient always "
+        "do",
+    ),
+]
+NoneOrSeveral = AfterValidator(_none_or_several)
+
+
+class FitFields(Protocol):
+    """What the parameters of both flows have."""
+
+    @property
+    def encoder(self) -> str: ...
+    @property
+    def encoder_model(self) -> str: ...
+    @property
+    def settings(self) -> str: ...
+    @property
+    def tagger(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def folds(self) -> int: ...
+
+
+def check_fit(params: FitFields, *, methods: list[str] | tuple[str, ...], lake: Lake) -> None:
+    """Make sure settings, encoder and tagger are what they must be, before anything is started.
+
+    Raises:
+        InputError: they are not.
+    """
+    check_settings(_given(params), methods=methods, file=params.settings)
+    taggers = lake.read(TAGGERS)
+    known = set(taggers["name"]) | set(taggers["tagger_id"])
+    if params.tagger and params.tagger not in known:
+        names = ", ".join(sorted(set(taggers["name"]))) or "none"
+        raise InputError(
+            f"tagger '{params.tagger}' has tagged nothing in {lake.storage.uri}; taggers that "
+            f"have: {names}; name one of them with --tagger"
+        )
+
+
+def fit_fields(params: FitFields) -> dict[str, Any]:
+    """The fields as the job's spec takes them."""
+    given = _given(params)
+    return {
+        "encoder": given.encoder,
+        "encoder_model": given.encoder_model,
+        "settings": given.by_method,
+        "tagger": params.tagger,
+        "workers": params.workers,
+        "folds": params.folds,
+    }
+
+
+def _given(params: FitFields) -> GivenSettings:
+    """What is fixed; a folder that is here is named in full, as a job runs in another one."""
+    model = params.encoder_model
+    if model and Path(model).exists():
+        model = str(Path(model).resolve())
+    return GivenSettings(params.encoder, model, read_settings(params.settings))

@@ -1,0 +1,108 @@
+"""The report as a reader gets it: one file that fetches nothing and shows names as they are."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cluster.evaluation.harness import evaluate
+from cluster.evaluation.report import Extras, report
+from cluster.policy import load_policy
+from cluster.routers.gradient import HISTORY_SCHEMA
+from cluster.routers.knn import Knn
+
+HOSTILE = "<script>alert('x')</script> $x_{1}$ & co"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.tags, self.links, self.words = [], [], []
+        self.feed(content.decode())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture
+def evaluated(make):
+    def run(*, priced=False, rename=None):
+        train, test = (
+            made_up(make, n, split=split, priced=priced, rename=rename)
+            for n, split in ((120, "train"), (60, "test"))
+        )
+        return evaluate(
+            train,
+            test,
+            routers={"knn": Knn(k=5).fit(train, seed=0)},
+            prices={},
+            policy=load_policy("best"),
+            seed=0,
+            dataset="made-up",
+            resamples=50,
+        )
+
+    return run
+
+
+def made_up(make, n, *, split, priced, rename):
+    rng = np.random.default_rng(n)
+    reward = rng.random((n, 3)) < [0.2, 0.5, 0.7]
+    cost = np.tile([1.0, 2.0, 3.0], (n, 1)) if priced else None
+    made = make(reward, ["sums", "words"] * (n // 2), cost=cost, split=split)
+    return replace(made, candidates=(rename, *made.candidates[1:])) if rename else made
+
+
+def test_it_fetches_nothing_and_runs_nothing(evaluated):
+    page = Page(report(evaluated()))
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+
+
+def test_every_method_stands_in_the_table_with_its_value(evaluated):
+    found = evaluated()
+    text = Page(report(found)).text
+    for method in ("knn", "best_single", "task_lookup", "oracle", "random"):
+        value = found.rows.filter(
+            (pl.col("method") == method) & (pl.col("metric") == "macro_accuracy")
+        )["value"][0]
+        assert f"{method} {100 * value:.1f}" in text
+
+
+def test_names_are_shown_as_they_are(evaluated):
+    content = report(evaluated(rename=HOSTILE))
+    page = Page(content)
+    assert b"<script>" not in content
+    assert HOSTILE in page.text
+
+
+def test_costs_and_training_get_their_pictures(evaluated):
+    history = pl.DataFrame(
+        [(epoch, "validation", "score", 0.5 + epoch / 10) for epoch in (1, 2)],
+        schema=HISTORY_SCHEMA,
+        orient="row",
+    )
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    plain, full = evaluated(), evaluated(priced=True)
+    extras = Extras(histories={"knn": history}, embeddings={"knn": vectors}, left_out={"near": 3})
+    without, page = Page(report(plain)), Page(report(full, extras=extras))
+    assert page.tags.count("svg") == without.tags.count("svg") + 3
+    assert "USD per 1,000 queries" in page.text
+    assert "3 (near)" in page.text
+
+
+def test_equal_evaluations_give_equal_reports(evaluated):
+    assert report(evaluated()) == report(evaluated())

@@ -1,0 +1,191 @@
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from cluster.errors import InputError
+from cluster.folds import text_folds
+from cluster.routers.best_single import BestSingleRouter
+from cluster.routers.knn import Knn
+from cluster.routers.router import Method, Router
+from cluster.routers.search import (
+    Trial,
+    chosen_reward,
+    cross_validate,
+    judge,
+    on_candidates,
+    paired_shortfall,
+    simplest_near_best,
+)
+
+NAN = float("nan")
+
+
+class Lean(Method):
+    """Mean rewards of the rows it is fitted on, plus a lean towards one candidate."""
+
+    name: ClassVar[str] = "lean"
+    router: ClassVar[type[Router]] = BestSingleRouter
+
+    column: int = 0
+    lean: float = 0.0
+
+    def fit(self, outcomes, *, seed, context=None):
+        mean = np.nanmean(outcomes.reward, axis=0)
+        lean = self.lean * np.eye(len(mean))[min(self.column, len(mean) - 1)]
+        return BestSingleRouter(outcomes.candidates, reward=mean + lean, completion_tokens=mean)
+
+
+def folds_of(outcomes, n_folds=4):
+    return text_folds(outcomes.texts, n_folds=n_folds, purpose="settings")
+
+
+def test_every_row_judges_once_by_a_fit_that_has_not_seen_it(make_two_tasks):
+    outcomes = make_two_tasks(120)
+    folds = folds_of(outcomes)
+    grid = [Knn(k=5), Knn(k=40)]
+    trials = cross_validate(grid, outcomes=outcomes, folds=folds, seed=0)
+    for settings, trial in zip(grid, trials, strict=True):
+        rewards = np.empty(len(outcomes))
+        for fold in range(4):
+            router = settings.fit(outcomes.take(folds != fold), seed=0)
+            rewards[folds == fold] = chosen_reward(router, outcomes.take(folds == fold))
+        by_task = [rewards[outcomes.tasks == task].mean() for task in ("sums", "numerals")]
+        assert trial.macro_reward == pytest.approx(np.mean(by_task), abs=1e-12)
+        assert trial.settings == settings
+
+
+def test_a_clearly_better_setting_is_chosen(make_outcomes):
+    rows = [[1, 0, 1], [1, 1, 0]] * 40
+    outcomes = make_outcomes([f"text {n}" for n in range(80)], ["t"] * 80, rows)
+    grid = [Lean(column=1, lean=9), Lean(column=2, lean=9), Lean()]
+    trials = cross_validate(grid, outcomes=outcomes, folds=folds_of(outcomes), seed=0)
+    assert simplest_near_best(trials) == Lean()
+    assert [trial.macro_reward for trial in trials] == [0.5, 0.5, 1.0]
+
+
+def test_duplicates_do_not_vouch_for_each_other(make_outcomes):
+    """Labels by chance: whoever has seen a text's copy would know it by heart."""
+    rng = np.random.default_rng(0)
+    reward = rng.permuted(np.tile([1.0, 0.0, 0.0], (150, 1)), axis=1)
+    words = ["red", "tall", "small", "old", "new", "cold", "warm", "fast", "slow", "near", "dry"]
+    texts = [" ".join(rng.choice(words, 6)) for _ in range(150)]
+    outcomes = make_outcomes(texts * 2, ["t"] * 300, np.tile(reward, (2, 1)))
+    trial = cross_validate(
+        [Knn(k=1, shrinkage=0.01)], outcomes=outcomes, folds=folds_of(outcomes), seed=0
+    )[0]
+    assert trial.macro_reward < 0.5
+
+
+def test_missing_cells_are_not_chosen_and_empty_rows_do_not_judge(make_outcomes):
+    rows = [[0.2, np.nan, 0.9]] * 40 + [[np.nan] * 3] * 10 + [[0.2, 0.4, 0.9]] * 40
+    outcomes = make_outcomes([f"text {n}" for n in range(90)], ["t"] * 90, rows)
+    trials = cross_validate([Lean()], outcomes=outcomes, folds=folds_of(outcomes), seed=0)
+    assert trials[0].macro_reward == pytest.approx(0.9)
+
+
+def test_a_candidate_known_in_one_fold_alone_is_no_obstacle(make_outcomes):
+    rows = np.array([[0.5, 0.7, np.nan]] * 60)
+    outcomes = make_outcomes([f"text {n}" for n in range(60)], ["t"] * 60, rows)
+    folds = folds_of(outcomes)
+    rows[folds == 0, 2] = 1.0
+    outcomes = make_outcomes([f"text {n}" for n in range(60)], ["t"] * 60, rows)
+    trials = cross_validate([Lean()], outcomes=outcomes, folds=folds, seed=0)
+    assert trials[0].macro_reward == pytest.approx(0.7)
+
+
+def test_one_fold_tries_nothing(make_two_tasks):
+    outcomes = make_two_tasks(20)
+    one = np.zeros(20, dtype=np.int64)
+    assert cross_validate([Lean(), Lean(lean=1)], outcomes=outcomes, folds=one, seed=0) == ()
+
+
+def test_a_candidate_without_any_reward_is_refused(make_outcomes):
+    outcomes = make_outcomes(["a", "b"], ["t", "t"], [[0.5, np.nan], [0.5, np.nan]])
+    with pytest.raises(InputError, match="'roman' has no reward"):
+        cross_validate([Lean()], outcomes=outcomes, folds=np.array([0, 1]), seed=0)
+
+
+def test_on_candidates_keeps_what_belongs_together(make_two_tasks):
+    outcomes = make_two_tasks(9)
+    kept = on_candidates(outcomes, np.array([True, False, True]))
+    assert kept.candidates == ("adder", "both")
+    assert kept.candidate_ids == ("id-adder", "id-both")
+    assert np.array_equal(kept.reward, outcomes.reward[:, [0, 2]])
+    assert np.array_equal(kept.completion_tokens, outcomes.completion_tokens[:, [0, 2]])
+
+
+def test_shortfall_and_its_error_by_hand():
+    difference = np.array([0.0, 1.0, 0.0, 1.0, 0.5, 0.5])
+    mean, error = paired_shortfall(difference, np.array(["a"] * 4 + ["b"] * 2))
+    assert mean == pytest.approx(0.5)
+    assert error == pytest.approx(np.sqrt((1 / 3) / 4) / 2)
+
+
+def test_the_best_itself_is_always_near_enough():
+    trials = (Trial(Lean(), 0.4, 0.1, 0.0), Trial(Lean(column=1), 0.5, 0.0, 0.0))
+    assert simplest_near_best(trials).column == 1
+
+
+# Ray settles how it authenticates when it is imported: in a process that begins with it.
+ON_RAY = """
+import sys
+from cluster.ray_cluster import prepare_environment
+prepare_environment()
+import ray
+from cluster.folds import text_folds
+from cluster.routers.cluster_table import ClusterTable
+from cluster.routers.search import cross_validate
+from conftest import two_tasks
+
+outcomes = two_tasks(90)
+grid = ClusterTable.grid()[:3]
+folds = text_folds(outcomes.texts, n_folds=3, purpose="settings")
+
+def trials():
+    return cross_validate(grid, outcomes=outcomes, folds=folds, seed=1)
+
+alone = trials()
+ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", _temp_dir=sys.argv[1])
+tasks = []
+remote = ray.remote
+ray.remote = lambda **options: lambda work: tasks.append(options) or remote(**options)(work)
+assert trials() == alone
+assert tasks == [{"num_cpus": 1}]
+print("equal")
+"""
+
+
+def test_on_ray_the_trials_are_the_same():
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", ON_RAY, folder],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.stdout.strip().endswith("equal"), done.stderr
+
+
+def test_a_choice_is_valued_by_name_where_a_router_knows_some(make_outcomes):
+    outcomes = make_outcomes(
+        ["one", "two", "three"], ["t"] * 3, [[0.1, 0.2, 0.3], [0.4, NAN, 0.6], [0.7, NAN, NAN]]
+    )
+    mean = np.array([0.9, 0.8])
+    router = BestSingleRouter(("roman", "both"), reward=mean, completion_tokens=mean)
+    assert np.array_equal(chosen_reward(router, outcomes), [0.2, 0.6, NAN], equal_nan=True)
+
+
+def test_a_query_without_a_value_does_not_count(make_two_tasks):
+    values = np.array([[1.0, 0.0, NAN, 1.0], [1.0, 1.0, 0.0, NAN]])
+    trials = judge([Lean(), Lean(lean=1.0)], values=values, tasks=np.array(["t"] * 4))
+    assert [trial.macro_reward for trial in trials] == [0.5, 1.0]
+    assert not np.isnan([trial.standard_error for trial in trials]).any()
+    assert judge([Lean()], values=np.full((1, 4), NAN), tasks=np.array(["t"] * 4)) == ()
