@@ -60,6 +60,15 @@ class RouteParams(FlowParams):
         title="Router",
         description="A registered version, the beginning of one, or champion",
     )
+    strong: str = Field(
+        default="",
+        title="Strong candidate",
+        description="With --weak: route between these two by what the router has learned of its "
+        "own strong and weak candidate, without retraining. Empty: the router's candidates",
+    )
+    weak: str = Field(
+        default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
+    )
     prices: str = Field(
         default="",
         title="Prices",
@@ -105,6 +114,8 @@ def check(params: RouteParams) -> None:
     check_name(params.output)
     lake = Lake.open(params.lake, create=False)
     registry.resolve(lake, version=params.router)
+    if bool(params.strong) != bool(params.weak):
+        raise InputError("--strong and --weak name a pair: give both, or neither")
     read_prices(params.prices, lake=lake)
     check_query_files(params.input, text_column=params.text_column)
     check_output(params.output, is_folder=not is_file(params.output))
@@ -149,6 +160,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
     prices = read_prices(params.prices, lake=lake)
     settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
+    own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
     return RouteSpec(
         lake=lake.storage.uri,
         files=pin_files(params.input),
@@ -156,10 +168,13 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         text_column=params.text_column,
         router=router["version"],
         checkpoint=router["checkpoint"],
+        strong=params.strong,
+        weak=params.weak,
+        pair_ids=_pair_ids(params, lake=lake),
         policy=params.policy,
         policy_settings=settings,
         # Only the router's own, so that the work stays the same when the lake gets others.
-        prices={name: prices[name] for name in _router_ids(router["checkpoint"]) if name in prices},
+        prices={name: prices[name] for name in own if name in prices},
         allowed=tuple(params.allowed),
         prefix=params.prefix,
         max_error_share=params.max_error_share,
@@ -176,6 +191,27 @@ def _router_ids(checkpoint: str) -> dict[str, str]:
     return dict(zip(manifest.candidates, manifest.candidate_ids, strict=True))
 
 
+def _pair_ids(params: RouteParams, *, lake: Lake) -> tuple[str, ...]:
+    """Candidate ids of the pair, where it is to answer.
+
+    Raises:
+        InputError: the lake has no candidate of a name, or several.
+    """
+    if not (params.strong and params.answer):
+        return ()
+    specs = newest_specs(lake.scan(CANDIDATES)).select("name", "candidate_id").collect()
+    found = []
+    for name in (params.strong, params.weak):
+        ids = specs.filter(pl.col("name") == name)["candidate_id"].to_list()
+        if len(ids) != 1:
+            raise InputError(
+                f"--answer: the lake has {len(ids)} candidates named '{name}', expected one; "
+                "collect with a candidate file that has it, or leave --answer out"
+            )
+        found += ids
+    return tuple(found)
+
+
 def _answer(
     params: RouteParams,
     *,
@@ -186,7 +222,8 @@ def _answer(
 ) -> dict[str, Any]:
     """Generate what was drawn, with the engines `collect` uses, and write it beside the output."""
     shares = routed["shares"]
-    ids = _router_ids(spec.checkpoint)
+    pair = dict(zip((spec.strong, spec.weak), spec.pair_ids, strict=False))
+    ids = pair or _router_ids(spec.checkpoint)
     chosen = {ids[name]: name for name in ids if shares[name] > 0}
     generate = GenerateSpec(
         lake=lake.storage.uri,

@@ -159,9 +159,17 @@ def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) ->
 
     When another run promotes meanwhile, the same work is measured against the new champion.
     """
-    gated = [router for router in trained["routers"] if router["metrics"]]
+    # What reads an answer cannot route a file, and is measured with more than a router sees.
+    gated = [
+        router
+        for router in trained["routers"]
+        if router["metrics"] and not router["reads_answer_of"]
+    ]
     if not gated:
-        raise InputError("--promote needs a method that is not a baseline, such as cluster_table")
+        raise InputError(
+            "--promote needs a method that is not a baseline and decides by the query alone, such "
+            "as cluster_table"
+        )
     best = max(gated, key=_validation_reward)
 
     def judged(champion: str | None) -> registry.Decision:

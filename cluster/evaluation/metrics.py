@@ -278,7 +278,11 @@ def _share_lines(routes: Routes, test: TestSet, *, bootstrap: Bootstrap) -> Iter
 
 
 def entropy(shares: FloatMatrix) -> FloatMatrix:
-    """(n,): of each row of (n, n_candidates), in nats; 0 · log 0 is 0."""
+    """(n,): of each row of (n, n_candidates), in nats; 0 · log 0 is 0.
+
+    Of route shares: low where a router has collapsed. Of a distribution of rewards: high where
+    they say little (ZOOTER, arXiv 2311.08692, figure 3).
+    """
     logs = np.log(np.where(shares > 0, shares, 1.0))
     nats: FloatMatrix = np.abs((shares * logs).sum(axis=1))
     return nats

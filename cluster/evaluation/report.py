@@ -19,11 +19,11 @@ from cluster.evaluation.baselines import (
     TASK_LOOKUP,
 )
 from cluster.evaluation.harness import Evaluation
-from cluster.evaluation.metrics import expected
+from cluster.evaluation.metrics import entropy, expected
 from cluster.evaluation.picture import picture
 from cluster.evaluation.table import HEADINGS, overall, table_rows
 from cluster.outcome import FloatMatrix
-from cluster.routers.zooter import measure, reward_distribution, reward_entropy
+from cluster.routers.zooter import measure, reward_distribution
 
 # Queries laid out by t-SNE: enough to see groups, and 4 s a method.
 MAX_LAID_OUT = 1_000
@@ -246,17 +246,22 @@ def _embeddings(evaluation: Evaluation, *, extras: Extras) -> str:
 
 
 def _plane(vectors: Vectors) -> FloatMatrix:
-    """(n, 2) by t-SNE; of fewer than ten rows the first two columns."""
+    """(n, 2) by t-SNE, equal rows at one place; of fewer than ten distinct ones two columns.
+
+    Only distinct rows are laid out: of equal ones scikit-learn's t-SNE ends by a segmentation
+    fault. The vectors of texts in a script that an encoder has never seen are all 0.
+    """
     from sklearn.manifold import TSNE
 
-    if len(vectors) < 10 or vectors.shape[1] < 2:
+    distinct, place = np.unique(vectors.astype(np.float64), axis=0, return_inverse=True)
+    if len(distinct) < 10 or vectors.shape[1] < 2:
         return np.pad(vectors.astype(np.float64), ((0, 0), (0, 2)))[:, :2]
-    perplexity = min(30, (len(vectors) - 1) // 3)
+    perplexity = min(30, (len(distinct) - 1) // 3)
     with one_blas_thread():
         plane = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(
-            vectors.astype(np.float64)
+            distinct
         )
-    return np.asarray(plane, dtype=np.float64)
+    return np.asarray(plane[place], dtype=np.float64)
 
 
 def _entropy(evaluation: Evaluation, *, routers: Sequence[str], palette: dict[str, str]) -> str:
@@ -271,7 +276,7 @@ def _entropy(evaluation: Evaluation, *, routers: Sequence[str], palette: dict[st
         note="Entropy of the softmax of each query's standardised rewards: where it is high, "
         "candidates did equally well and a choice matters little.",
         body=charts.reward_entropy(
-            reward_entropy(distribution), earned=earned, palette=palette | BASELINE_COLOURS
+            entropy(distribution), earned=earned, palette=palette | BASELINE_COLOURS
         ),
     )
 

@@ -41,6 +41,7 @@ from cluster.policy import load_policy
 from cluster.routers.checkpoint import load_router
 from cluster.routers.fit import Fit
 from cluster.routers.router import Prediction, Router
+from cluster.routers.transfer import transfer
 from cluster.storage import Storage
 
 
@@ -55,6 +56,7 @@ class EvaluateSpec(FittingSpec):
         cross: folds over all rows of the dataset, each measured fitted on the others.
         group_folds: the same with whole tasks in a fold.
         strong, weak: the pair of candidates for the metrics of pairs; empty for the harness' own.
+            A registered router that does not know the pair lends it what it learned of its own.
         control: fit every method on shuffled labels too; none of them must show a gain.
         ranking: scorer of a reward model, which the baseline `rmr` chooses by; empty for none.
         skip_refused: leave out methods that cannot be fitted here, and say why.
@@ -283,6 +285,8 @@ def _registered(
     found = {}
     for name, (version, checkpoint) in spec.routers.items():
         router = load_router(checkpoint, version=version)
+        if spec.strong and not {spec.strong, spec.weak} <= set(router.candidates):
+            router = transfer(router, strong=spec.strong, weak=spec.weak)
         found[name] = predict_complete(router, outcomes=outcomes)
         if router.reads_answer_of:
             measured.reads[name] = router.reads_answer_of

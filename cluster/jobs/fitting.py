@@ -266,11 +266,22 @@ def _context(spec: FittingSpec, *, part: Part, run: Run, memory: VectorMemory) -
     fits = digest([part.name])[:8]
     return FitContext(
         workers=spec.workers,
+        gpus_per_worker=_gpus_per_worker(spec.workers),
         storage=run.uri("training"),
         name=f"{run.work_id}-{fits}-{part.note}",
         tell=tell,
         memory=memory,
     )
+
+
+def _gpus_per_worker(workers: int) -> float:
+    """1 where the cluster that this process has joined has a GPU for each worker, else 0."""
+    if not workers:
+        return 0.0
+    import ray
+
+    there = ray.cluster_resources().get("GPU", 0.0) if ray.is_initialized() else 0.0
+    return 1.0 if there >= workers else 0.0
 
 
 def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> CheckpointMeta:

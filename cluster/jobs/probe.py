@@ -21,6 +21,7 @@ from cluster.lake.probe import choose_probe
 from cluster.lake.tables import QUERIES
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import load_router
+from cluster.routers.near_duplicates import near_duplicates
 
 PROBE, TEST = "probe", "test"
 
@@ -106,9 +107,12 @@ def choose(known: OutcomeMatrix, *, size: int, test_size: int, seed: int) -> pl.
     Raises:
         InputError: there is no query of split train or validation, or none of split test.
     """
-    encoder = LexicalEncoder().fit(known.texts, seed=seed)
-    drawn = choose_probe(known, vectors=encoder.encode(known.texts), size=size, seed=seed).queries
     test = draw_test(known, size=test_size)
+    # What nearly repeats a measured query is no more for a probe than for a fit.
+    usable = known.take(~near_duplicates(known.texts, held_out=test["text"]))
+    encoder = LexicalEncoder().fit(usable.texts, seed=seed)
+    vectors = encoder.encode(usable.texts)
+    drawn = choose_probe(usable, vectors=vectors, size=size, seed=seed).queries
     parts = [(drawn, PROBE), (test, TEST)]
     columns = ("query_id", "text", "sampling_probability")
     return pl.concat([rows.select(columns).with_columns(role=pl.lit(role)) for rows, role in parts])

@@ -8,7 +8,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ from cluster.price import Price, predicted_cost
 from cluster.query import normalise_texts, query_id
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
+from cluster.routers.transfer import transfer
 from cluster.storage import Storage
 
 LOG = logging.getLogger("signalbox.route")
@@ -47,6 +48,8 @@ class RouteSpec(JobSpec):
         text_column: column that holds the query.
         router: version of the router.
         checkpoint: where it lies.
+        strong, weak: another pair that the router's own pair speaks for; both empty for none.
+        pair_ids: the pair's candidate ids, needed where they are to answer.
         policy: name of the policy.
         policy_settings: its settings.
         prices: by candidate's name; where one of the router's candidates has none, costs are not
@@ -66,6 +69,9 @@ class RouteSpec(JobSpec):
     text_column: str
     router: str
     checkpoint: str
+    strong: str = ""
+    weak: str = ""
+    pair_ids: tuple[str, ...] = ()
     policy: str
     policy_settings: dict[str, Any]
     prices: dict[str, Price]
@@ -111,8 +117,8 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
 
     Raises:
         InputError: the output's name is none, a file or column is missing, too many rows are
-            broken, a candidate has no price though the policy needs one, or the checkpoint is
-            damaged; then there is no output.
+            broken, a candidate has no price though the policy needs one, the router reads answers,
+            or the checkpoint is damaged; then there is no output.
     """
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
@@ -144,14 +150,41 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
 
 def _routing(spec: RouteSpec) -> Routing:
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
+    if spec.strong:
+        checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     unknown = [name for name in spec.allowed if name not in checkpoint.router.candidates]
     if unknown:
         raise InputError(
             f"--allowed {', '.join(unknown)}: not candidates of router {spec.router[:12]}; "
             f"its candidates: {', '.join(checkpoint.router.candidates)}"
         )
+    read = checkpoint.router.reads_answer_of
+    if read:
+        raise InputError(
+            f"router {spec.router[:12]} decides when '{read}' has answered, and a file to route "
+            "holds queries alone: name another --router, such as one of method gain"
+        )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
     return Routing(spec, checkpoint, policy)
+
+
+def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:
+    """The checkpoint with its router between another pair.
+
+    A prompt of the pair's is expected to have as many tokens as one of the candidates in whose
+    place they stand: nothing else is known of their tokenizers.
+
+    Raises:
+        InputError: the router has no pair that could speak for them.
+    """
+    router = transfer(checkpoint.router, strong=strong, weak=weak)
+    key = "prompt_tokens_per_character"
+    ratios = dict(checkpoint.meta.data.get(key, {}))
+    for name, column in zip((strong, weak), router.columns, strict=True):
+        ratios.setdefault(name, ratios.get(checkpoint.router.candidates[column]))
+    data = {**checkpoint.meta.data, key: ratios}
+    meta = checkpoint.meta.model_copy(update={"data": data})
+    return replace(checkpoint, router=router, meta=meta)
 
 
 def _batches(routing: Routing) -> Iterator[tuple[Batch, str]]:
@@ -360,7 +393,8 @@ def _requests(parts: list[str], *, routing: Routing, run: Run) -> str:
     """Write who is to answer what; drawn by the texts' hashes, so that order does not matter."""
     spec = routing.spec
     chosen = f"{spec.prefix}candidate"
-    ids = dict(zip(routing.candidates, routing.router.meta.candidate_ids, strict=True))
+    known = routing.spec.pair_ids or routing.router.meta.candidate_ids
+    ids = dict(zip(routing.candidates, known, strict=True))
     drawn: pl.DataFrame | None = None
     for part in parts:
         rows = _read(part, run=run, columns=[spec.text_column, chosen]).unique(spec.text_column)

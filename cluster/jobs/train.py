@@ -86,6 +86,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         "routers": [
             {
                 "method": method,
+                "reads_answer_of": fits[method].router.reads_answer_of,
                 "version": version,
                 "checkpoint": _checkpoint_uri(lake, version),
                 "metrics": headlines(evaluation.rows, method=method),

@@ -11,7 +11,9 @@ from scipy.special import expit, logit
 
 from cluster.outcome import FloatMatrix
 
-# Most sets take 5 rounds, and the worst of a million at random 40.
+# 41 were the most of a million sets at random, of up to 10,000 wins against one tie; 4 to 20 the
+# mean. Where rounding alone makes longer steps than the smallest that counts, there is no more to
+# be had.
 MAX_ROUNDS = 100
 SMALL_STEP = 1e-9
 # Where a start is far off, the curvature is next to nothing and a whole step would fly past the

@@ -264,11 +264,11 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
         instruction = self.instruction(tokenizer, limit=limit)
         sides = pair_rows(outcomes, validation, strong=self.strong, weak=self.weak)
         examples = [self._examples(rows, instruction=instruction) for rows in sides]
+        base = base_facts(self, folder=folder, limit=limit, precision=self._precision())
         plan = Plan.of(self, n_candidates=2, dimensions=0, seed=seed)
         weights, notes = run_training(
             plan, train=examples[0], validation=examples[1], context=context
         )
-        base = base_facts(self, folder=folder, limit=limit, precision=self._precision())
         router = CausalLMRouter(
             sides[0].candidates,
             settings=self,

@@ -114,7 +114,7 @@ def fit_method(
         return _best_trained(grid, train=train, validation=usable, seed=seed, context=context)
     both = concatenate(train, validation)
     trials: tuple[Trial, ...] = ()
-    if len(grid) > 1 and folds is not None:
+    if folds is not None:
         trials = cross_validate(grid, outcomes=both, folds=folds, seed=seed, context=context)
     elif len(usable):
         trials = try_all(grid, train=train, validation=usable, seed=seed, context=context)

@@ -197,15 +197,11 @@ class NetworkMethod(GradientMethod, TrainingSettings):
         encoder = fit_encoder(wanted, outcomes=outcomes, seed=seed, context=context)
         vectors = (encoder.encode(outcomes.texts), encoder.encode(validation.texts))
         labels = self.labels(outcomes, validation, vectors=vectors, seed=seed)
-        sides = zip(vectors, labels, (outcomes, validation), strict=True)
         examples = [
             Examples(
-                tokens_of(encoder, rows.texts) if self.is_tuned else {VECTORS: inputs},
-                label,
-                rows.reward,
-                task_numbers(rows),
+                self._inputs(encoder, rows, vectors=own), label, rows.reward, task_numbers(rows)
             )
-            for inputs, label, rows in sides
+            for own, label, rows in zip(vectors, labels, (outcomes, validation), strict=True)
         ]
         plan = Plan.of(
             self,
@@ -222,6 +218,10 @@ class NetworkMethod(GradientMethod, TrainingSettings):
             vectors = encoder.encode(outcomes.texts), vectors[1]
         router = self._router(outcomes, encoder=encoder, head=weights, vectors=vectors[0])
         return Trained(router, history_of(notes))
+
+    def _inputs(self, encoder: FittedEncoder, rows: OutcomeMatrix, *, vectors: Vectors) -> Arrays:
+        """What passes through the network: a frozen encoder's vectors, or a tuned one's tokens."""
+        return tokens_of(encoder, rows.texts) if self.is_tuned else {VECTORS: vectors}
 
     def _router(
         self, outcomes: OutcomeMatrix, *, encoder: FittedEncoder, head: Tensors, vectors: Vectors

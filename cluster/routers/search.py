@@ -6,18 +6,20 @@ section 3.4.3, paired by query).
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from cluster.encoders.encoder import Encoder, load_encoder
+from cluster.errors import InputError
 from cluster.folds import Folds
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext, tell_nobody
 from cluster.routers.encoded import EncodedMethod, fit_encoder
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Method, Router
+from cluster.routers.strong_weak import on_candidates
 
 Values = npt.NDArray[np.float64]
 
@@ -125,7 +127,8 @@ def fold_rewards(
     known = np.asarray(rest.mask.any(axis=0))
     if not known.any():
         return np.full((len(settings), len(asked)), np.nan)
-    rest, asked = on_candidates(rest, known), on_candidates(asked, known)
+    columns = np.flatnonzero(known).tolist()
+    rest, asked = on_candidates(rest, columns), on_candidates(asked, columns)
     routers = type(settings[0]).fit_each(settings, outcomes=rest, seed=seed, context=context)
     return np.stack([chosen_reward(router, asked) for router in routers])
 
@@ -180,26 +183,6 @@ def paired_shortfall(difference: Values, tasks: npt.NDArray[np.str_]) -> tuple[f
 def simplest_near_best(trials: tuple[Trial, ...]) -> Method:
     """The first trial that is within one standard error of the best."""
     return next(t.settings for t in trials if t.shortfall <= t.standard_error)
-
-
-def on_candidates(outcomes: OutcomeMatrix, kept: npt.NDArray[np.bool_]) -> OutcomeMatrix:
-    """The same queries with the candidates that `kept`, (n_candidates,), is True for."""
-    if kept.all():
-        return outcomes
-    places = np.flatnonzero(kept)
-    names = [outcomes.candidates[place] for place in places]
-    return replace(
-        outcomes,
-        candidates=tuple(names),
-        candidate_ids=tuple(outcomes.candidate_ids[place] for place in places),
-        reward=outcomes.reward[:, places],
-        prompt_tokens=outcomes.prompt_tokens[:, places],
-        completion_tokens=outcomes.completion_tokens[:, places],
-        cost_usd=outcomes.cost_usd[:, places],
-        n_samples=outcomes.n_samples[:, places],
-        truncated=outcomes.truncated[:, places],
-        answers=None if outcomes.answers is None else outcomes.answers.select(names),
-    )
 
 
 def _parts(grid: Sequence[Method], *, folds: Folds) -> Iterator[Part]:
@@ -278,5 +261,14 @@ def _on_ray(
         )
         for part in parts
     ]
-    found: list[FloatMatrix] = ray.get(fits)
+    try:
+        found: list[FloatMatrix] = ray.get(fits)
+    except InputError as error:
+        raise plainly(error) from None
     return found
+
+
+def plainly(error: InputError) -> InputError:
+    """What a task refused, in its own words: Ray puts the worker's traceback around them."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, InputError) else error

@@ -75,8 +75,11 @@ class PairMethod(Method):
         return text_folds(outcomes.texts, n_folds=N_FOLDS, purpose="settings")
 
     def groups(self, outcomes: OutcomeMatrix) -> npt.NDArray[np.int64]:
-        """(n_queries,): what standard errors are over: queries, or tasks."""
-        if self.unseen == "tasks":
+        """(n_queries,): what standard errors are over: queries, or tasks if there are several.
+
+        Of a single group all errors are its mean, without any standard error.
+        """
+        if self.unseen == "tasks" and len(np.unique(outcomes.tasks)) > 1:
             return np.unique(outcomes.tasks, return_inverse=True)[1].astype(np.int64)
         return np.arange(len(outcomes))
 

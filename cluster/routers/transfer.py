@@ -85,7 +85,7 @@ class TransferredRouter(Router):
 
 def transfer(
     router: Router, *, strong: str, weak: str, learned: tuple[str, str] | None = None
-) -> Router:
+) -> TransferredRouter:
     """A router between `strong` and `weak`, in this order, by what `router` has learned.
 
     Whose columns speak for the two:

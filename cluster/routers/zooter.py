@@ -192,13 +192,3 @@ def exploded(tags: pl.Series) -> pl.DataFrame:
     """`row`, `tag`: one row a tag of a query."""
     frame = pl.DataFrame({"tag": tags}).with_row_index("row").explode("tag", empty_as_null=True)
     return frame.drop_nulls()
-
-
-def reward_entropy(shares: FloatMatrix) -> FloatMatrix:
-    """(n_queries,) nats: how undecided a distribution is; high where rewards say little.
-
-    Figure 3 of the paper.
-    """
-    logs = np.log(np.where(shares > 0, shares, 1.0))
-    nats: FloatMatrix = np.abs((shares * logs).sum(axis=1))
-    return nats

@@ -97,7 +97,7 @@ def save_memory(model: nn.Module, *, where: str) -> None:
         InputError: the model has none.
     """
     try:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:
         raise InputError(
             f"{where}: the model has no gradient checkpointing; leave gradient_checkpointing out"

@@ -1,5 +1,7 @@
 """Running the loop: in this process, or on Ray Train workers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ def run_here(
         context.tell({"method": plan.method, **progress.told})
 
     network: Network = plan.build()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), threads_for(train):
         progress = train_network(
             network,
             train=train,
@@ -64,6 +66,17 @@ def device_for(examples: Examples) -> torch.device:
     """
     on_gpu = VECTORS not in examples.inputs and torch.cuda.is_available()
     return torch.device("cuda" if on_gpu else "cpu")
+
+
+@contextmanager
+def threads_for(examples: Examples) -> Iterator[None]:
+    """One thread for a head on vectors: its matrices are so small that two take twice the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if VECTORS in examples.inputs else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def as_arrays(weights: dict[str, torch.Tensor]) -> Tensors:

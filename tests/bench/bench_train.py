@@ -1,6 +1,6 @@
 """How fast an encoder is tuned: signalbox's loop against the reference's step, and on Ray Train.
 
-    python tests/bench/bench_train.py --data ../shared/data [--small] [--rows 240] [--output FILE]
+    python tests/bench/bench_train.py --data ../shared/data [--small] [--rows 300] [--output FILE]
 
 RouterDC's losses on RouterDC's own data, a clone of which `--data` holds, with all-MiniLM-L6-v2 or,
 `--small`, a BERT of 2 layers by chance. Same rows, encoder, token limit (512), batch and machine.
@@ -10,8 +10,11 @@ RouterDC's losses on RouterDC's own data, a clone of which `--data` holds, with 
   takes is told by the same step on batches padded to their longest text: padding is masked, so
   only the time differs.
 - signalbox is `RouterDC(tune=True)` through `run_training`, its own speed that of its best epoch.
-- Ray Train is the same method on one worker; the loop in this process has as many threads as a
-  worker has. The two take turns, and the fastest epoch of each counts.
+- Ray Train is the same method on one worker, which has one thread. The two take turns, and the
+  fastest epoch of each counts.
+
+All has one thread unless `--threads` says more: on two cores that others use too, a second thread
+waited for at every product made both eight times slower.
 
 Epochs to the best validation score are of one seed. On an NVIDIA GPU the share of the peak bf16
 matrix rate is printed too: 6 · parameters (embeddings left out) · tokens / second. Exits 1 where a
@@ -21,12 +24,11 @@ bar is missed: 3 times the reference's samples per second, Ray Train within 5 %.
 import argparse
 import importlib.util
 import json
-import os
 import random
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from torch import Tensor, nn
 
 from cluster.encoders.encoder import load_encoder
 from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.ray_cluster import prepare_environment
 from cluster.routers.context import FitContext
 from cluster.routers.means import macro_means
 from cluster.routers.network import tokens_of
@@ -292,9 +295,6 @@ def ray_course(
     """Samples a second of the loop in this process and on a Ray Train worker, by turns."""
     import ray
 
-    from cluster.ray_cluster import prepare_environment
-
-    prepare_environment()
     ray.init(address="local", num_cpus=2, logging_level="ERROR", log_to_driver=False)
     bare, on_ray = [], []
     for turn in range(given.turns):
@@ -422,19 +422,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--small", action="store_true", help="a BERT of 2 layers")
-    parser.add_argument("--rows", type=int, default=360, help="two thirds to train on")
+    parser.add_argument("--rows", type=int, default=240, help="two thirds to train on")
     parser.add_argument("--batch", type=int, default=64 if torch.cuda.is_available() else 16)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3, help="of the reference that are timed")
     parser.add_argument("--turns", type=int, default=2, help="on Ray; 0 leaves Ray out")
-    parser.add_argument("--ray-rows", type=int, default=96)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--ray-rows", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     if not (given.data / FILES).is_dir():
         print(f"skipped: no folder {given.data / FILES}")
         return 0
+    # Before anything imports Ray, which reads it then.
+    prepare_environment()
     torch.set_num_threads(given.threads)
     rows = read_rows(given.data, n=given.rows, seed=given.seed)
     with tempfile.TemporaryDirectory() as made:

@@ -104,5 +104,12 @@ def test_costs_and_training_get_their_pictures(evaluated):
     assert "3 (near)" in page.text
 
 
+@pytest.mark.parametrize("distinct", [1, 12])
+def test_queries_that_look_alike_are_laid_out_too(evaluated, distinct):
+    vectors = np.eye(12, dtype=np.float32)[np.arange(60) % distinct]
+    page = Page(report(evaluated(), extras=Extras(embeddings={"knn": vectors})))
+    assert "t-SNE of 60 test queries" in page.text
+
+
 def test_equal_evaluations_give_equal_reports(evaluated):
     assert report(evaluated()) == report(evaluated())

@@ -1,20 +1,23 @@
 """A newcomer joins a router: probes are chosen, its column is filled, and it is measured apart."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from cluster.errors import InputError
-from cluster.jobs.add_candidate import AddCandidateSpec, add_candidate
+from cluster.jobs.add_candidate import AddCandidateSpec, add_candidate, standing_for_all
 from cluster.jobs.import_table import ImportSpec, import_table, path_digest
 from cluster.jobs.probe import ProbeSpec, probe
+from cluster.jobs.probe import choose as choose_rows
 from cluster.jobs.run import Run
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, read_outcomes
 from cluster.routers.checkpoint import CheckpointMeta, load_router, save_checkpoint
 from cluster.routers.knn import Knn
+from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.random import Random
 
 KNOWN = ("adder", "roman")
@@ -141,3 +144,32 @@ def test_a_candidate_that_is_there_already_is_refused(lake, trained):
     requests = choose(lake, router)["requests"]
     with pytest.raises(InputError, match="adder"):
         take_up(lake, router, requests, candidate="adder")
+
+
+def test_no_probe_repeats_a_measured_query(lake, trained):
+    requests = requests_of(lake, choose(lake, trained(Knn(k=10)), size=400, test_size=200))
+    texts = dict(requests.group_by("role").agg("text").iter_rows())
+    assert not near_duplicates(pl.Series(texts["probe"]), held_out=pl.Series(texts["test"])).any()
+    known = read_outcomes(lake, dataset="scores", scorer="", candidates=KNOWN)
+    row = known.queries["split"].index_of("train")
+    asked = known.queries.filter(split="test")["text"][0]
+    text = pl.when(pl.int_range(pl.len()) == row).then(pl.lit(asked)).otherwise("text")
+    queries = known.queries.with_columns(text=text)
+    chosen = choose_rows(replace(known, queries=queries), size=400, test_size=200, seed=0)
+    assert queries["query_id"][row] not in set(chosen.filter(role="probe")["query_id"])
+
+
+def test_baselines_see_the_newcomer_as_it_is_on_all_queries(lake):
+    """Nine probes of ten are disputed queries, which are one of ten, and which it fails."""
+    outcomes = read_outcomes(lake, dataset="scores", scorer="").on_splits(["train"])
+    outcomes = outcomes.take(np.arange(20))
+    probability = np.repeat([0.9, 0.1 / 9], 10)
+    reward = outcomes.reward.copy()
+    reward[:, outcomes.candidates.index(NEWCOMER)] = np.repeat([0.0, 1.0], 10)
+    drawn = outcomes.queries.with_columns(sampling_probability=pl.Series(probability))
+    probe = replace(outcomes, queries=drawn, reward=reward).take(np.arange(1, 11))
+    filled = standing_for_all(outcomes, probe=probe, candidate=NEWCOMER)
+    column = outcomes.candidates.index(NEWCOMER)
+    assert filled.reward[:, column] == pytest.approx(90 / (90 + 9 / 0.9))
+    others = [place for place in range(3) if place != column]
+    np.testing.assert_array_equal(filled.reward[:, others], outcomes.reward[:, others])

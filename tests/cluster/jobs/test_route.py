@@ -19,17 +19,17 @@ from cluster.jobs.run import Run
 from cluster.outcome import OutcomeMatrix
 from cluster.price import Price
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
-from cluster.routers.knn import Knn
-from cluster.routers.router import Prediction
+from cluster.routers.knn import Knn, KnnRouter
+from cluster.routers.router import Prediction, Router
+from cluster.routers.similarity_weighted import SimilarityWeighted
 from cluster.storage import Storage
 
 CANDIDATES = ("cheap", "strong")
 PRICES = {"cheap": Price(input=1, output=1), "strong": Price(input=10, output=10)}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """(version, folder) of a router that sends sums to `cheap` and poems to `strong`."""
+def sums_and_poems() -> OutcomeMatrix:
+    """`cheap` can add, `strong` can write poems."""
     texts = [f"add {n} and {n + 1}" for n in range(40)] + [
         f"a poem on {n} trees" for n in range(40)
     ]
@@ -37,14 +37,31 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     queries = pl.DataFrame({"query_id": texts, "task": "t", "split": "train", "text": texts})
     queries = queries.with_columns(dataset=pl.lit("d"), sampling_probability=pl.lit(1.0))
     tokens = np.full(reward.shape, 10.0)
-    outcomes = OutcomeMatrix(
+    return OutcomeMatrix(
         queries, CANDIDATES, ("id-1", "id-2"), reward, tokens, tokens, tokens, tokens, tokens * 0
     )
-    router = Knn(k=5).fit(outcomes, seed=0)
-    folder = str(tmp_path_factory.mktemp("checkpoint") / "router")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(version, folder) of a router that sends sums to `cheap` and poems to `strong`."""
+    router = Knn(k=5).fit(sums_and_poems(), seed=0)
+    return saved(router, tmp_path_factory.mktemp("checkpoint") / "router")
+
+
+@pytest.fixture(scope="module")
+def made_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """(version, folder) of a router that knows which of its two candidates is the strong one."""
+    router = SimilarityWeighted(strong="strong", weak="cheap").fit(sums_and_poems(), seed=0)
+    return saved(router, tmp_path_factory.mktemp("pair") / "router")
+
+
+def saved(router: Router, folder: Path) -> tuple[str, str]:
     ratios = {"prompt_tokens_per_character": {"cheap": 0.5, "strong": 0.5}}
-    meta = CheckpointMeta(candidate_ids=("id-1", "id-2"), data=ratios)
-    return save_checkpoint(router, folder, meta=meta), folder
+    ids = {"cheap": "id-1", "strong": "id-2"}
+    known = tuple(ids[name] for name in router.candidates)
+    meta = CheckpointMeta(candidate_ids=known, data=ratios)
+    return save_checkpoint(router, str(folder), meta=meta), str(folder)
 
 
 @pytest.fixture
@@ -205,6 +222,15 @@ def test_allowed_candidates_prefix_and_prices(tmp_path, checkpoint, rows) -> Non
         run(spec_for(tmp_path, checkpoint, "b.parquet", prefix="our_", allowed=("other",)))
 
 
+def test_a_router_that_reads_an_answer_is_refused(tmp_path, checkpoint, rows, monkeypatch) -> None:
+    """Without the answer it would decide by less than it was measured with."""
+    rows.write_parquet(tmp_path / "in.parquet")
+    monkeypatch.setattr(KnnRouter, "reads_answer_of", "cheap")
+    with pytest.raises(InputError, match=r"'cheap' has answered.*--router"):
+        run(spec_for(tmp_path, checkpoint, "out.parquet"))
+    assert not (tmp_path / "out.parquet").exists()
+
+
 @pytest.mark.parametrize(
     "prices",
     [{}, {"cheap": PRICES["cheap"]}, {"unrelated": PRICES["cheap"]}],
@@ -254,3 +280,23 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, checkpoint, rows) -> None:
     with pytest.raises(InputError):
         run(spec_for(tmp_path, ("0" * 64, checkpoint[1]), "out.parquet"))
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_what_a_router_learned_of_its_pair_serves_another(tmp_path, made_pair, rows) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    run(spec_for(tmp_path, made_pair, "own.parquet"))
+    prices = {"large-2": Price(input=10, output=10), "small-2": Price(input=1, output=1)}
+    lent = {"strong": "large-2", "weak": "small-2", "prices": prices}
+    run(spec_for(tmp_path, made_pair, "lent.parquet", **lent))
+    own, other = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("own", "lent"))
+    assert set(other["candidate"]) == {"large-2", "small-2"}
+    as_before = other["candidate"].replace({"large-2": "strong", "small-2": "cheap"})
+    assert as_before.to_list() == own["candidate"].to_list()
+    assert other["reward:large-2"].to_list() == own["reward:strong"].to_list()
+    assert other["predicted_cost_usd"].to_list() == own["predicted_cost_usd"].to_list()
+
+
+def test_a_router_without_a_pair_of_its_own_lends_none(tmp_path, checkpoint, rows) -> None:
+    rows.write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="pair"):
+        run(spec_for(tmp_path, checkpoint, "out.parquet", strong="x", weak="y"))

@@ -77,5 +77,13 @@ def test_who_never_lost_is_ahead_and_finite():
     assert found[1] == pytest.approx(found[2])
 
 
+def test_wins_of_all_sizes_and_a_start_far_off_have_strengths():
+    rng = np.random.default_rng(0)
+    wins = rng.gamma(0.2, 1e6, size=(3000, 3, 3)) * (rng.random((3000, 3, 3)) < 0.2)
+    start = rng.normal(0, 25, size=(3000, 3))
+    found, near = strengths(wins, ties=1e-3, start=start), strengths(wins, ties=1e-3)
+    assert found == pytest.approx(near, abs=0.01)
+
+
 def test_one_player_has_no_strength():
     assert strengths(np.ones((4, 1, 1)), ties=1.0).tolist() == [[0.0]] * 4

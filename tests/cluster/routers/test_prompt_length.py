@@ -12,11 +12,11 @@ def texts_of(lengths):
 
 
 def test_longer_queries_that_gain_go_first(make_outcomes):
-    lengths = [10, 20, 40, 80, 160, 320]
+    lengths = [9, 19, 39, 79, 159, 319]
     reward = [[0.9, 0.9], [0.8, 0.9], [0.7, 0.9], [0.6, 0.9], [0.5, 0.9], [0.4, 0.9]]
     router = PromptLength().fit(make_outcomes(texts_of(lengths), ["t"] * 6, reward), seed=0)
-    said = router.predict(pl.Series(texts_of([5, 50, 500, 5000]))).reward
-    # Every doubling costs the first candidate 0.1; the second does not care.
+    said = router.predict(pl.Series(texts_of([4, 49, 499, 4999]))).reward
+    # Every doubling of 1 + length costs the first candidate 0.1; the second does not care.
     assert np.diff(said[:, 0]) == pytest.approx(-0.1 * np.log2(10), abs=1e-9)
     assert said[:, 1] == pytest.approx(0.9)
     assert (np.diff(said[:, 1] - said[:, 0]) > 0).all()
@@ -33,11 +33,11 @@ def test_the_line_is_that_of_least_squares(points):
 
 
 def test_missing_cells_are_left_out_and_not_zero(make_outcomes):
-    lengths = [10, 20, 40, 80]
+    lengths = [9, 19, 39, 79]
     full = np.array([[0.8, 0.1], [0.6, 0.2], [0.4, 0.3], [0.2, 0.4]])
     holes = full.copy()
     holes[3, 0] = np.nan
-    asked = pl.Series(texts_of([10, 80]))
+    asked = pl.Series(texts_of([9, 79]))
     one, other = (
         PromptLength()
         .fit(make_outcomes(texts_of(lengths), ["t"] * 4, each), seed=0)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from ray.exceptions import RayTaskError
 
 from cluster.errors import InputError
 from cluster.folds import text_folds
@@ -18,8 +19,8 @@ from cluster.routers.search import (
     chosen_reward,
     cross_validate,
     judge,
-    on_candidates,
     paired_shortfall,
+    plainly,
     simplest_near_best,
 )
 
@@ -111,15 +112,6 @@ def test_a_candidate_without_any_reward_is_refused(make_outcomes):
         cross_validate([Lean()], outcomes=outcomes, folds=np.array([0, 1]), seed=0)
 
 
-def test_on_candidates_keeps_what_belongs_together(make_two_tasks):
-    outcomes = make_two_tasks(9)
-    kept = on_candidates(outcomes, np.array([True, False, True]))
-    assert kept.candidates == ("adder", "both")
-    assert kept.candidate_ids == ("id-adder", "id-both")
-    assert np.array_equal(kept.reward, outcomes.reward[:, [0, 2]])
-    assert np.array_equal(kept.completion_tokens, outcomes.completion_tokens[:, [0, 2]])
-
-
 def test_shortfall_and_its_error_by_hand():
     difference = np.array([0.0, 1.0, 0.0, 1.0, 0.5, 0.5])
     mean, error = paired_shortfall(difference, np.array(["a"] * 4 + ["b"] * 2))
@@ -189,3 +181,11 @@ def test_a_query_without_a_value_does_not_count(make_two_tasks):
     assert [trial.macro_reward for trial in trials] == [0.5, 1.0]
     assert not np.isnan([trial.standard_error for trial in trials]).any()
     assert judge([Lean()], values=np.full((1, 4), NAN), tasks=np.array(["t"] * 4)) == ()
+
+
+def test_a_refusal_on_a_worker_is_told_without_its_traceback():
+    refused = InputError("setting 'k': no such candidate")
+    wrapped = RayTaskError("fold_rewards", "Traceback, line by line", refused).as_instanceof_cause()
+    assert isinstance(wrapped, InputError)
+    assert str(plainly(wrapped)) == "setting 'k': no such candidate"
+    assert plainly(refused) is refused

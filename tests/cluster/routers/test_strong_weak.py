@@ -3,7 +3,7 @@ import pytest
 
 from cluster.errors import InputError
 from cluster.routers.gain import Gain
-from cluster.routers.strong_weak import half_win, pair_columns, pair_prediction
+from cluster.routers.strong_weak import half_win, on_candidates, pair_columns, pair_prediction
 
 NAN = float("nan")
 
@@ -93,3 +93,20 @@ def test_the_gain_is_the_difference_and_the_level_the_mean():
     reward = pair_prediction(level, gain=gain, completion_tokens=np.array([1.0, 2.0])).reward
     assert reward[:, 0] - reward[:, 1] == pytest.approx(gain)
     assert reward.mean(axis=1) == pytest.approx(level)
+
+
+def test_on_candidates_keeps_what_belongs_together(make_two_tasks):
+    outcomes = make_two_tasks(9)
+    kept = on_candidates(outcomes, [0, 2])
+    assert kept.candidates == ("adder", "both")
+    assert kept.candidate_ids == ("id-adder", "id-both")
+    assert np.array_equal(kept.reward, outcomes.reward[:, [0, 2]])
+    assert np.array_equal(kept.completion_tokens, outcomes.completion_tokens[:, [0, 2]])
+
+
+def test_of_a_single_task_errors_are_over_queries(make_two_tasks):
+    """Over one task's mean the one-standard-error rule would have no standard error."""
+    outcomes = make_two_tasks(40)
+    one = outcomes.take(outcomes.tasks == "sums")
+    assert len(np.unique(Gain(unseen="tasks").groups(one))) == len(one)
+    assert len(np.unique(Gain(unseen="tasks").groups(outcomes))) == 2

@@ -11,7 +11,6 @@ from cluster.routers.zooter import (
     enhance,
     measure,
     reward_distribution,
-    reward_entropy,
     tag_distributions,
 )
 
@@ -167,8 +166,3 @@ def test_validation_is_scaled_and_enhanced_by_train_alone(make_outcomes):
     assert first[1] == pytest.approx(np.exp([-1, 5]) / np.exp([-1, 5]).sum())
     mixed = 0.5 * np.exp([1, -1]) + 0.5 * np.exp([-1, 1])
     assert first[0] == pytest.approx(mixed / np.exp([-1, 1]).sum())
-
-
-def test_entropy_is_high_where_rewards_say_little():
-    shares = np.array([[0.25] * 4, [1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
-    assert reward_entropy(shares) == pytest.approx([np.log(4), 0.0, np.log(2)])
