@@ -392,7 +392,7 @@ def measure(folder: str, rows: Rows, *, given: argparse.Namespace) -> dict[str, 
         few = part(train, start=0, end=min(cut, given.ray_rows))
         some = part(validation, start=0, end=16)
         torch.set_num_threads(1)
-        method = tuned(folder, given=given, epochs=3)
+        method = tuned(folder, given=given, epochs=given.ray_epochs)
         bare, on_ray = ray_course(method, few, some, given=given)
         facts["ray"] = {"bare": bare, "ray": on_ray, "step_ratio": bare / on_ray}
     return facts
@@ -427,7 +427,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3, help="of the reference that are timed")
     parser.add_argument("--turns", type=int, default=2, help="on Ray; 0 leaves Ray out")
-    parser.add_argument("--ray-rows", type=int, default=64)
+    parser.add_argument("--ray-rows", type=int, default=32, help="few: epochs are short, and many")
+    parser.add_argument("--ray-epochs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
