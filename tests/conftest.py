@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from cluster.ray_cluster import prepare_environment
+
 HERE = Path(__file__).parent
 SHARED_DATA = HERE.parents[1] / "shared" / "data"
 PLANTED_SECRET = "planted-secret-9b1f"
@@ -17,6 +19,11 @@ PLANTED_SECRET = "planted-secret-9b1f"
 # On a machine with other work an example may take any time.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+def pytest_configure() -> None:
+    """Ray reads its token settings when it is first imported, by whichever test module."""
+    prepare_environment()
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +75,6 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def ray_address(s3_environment: dict[str, str]) -> Iterator[str]:
     """Dashboard address of one Ray cluster that lives as long as the tests."""
-    from cluster.ray_cluster import prepare_environment
-
-    prepare_environment()
     jobs = {"PYTHONPATH": str(HERE / "cluster" / "jobs"), "AWS_SECRET_ACCESS_KEY": PLANTED_SECRET}
     with subprocess.Popen(
         [sys.executable, HERE / "living_ray.py"],
