@@ -166,18 +166,22 @@ def _prepare(*, verbose: bool) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+    signal.signal(signal.SIGINT, _interrupted_by_hand)
+    signal.signal(signal.SIGTERM, _interrupted)
 
 
 def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+def _interrupted_by_hand(number: int, frame: Any) -> NoReturn:
     """Stop the run, and be gone soon in any case.
 
     Ctrl-C reaches Prefect's temporary server as well, and Prefect then asks a server that is gone,
     again and again for minutes, to note the end of the run.
     """
     _leave_within(INTERRUPT_SECONDS, status=130)
-    raise KeyboardInterrupt
+    _interrupted(number, frame)
 
 
 def _leave_within(seconds: float, *, status: int) -> None:
