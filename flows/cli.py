@@ -38,8 +38,6 @@ class Command(NamedTuple):
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.EventsWorker")
 # Prefect needs about 3 s to end its server.
 LEAVE_SECONDS = 15.0
-# To stop the job and end Ray, which takes 4 s.
-INTERRUPT_SECONDS = 20.0
 FAILED_STATE = "Finished in state Failed"
 
 COMMANDS: dict[str, Command] = {
@@ -166,22 +164,11 @@ def _prepare(*, verbose: bool) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    signal.signal(signal.SIGINT, _interrupted_by_hand)
     signal.signal(signal.SIGTERM, _interrupted)
 
 
 def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
-
-
-def _interrupted_by_hand(number: int, frame: Any) -> NoReturn:
-    """Stop the run, and be gone soon in any case.
-
-    Ctrl-C reaches Prefect's temporary server as well, and Prefect then asks a server that is gone,
-    again and again for minutes, to note the end of the run.
-    """
-    _leave_within(INTERRUPT_SECONDS, status=130)
-    _interrupted(number, frame)
 
 
 def _leave_within(seconds: float, *, status: int) -> None:
