@@ -115,17 +115,33 @@ def _start_once() -> Any:
         "dashboard_agent_listen_port": 0,
     }
     logging.getLogger("ray").setLevel(logging.WARNING)
-    ours = signal.getsignal(signal.SIGTERM)
     # Cluster also notes the address in Ray's default folder, /tmp/ray, which is not there before
     # Ray's first start on a machine, and may be another user's.
-    with _environment(RAY_TMPDIR=str(folder)):
-        (folder / "ray").mkdir()
+    (folder / "ray").mkdir()
+    with _environment(RAY_TMPDIR=str(folder)), _own_signals():
         cluster = Cluster(initialize_head=True, head_node_args=head)
-    # Ray answers SIGTERM by draining its node for 30 s; the command has its own answer.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)
     (folder / "ray_current_cluster").write_text(cluster.address)
     return cluster
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Start processes that Ctrl-C leaves alone, and keep the command's own answers to signals.
+
+    A terminal sends SIGINT to all processes of the command. A dashboard that died of it cannot stop
+    the job, and the command would wait for its answer for ever. And Ray answers SIGTERM by draining
+    its node for 30 s.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -38,6 +38,9 @@ class Command(NamedTuple):
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.EventsWorker")
 # Prefect needs about 3 s to end its server.
 LEAVE_SECONDS = 15.0
+# To stop the job and end Ray, which takes 4 s.
+INTERRUPT_SECONDS = 20.0
+STOPPED = "was stopped; what was committed is kept, run it again to go on"
 FAILED_STATE = "Finished in state Failed"
 
 COMMANDS: dict[str, Command] = {
@@ -145,7 +148,7 @@ def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
         _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        _say(f"{name} was stopped; what was committed is kept, run it again to go on")
+        _say(f"{name} {STOPPED}")
         _leave_within(LEAVE_SECONDS, status=130)
         return 130
     print(json.dumps(manifest, default=str), flush=True)  # noqa: T201
@@ -164,6 +167,7 @@ def _prepare(*, verbose: bool) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    signal.signal(signal.SIGINT, _interrupted_by_hand)
     signal.signal(signal.SIGTERM, _interrupted)
 
 
@@ -171,13 +175,29 @@ def _interrupted(number: int, frame: Any) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
 
 
-def _leave_within(seconds: float, *, status: int) -> None:
-    """End the process if it has not ended by then.
+def _interrupted_by_hand(number: int, frame: Any) -> NoReturn:
+    """Stop the run, and be gone soon in any case.
+
+    Ctrl-C reaches Prefect's temporary server as well, and Prefect then asks a server that is gone,
+    again and again for minutes, to note the end of the run.
+    """
+    _leave_within(INTERRUPT_SECONDS, status=130, word=f"the command {STOPPED}")
+    _interrupted(number, frame)
+
+
+def _leave_within(seconds: float, *, status: int, word: str = "") -> None:
+    """End the process, with a last word, if it has not ended by then.
 
     A stopped command sometimes hangs at its exit: Prefect stops its server and then waits, without
     a limit, until it has sent that server the last events.
     """
-    timer = threading.Timer(seconds, os._exit, args=(status,))
+
+    def leave() -> NoReturn:
+        if word:
+            _say(word)
+        os._exit(status)
+
+    timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
 

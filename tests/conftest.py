@@ -22,8 +22,15 @@ settings.load_profile("no deadline")
 
 
 def pytest_configure() -> None:
-    """Ray reads its token settings when it is first imported, by whichever test module."""
+    """Ray reads its token settings when it is first imported, by whichever test module.
+
+    Where the user has a token of their own, it is named, so that a command with another home finds
+    it as well.
+    """
     prepare_environment()
+    own = Path.home() / ".ray" / "auth_token"
+    if "RAY_AUTH_TOKEN" not in os.environ and own.exists():
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(own))
 
 
 @pytest.fixture(scope="session")

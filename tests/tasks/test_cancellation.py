@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,14 @@ def statuses(address: str, *, lake: Path) -> list[str]:
     return [str(job.status.value) for job in jobs if str(lake) in job.entrypoint]
 
 
+def write_scores(path: Path) -> None:
+    numbered = pl.DataFrame({"n": range(ROWS)})
+    numbered.select(text=pl.format("query {}", "n"), a=pl.lit(1), b=pl.lit(0)).write_parquet(path)
+
+
 def test_sigterm_stops_the_job_and_ends_the_command(ray_address: str, tmp_path: Path) -> None:
     table, lake = tmp_path / "scores.parquet", tmp_path / "lake"
-    numbered = pl.DataFrame({"n": range(ROWS)})
-    numbered.select(text=pl.format("query {}", "n"), a=pl.lit(1), b=pl.lit(0)).write_parquet(table)
+    write_scores(table)
     command = [sys.executable, "-m", "flows.cli", "import", "--format", "table"]
     home = {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
     with subprocess.Popen(
@@ -49,3 +54,37 @@ def test_sigterm_stops_the_job_and_ends_the_command(ray_address: str, tmp_path: 
     assert "Traceback" not in said
     assert "import was stopped; what was committed is kept" in said
     assert statuses(ray_address, lake=lake) == ["STOPPED"]
+
+
+def test_ctrl_c_ends_the_command_and_the_ray_it_started(tmp_path: Path) -> None:
+    """A terminal sends SIGINT to all processes of the command at once."""
+    table, lake, temporary = tmp_path / "scores.parquet", tmp_path / "lake", short_folder()
+    write_scores(table)
+    command = [sys.executable, "-m", "flows.cli", "import", "--format", "table"]
+    with subprocess.Popen(
+        [*command, "--path", str(table), "--lake", str(lake)],
+        env=os.environ | {"TMPDIR": temporary, "PREFECT_HOME": str(tmp_path / "prefect")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        wait_until((lake / "runs").exists, seconds=120)
+        time.sleep(5)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "was stopped; what was committed is kept" in said
+    # Agents beside a raylet that was killed need a minute to notice.
+    wait_until(lambda: not started_in(temporary), seconds=90)
+
+
+def short_folder() -> str:
+    """Ray's sockets lie below it, and a socket's path has at most 107 bytes."""
+    return tempfile.mkdtemp(prefix="sb", dir="/tmp")
+
+
+def started_in(folder: str) -> list[str]:
+    """Command lines of Ray's processes that keep their files in a folder."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if folder in line and "raylet" in line]
