@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-train clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-pairs bench-train clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -53,6 +53,10 @@ bench-engine: setup
 DATA ?= ../shared/data
 bench-quality: setup
 	$(BIN)/python tests/bench/bench_quality.py --data $(DATA) $(ARGUMENTS)
+
+# The same for RouteLLM's strong/weak pair.
+bench-pairs: setup
+	$(BIN)/python tests/bench/bench_pairs.py --data $(DATA) $(ARGUMENTS)
 
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup

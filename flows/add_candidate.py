@@ -12,12 +12,19 @@ from cluster.jobs.label import LabelSpec
 from cluster.jobs.probe import ProbeSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes, scorer_of
+from cluster.lake.outcomes import INPUTS, check_outcomes, scorer_of
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams, check_ray
+from flows.params import (
+    FlowParams,
+    NormalisationField,
+    PricesField,
+    ScorerField,
+    SeedField,
+    check_ray,
+)
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 from tasks.report import say, show_table
@@ -44,16 +51,8 @@ class AddCandidateParams(FlowParams):
     dataset: str = Field(
         default="default", title="Dataset", description="Whose queries it is tried on", min_length=1
     )
-    scorer: str = Field(
-        default="",
-        title="Scorer",
-        description="Whose rewards count. Empty: the dataset's only one, or 'accuracy'",
-    )
-    normalisation: Normalisation = Field(
-        default="none",
-        title="Normalisation",
-        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
-    )
+    scorer: ScorerField = ""
+    normalisation: NormalisationField = "none"
     probes: int = Field(
         default=300,
         ge=10,
@@ -67,15 +66,8 @@ class AddCandidateParams(FlowParams):
         title="Test queries",
         description="Test queries it answers, drawn evenly, to measure the router with it",
     )
-    prices: str = Field(
-        default="",
-        title="Prices",
-        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
-        "million tokens), or a candidate file. Empty: the prices the candidates came with",
-    )
-    seed: int = Field(
-        default=0, ge=0, title="Seed", description="Seed of everything random in choice and fit"
-    )
+    prices: PricesField = ""
+    seed: SeedField = 0
 
 
 def check(params: AddCandidateParams) -> None:

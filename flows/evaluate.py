@@ -10,7 +10,7 @@ from cluster.errors import InputError
 from cluster.jobs.evaluate import EvaluateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
+from cluster.lake.outcomes import INPUTS, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
@@ -27,7 +27,17 @@ from flows.fit_fields import (
     check_fit,
     fit_fields,
 )
-from flows.params import FlowParams, check_output, check_ray, plugin_name
+from flows.params import (
+    CandidatesField,
+    FlowParams,
+    NormalisationField,
+    PricesField,
+    ScorerField,
+    SeedField,
+    check_output,
+    check_ray,
+    plugin_name,
+)
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 from tasks.report import say, show_table
@@ -63,27 +73,10 @@ class EvaluateParams(FlowParams):
         title="Train dataset",
         description="What methods and baselines are fitted on. Empty: the dataset itself",
     )
-    scorer: str = Field(
-        default="",
-        title="Scorer",
-        description="Whose rewards count. Empty: the dataset's only one, or 'accuracy'",
-    )
-    normalisation: Normalisation = Field(
-        default="none",
-        title="Normalisation",
-        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
-    )
-    candidates: list[str] = Field(
-        default=[],
-        title="Candidates",
-        description="Names of the candidates to choose among. Empty: all that have rewards",
-    )
-    prices: str = Field(
-        default="",
-        title="Prices",
-        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
-        "million tokens), or a candidate file. Empty: the prices the candidates came with",
-    )
+    scorer: ScorerField = ""
+    normalisation: NormalisationField = "none"
+    candidates: CandidatesField = Field(default=[])
+    prices: PricesField = ""
     encoder: EncoderField = "lexical"
     encoder_model: EncoderModelField = ""
     settings: SettingsField = ""
@@ -137,9 +130,7 @@ class EvaluateParams(FlowParams):
         description="Folder, local or s3://, for metrics.json, table.json, cost_quality.png and "
         "report.html",
     )
-    seed: int = Field(
-        default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
-    )
+    seed: SeedField = 0
 
 
 def check(params: EvaluateParams) -> None:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.tables import TAGGERS
+from cluster.plugins import load_plugin
 from cluster.routers.settings import GivenSettings, check_settings, read_settings
 from flows.params import plugin_name
 
@@ -104,6 +105,7 @@ def check_fit(params: FitFields, *, methods: list[str] | tuple[str, ...], lake: 
     Raises:
         InputError: they are not.
     """
+    _check_encoder(params)
     check_settings(_given(params), methods=methods, file=params.settings)
     taggers = lake.read(TAGGERS)
     known = set(taggers["name"]) | set(taggers["tagger_id"])
@@ -112,6 +114,15 @@ def check_fit(params: FitFields, *, methods: list[str] | tuple[str, ...], lake: 
         raise InputError(
             f"tagger '{params.tagger}' has tagged nothing in {lake.storage.uri}; taggers that "
             f"have: {names}; name one of them with --tagger"
+        )
+
+
+def _check_encoder(params: FitFields) -> None:
+    model = load_plugin("encoders", name=params.encoder).model_fields.get("model")
+    if model is not None and model.is_required() and not params.encoder_model:
+        raise InputError(
+            f"encoder '{params.encoder}' needs a pretrained model: name its folder or its name on "
+            "a hub with --encoder-model"
         )
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ from cluster.errors import InputError
 from cluster.files.reader import check_column
 from cluster.files.source import find_files
 from cluster.jobs.client import check_cluster
+from cluster.lake.outcomes import Normalisation
 from cluster.plugins import Kind, plugin_names
 from cluster.ray_cluster import given_address
 from cluster.storage import Storage
@@ -39,6 +40,40 @@ def plugin_name(kind: Kind, *, also: Collection[str] = (), without: Collection[s
     """
     names = [name for name in plugin_names(kind) if name not in without]
     return Literal[(*also, *names)]
+
+
+ScorerField = Annotated[
+    str,
+    Field(
+        title="Scorer",
+        description="Whose rewards count. Empty: the dataset's only one, or 'accuracy'",
+    ),
+]
+NormalisationField = Annotated[
+    Normalisation,
+    Field(
+        title="Normalisation",
+        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
+    ),
+]
+CandidatesField = Annotated[
+    list[str],
+    Field(
+        title="Candidates",
+        description="Names of the candidates to choose among. Empty: all that have rewards",
+    ),
+]
+PricesField = Annotated[
+    str,
+    Field(
+        title="Prices",
+        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
+        "million tokens), or a candidate file. Empty: the prices the candidates came with",
+    ),
+]
+SeedField = Annotated[
+    int, Field(ge=0, title="Seed", description="Seed of everything random in the run")
+]
 
 
 class FlowParams(BaseModel):

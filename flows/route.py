@@ -23,7 +23,7 @@ from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import MANIFEST, parse_manifest, read_file
 from cluster.storage import Storage
-from flows.params import FlowParams, check_output, check_query_files, check_ray
+from flows.params import FlowParams, PricesField, check_output, check_query_files, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -69,12 +69,7 @@ class RouteParams(FlowParams):
     weak: str = Field(
         default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
     )
-    prices: str = Field(
-        default="",
-        title="Prices",
-        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
-        "million tokens), or a candidate file. Empty: the prices the candidates came with",
-    )
+    prices: PricesField = ""
     allowed: list[str] = Field(
         default=[],
         title="Allowed candidates",

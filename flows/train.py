@@ -11,7 +11,7 @@ from cluster.errors import InputError
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, Normalisation, check_outcomes
+from cluster.lake.outcomes import INPUTS, check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
 from flows.fit_fields import (
@@ -24,7 +24,16 @@ from flows.fit_fields import (
     check_fit,
     fit_fields,
 )
-from flows.params import FlowParams, check_ray, plugin_name
+from flows.params import (
+    CandidatesField,
+    FlowParams,
+    NormalisationField,
+    PricesField,
+    ScorerField,
+    SeedField,
+    check_ray,
+    plugin_name,
+)
 from tasks.artifacts import table_artifact
 from tasks.gate import decide
 from tasks.jobs import ray_job
@@ -48,27 +57,10 @@ class TrainParams(FlowParams):
     dataset: str = Field(
         default="default", title="Dataset", description="What to learn from", min_length=1
     )
-    scorer: str = Field(
-        default="",
-        title="Scorer",
-        description="Whose rewards are learned. Empty: the dataset's only one, or 'accuracy'",
-    )
-    normalisation: Normalisation = Field(
-        default="none",
-        title="Normalisation",
-        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
-    )
-    candidates: list[str] = Field(
-        default=[],
-        title="Candidates",
-        description="Names of the candidates to choose among. Empty: all that have rewards",
-    )
-    prices: str = Field(
-        default="",
-        title="Prices",
-        description="YAML file with a line 'name: {input: 0.1, output: 0.4}' a candidate (USD per "
-        "million tokens), or a candidate file. Empty: the prices the candidates came with",
-    )
+    scorer: ScorerField = ""
+    normalisation: NormalisationField = "none"
+    candidates: CandidatesField = Field(default=[])
+    prices: PricesField = ""
     encoder: EncoderField = "lexical"
     encoder_model: EncoderModelField = ""
     settings: SettingsField = ""
@@ -80,9 +72,7 @@ class TrainParams(FlowParams):
         title="Promote",
         description="Make the best of the new routers champion if it passes the gate",
     )
-    seed: int = Field(
-        default=0, ge=0, title="Seed", description="Seed of everything random in fit and bootstrap"
-    )
+    seed: SeedField = 0
 
 
 def check(params: TrainParams) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cluster.evaluation.baselines import CANDIDATE
 from cluster.evaluation.table import HEADINGS, TableRow
@@ -11,7 +11,9 @@ from cluster.evaluation.table import HEADINGS, TableRow
 
 def show_table(rows: list[dict[str, Any]], *, title: str) -> None:
     """Print one line a method on stderr; a candidate alone goes by its name."""
-    shown = Table(*HEADINGS, title=title)
+    method_heading, *headings = HEADINGS
+    # A long name goes on in the next line: cut off, two of a family would read the same.
+    shown = Table(Column(method_heading, overflow="fold"), *headings, title=title)
     for row in rows:
         method, *cells = TableRow(**row).cells()
         shown.add_row(method.removeprefix(CANDIDATE), *cells)

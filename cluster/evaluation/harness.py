@@ -13,7 +13,7 @@ once as one test set (baselines are fitted per fold too):
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -244,7 +244,8 @@ def _measure(case: Case, *, wish: Wish) -> Evaluation:
         pair=pair,
         curves=[gaps, budgets],
     )
-    alarms = collapse_alarms(
+    alarms = [*no_gap(rows, pair=pair)]
+    alarms += collapse_alarms(
         routes,
         methods=[name for name in case.predictions if not name.startswith(CONTROL)],
         reference=TASK_LOOKUP,
@@ -264,6 +265,15 @@ def _measure(case: Case, *, wish: Wish) -> Evaluation:
         pair=pair,
         pair_curves=pair_curves,
     )
+
+
+def no_gap(rows: pl.DataFrame, *, pair: Pair | None) -> Iterator[str]:
+    """A sentence where there is a pair, but nothing to recover between its two."""
+    if pair is not None and "apgr" not in rows["metric"]:
+        yield (
+            f"no PGR, APGR or CPT: '{pair.strong}' is not better than '{pair.weak}' on what is "
+            "measured; name the better one as --strong"
+        )
 
 
 def write_metrics_json(rows: pl.DataFrame, *, uri: str) -> None:

@@ -27,6 +27,8 @@ from cluster.routers.zooter import measure, reward_distribution
 
 # Queries laid out by t-SNE: enough to see groups, and 4 s a method.
 MAX_LAID_OUT = 1_000
+# Lines that can still be told apart; the best routers.
+MOST_SHOWN = 6
 LIFTS = ("lift_over_best_single", "lift_over_task_lookup")
 PAIR_METRICS = ("apgr", "cpt50", "cpt80")
 BASELINE_COLOURS = {BEST_SINGLE: "#9aa5b1", TASK_LOOKUP: "#3e4c59", ORACLE: "#d5a021"}
@@ -52,12 +54,14 @@ class Extras:
         embeddings: by method, (n_queries, d): the evaluated queries as it represents them.
         left_out: what was left out, in words: number of queries by reason.
         fitted: in words, what methods were fitted on.
+        refused: by method, why it could not be fitted.
     """
 
     histories: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     embeddings: Mapping[str, Vectors] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     fitted: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
@@ -100,6 +104,10 @@ def _summary(evaluation: Evaluation, *, extras: Extras) -> str:
     if told:
         parts.append(f'<p class="note">Left out: {escape(told)}.</p>')
     parts += [f'<p class="alarm">{escape(alarm)}</p>' for alarm in evaluation.alarms]
+    parts += [
+        f'<p class="note">{escape(f"{name} is left out: {why}")}</p>'
+        for name, why in extras.refused.items()
+    ]
     return "\n".join(parts)
 
 
@@ -155,7 +163,7 @@ def _cost_quality(evaluation: Evaluation, *, palette: dict[str, str]) -> str:
 
 
 def _pair(evaluation: Evaluation, *, palette: dict[str, str]) -> str:
-    if evaluation.pair is None:
+    if evaluation.pair is None or not evaluation.pair_curves:
         return ""
     strong, weak = evaluation.pair.strong, evaluation.pair.weak
     lines: dict[str, tuple[FloatMatrix, FloatMatrix]] = {
@@ -269,7 +277,9 @@ def _entropy(evaluation: Evaluation, *, routers: Sequence[str], palette: dict[st
     distribution = reward_distribution(
         reward, kind="z_score", scale=measure(reward, kind="z_score"), temperature=1.0
     )
-    shown = [BEST_SINGLE, *routers[:6], ORACLE]
+    means = overall(evaluation.rows, metrics=("macro_accuracy",))
+    ranked = sorted(routers, key=lambda name: -means[name]["macro_accuracy"][0])
+    shown = [BEST_SINGLE, *ranked[:MOST_SHOWN], ORACLE]
     earned = {name: expected(evaluation.routes[name], reward) for name in shown}
     return section(
         "How decided the rewards are",

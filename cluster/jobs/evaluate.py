@@ -139,6 +139,7 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
         embeddings=measured.embeddings,
         left_out={"nearly repeat a measured query": rounds.near_duplicates},
         fitted=rounds.words,
+        refused=measured.refused,
     )
     outputs = _write(evaluation, extras=extras, output=Storage.at(spec.output))
     return {

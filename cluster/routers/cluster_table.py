@@ -23,7 +23,7 @@ from cluster.encoders.kmeans import k_means, nearest
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
-from cluster.routers.means import column_means, group_means, shrunk_sums
+from cluster.routers.means import shrunk_means, shrunk_sums
 from cluster.routers.newcomer import add_to_cluster_table
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.shrinkage import Parts, table_values
@@ -227,17 +227,6 @@ class ClusterTable(EncodedMethod):
         return table_values(parts.common, cluster, n_groups=n_groups) + table_values(
             parts.own, cluster, n_groups=n_groups
         )
-
-
-def shrunk_means(
-    values: FloatMatrix, groups: npt.NDArray[np.int64], *, n_groups: int, strength: float
-) -> FloatMatrix:
-    """(n_groups, n_columns): the groups' means, drawn towards the mean over all groups.
-
-    A group without a known value has that mean; a column without any is NaN.
-    """
-    centre = column_means(group_means(values, groups, n_groups=n_groups))
-    return centre + shrunk_sums(values - centre, groups, n_groups=n_groups, strength=strength)
 
 
 def read_tables(state: RouterState, *, dimensions: int, n_candidates: int) -> Tables:

@@ -46,6 +46,17 @@ def column_means(values: FloatMatrix) -> FloatMatrix:
     return mean
 
 
+def shrunk_means(
+    values: FloatMatrix, groups: npt.NDArray[np.int64], *, n_groups: int, strength: float
+) -> FloatMatrix:
+    """(n_groups, n_columns): the groups' means, drawn towards the mean over all groups.
+
+    A group without a known value has that mean; a column without any is NaN.
+    """
+    centre = column_means(group_means(values, groups, n_groups=n_groups))
+    return centre + shrunk_sums(values - centre, groups, n_groups=n_groups, strength=strength)
+
+
 def task_means(
     values: FloatMatrix, tasks: npt.NDArray[np.str_]
 ) -> tuple[npt.NDArray[np.str_], FloatMatrix]:

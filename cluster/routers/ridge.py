@@ -22,8 +22,8 @@ from pydantic import Field
 
 from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpack_encoder
 from cluster.outcome import FloatMatrix, OutcomeMatrix
-from cluster.routers.cluster_table import shrunk_means
 from cluster.routers.encoded import EncodedMethod
+from cluster.routers.means import shrunk_means
 from cluster.routers.newcomer import add_to_ridge
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.shrinkage import Parts, evidence_penalty

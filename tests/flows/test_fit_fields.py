@@ -93,6 +93,7 @@ def test_fields_that_are_right_pass(check: str, request: Any, tmp_path: Path) ->
         ("--settings nowhere.yaml", ("nowhere.yaml", "--settings")),
         ("--tagger insights", ("tagger 'insights'", "none", "--tagger")),
         ("--encoder-model nowhere", ("encoder 'lexical'", "model")),
+        ("--encoder huggingface", ("encoder 'huggingface'", "--encoder-model")),
     ],
 )
 def test_fields_that_name_nothing(flags: str, words: tuple[str, ...], check_train: Any) -> None:

@@ -142,3 +142,13 @@ def test_the_files_and_the_table_say_what_the_rows_say(make, tmp_path) -> None:
     assert table["r"].usd_per_1000 == pytest.approx(1000 * value(found, "r", "mean_cost_usd"))
     assert list(table)[-1] == "oracle"
     assert picture(found).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("strong", "weak"), [("b", "a"), ("a", "b")])
+def test_a_pair_the_wrong_way_round_is_told(make, strong, weak) -> None:
+    """`b` is right two times of three, `a` once."""
+    rows = make([[0, 1], [0, 1], [1, 0]] * 20, ["t"] * 60)
+    found = run(rows, rows, {}, strong=strong, weak=weak)
+    is_right_way = strong == "b"
+    assert ("apgr" in found.rows["metric"]) == is_right_way
+    assert any(alarm.startswith("no PGR") for alarm in found.alarms) != is_right_way

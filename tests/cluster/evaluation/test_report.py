@@ -113,3 +113,8 @@ def test_queries_that_look_alike_are_laid_out_too(evaluated, distinct):
 
 def test_equal_evaluations_give_equal_reports(evaluated):
     assert report(evaluated()) == report(evaluated())
+
+
+def test_what_could_not_be_fitted_is_told(evaluated):
+    page = Page(report(evaluated(), extras=Extras(refused={"causal_lm": f"no model, {HOSTILE}"})))
+    assert f"causal_lm is left out: no model, {HOSTILE}" in page.text
