@@ -219,6 +219,11 @@ class Storage:
         with suppress(FileNotFoundError):
             self.filesystem().rm_file(uri)
 
+    def delete_below(self, prefix: str) -> None:
+        """Remove a folder with all that is in it; nothing there is fine."""
+        with suppress(FileNotFoundError):
+            self.filesystem().rm(prefix, recursive=True)
+
     def check(self) -> None:
         """Make sure the root can be reached and, if local, written.
 

@@ -18,7 +18,7 @@ from cluster.errors import InputError
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import table_rows
 from cluster.folds import Folds, task_folds, text_folds
-from cluster.jobs.run import Manifest, Part, Run
+from cluster.jobs.run import SCRATCH, Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import Normalisation, read_outcomes
@@ -267,7 +267,7 @@ def _context(spec: FittingSpec, *, part: Part, run: Run, memory: VectorMemory) -
     return FitContext(
         workers=spec.workers,
         gpus_per_worker=_gpus_per_worker(spec.workers),
-        storage=run.uri("training"),
+        storage=run.uri(SCRATCH, "training"),
         name=f"{run.work_id}-{fits}-{part.note}",
         tell=tell,
         memory=memory,

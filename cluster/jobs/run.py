@@ -3,6 +3,7 @@
 runs/<work_id>/spec.json        written once, before the job starts
                progress.json    replaced about once a second while the job runs
                error.json       why the last attempt failed, in words for the user
+               scratch/         what a rerun would go on from; gone once there is a manifest
                manifest.json    written last: its existence means complete
 """
 
@@ -25,6 +26,7 @@ Manifest = dict[str, Any]
 SpecT = TypeVar("SpecT", bound=JobSpec)
 
 PROGRESS_SECONDS = 1.0
+SCRATCH = "scratch"
 LOG = logging.getLogger("signalbox")
 
 
@@ -93,6 +95,7 @@ class Run:
         failpoint("manifest.before")
         self.storage.write(self.uri("manifest.json"), json.dumps(manifest).encode())
         failpoint("manifest.after")
+        self.storage.delete_below(self.uri(SCRATCH))
 
     def read_error(self) -> str | None:
         """Why the last attempt failed, in words for the user; None if it did not say."""

@@ -18,8 +18,8 @@ class FitContext:
     Attributes:
         workers: Ray Train workers of a method that trains by gradient; 0 trains in this process.
         gpus_per_worker: GPUs each of them holds.
-        storage: folder, local or `s3://`, that training checkpoints are kept under while a worker
-            may still have to resume from them; empty for a temporary folder.
+        storage: folder, local or `s3://`, that training checkpoints are kept under while a worker,
+            or a rerun of killed work, may have to resume from them; empty for a temporary folder.
         name: of the work, with the hash of its configuration and the dataset's version: Ray Train
             resumes by name, and a changed configuration under an old name would be taken for done.
         tell: called with a note of JSON values now and then: method, epoch, step, losses.

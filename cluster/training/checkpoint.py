@@ -1,23 +1,27 @@
-"""What a training run resumes from: weights, best weights, optimizer state; no pickle."""
+"""What a training run resumes from: weights, best weights, optimizer state; no pickle.
+
+One safetensors file, where the run stood in its metadata: it is there whole or not at all.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cluster.training.loop import Progress
 from cluster.training.network import Network
 
-TENSORS, PROGRESS = "training.safetensors", "progress.json"
+TRAINING, PROGRESS = "training.safetensors", "progress"
 
 
 def save_training(
-    folder: Path, *, network: Network, optimizer: torch.optim.Optimizer, progress: Progress
+    file: Path, *, network: Network, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Write the state after an epoch; the small file last."""
+    """Write the state after an epoch."""
     tensors = {
         **{f"network.{name}": weight for name, weight in network.state_dict().items()},
         **{f"best.{name}": weight for name, weight in progress.best.items()},
@@ -29,19 +33,18 @@ def save_training(
     }
     # Copies, because safetensors refuses weights that share their memory, as tied ones do.
     copies = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
-    save_file(copies, folder / TENSORS)
     facts = {
         "epoch": progress.epoch,
         "best_score": progress.best_score,
         "best_epoch": progress.best_epoch,
         "notes": progress.notes,
     }
-    (folder / PROGRESS).write_text(json.dumps(facts))
+    save_file(copies, file, metadata={PROGRESS: json.dumps(facts)})
 
 
-def load_training(folder: Path, *, network: Network, optimizer: torch.optim.Optimizer) -> Progress:
+def load_training(file: Path, *, network: Network, optimizer: torch.optim.Optimizer) -> Progress:
     """Put a stored state into network and optimizer; where the run stood."""
-    tensors = load_file(folder / TENSORS)
+    tensors = load_file(file)
     network.load_state_dict(part(tensors, "network."))
     fresh = optimizer.state_dict()
     state: dict[int, dict[str, Any]] = {}
@@ -49,14 +52,18 @@ def load_training(folder: Path, *, network: Network, optimizer: torch.optim.Opti
         place, key = name.split(".", 1)
         state.setdefault(int(place), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": fresh["param_groups"]})
-    facts = json.loads((folder / PROGRESS).read_text())
-    return Progress(best=part(tensors, "best."), **facts)
+    return Progress(best=part(tensors, "best."), **_facts(file))
 
 
-def load_best(folder: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+def load_best(file: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """The best weights, and the notes of the run."""
-    tensors = load_file(folder / TENSORS)
-    return part(tensors, "best."), json.loads((folder / PROGRESS).read_text())["notes"]
+    return part(load_file(file), "best."), _facts(file)["notes"]
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    with safe_open(file, framework="pt") as opened:
+        facts: dict[str, Any] = json.loads(opened.metadata()[PROGRESS])
+    return facts
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Rows to train on, as arrays that any worker can read: inputs, labels, rewards."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,16 @@ class Examples:
             reward=arrays[f"{prefix}.reward"].astype(np.float64),
             tasks=arrays[f"{prefix}.tasks"].astype(np.int64),
         )
+
+
+def examples_digest(*sides: Examples) -> str:
+    """sha256 over everything a run trains and validates on."""
+    content = hashlib.sha256()
+    for place, side in enumerate(sides):
+        for name, array in sorted(side.arrays(prefix=str(place)).items()):
+            content.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+            content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()
 
 
 def ragged(rows: list[list[int]]) -> Arrays:

@@ -1,9 +1,12 @@
 """What a worker must know to build a network: method, settings, sizes and seed; JSON values."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.plugins import load_plugin
+from cluster.query import digest
+from cluster.training.examples import Examples, examples_digest
 
 if TYPE_CHECKING:
     from cluster.routers.causal_lm import CausalLM
@@ -60,6 +63,16 @@ class Plan:
             method = self.spelled_out()
             network = method.network(n_candidates=self.n_candidates, dimensions=self.dimensions)
             return _on_body(network, method=method) if self.tuned else network
+
+
+def run_name(plan: Plan, *, name: str, workers: int, train: Examples, validation: Examples) -> str:
+    """Name of a training run: the work's, the method's, and the hash of the plan and its data.
+
+    What is resumed is found by this name, so what is changed must not have it.
+    """
+    data = examples_digest(train, validation)
+    facts = json.dumps([asdict(plan), name, workers, data], sort_keys=True)
+    return "-".join([*filter(None, [name]), plan.method, digest([facts])[:12]])
 
 
 def _on_body(head: Any, *, method: "NetworkMethod | CausalLM") -> Any:

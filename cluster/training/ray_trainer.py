@@ -5,8 +5,6 @@ checkpoint, which lies in the run's storage. Ray Train finds it by the run's nam
 carries what is trained on what.
 """
 
-import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -22,11 +20,11 @@ from cluster.errors import JobError
 from cluster.routers.context import FitContext
 from cluster.routers.router import Tensors
 from cluster.storage import Storage
-from cluster.training.checkpoint import load_best, load_training, save_training
+from cluster.training.checkpoint import TRAINING, load_best, load_training, save_training
 from cluster.training.examples import Examples
 from cluster.training.loop import Place, Progress, train_network
 from cluster.training.network import Network
-from cluster.training.plan import Plan
+from cluster.training.plan import Plan, run_name
 
 # A node that is preempted once an hour must not end a night's training.
 MAX_FAILURES = 5
@@ -51,10 +49,11 @@ def run_on_ray(
     plan.spelled_out().require_workers(context.workers)
     connect()
     with _folder(context) as storage, _listener(context) as queue:
-        content = pack(train, validation)
-        name = run_name(plan, name=context.name, workers=context.workers, examples=content)
+        name = run_name(
+            plan, name=context.name, workers=context.workers, train=train, validation=validation
+        )
         examples = storage.join(name, "examples.safetensors")
-        storage.write(examples, content)
+        storage.write(examples, pack(train, validation))
         trainer = TorchTrainer(
             work,
             train_loop_config={"plan": asdict(plan), "examples": examples, "queue": queue},
@@ -69,20 +68,8 @@ def run_on_ray(
             ) from error
         assert result.checkpoint is not None, "a run that ends has reported an epoch"
         with result.checkpoint.as_directory() as folder:
-            best, notes = load_best(Path(folder))
+            best, notes = load_best(Path(folder) / TRAINING)
     return {name: weight.float().numpy() for name, weight in best.items()}, notes
-
-
-def run_name(plan: Plan, *, name: str, workers: int, examples: bytes) -> str:
-    """Name of the run: the work's, the method's, and the hash of the whole plan and its data.
-
-    Ray Train resumes whatever has the name, so what is changed must not have it.
-    """
-    data = hashlib.sha256(examples).hexdigest()
-    facts = json.dumps([asdict(plan), name, workers, data], sort_keys=True)
-    return "-".join(
-        [*filter(None, [name]), plan.method, hashlib.sha256(facts.encode()).hexdigest()[:12]]
-    )
 
 
 def pack(train: Examples, validation: Examples) -> bytes:
@@ -131,7 +118,8 @@ def _reporter(place: Place, *, plan: Plan, queue: Any) -> Any:
             ray_train.report(note)
             return
         with tempfile.TemporaryDirectory() as folder:
-            save_training(Path(folder), network=network, optimizer=optimizer, progress=progress)
+            file = Path(folder) / TRAINING
+            save_training(file, network=network, optimizer=optimizer, progress=progress)
             ray_train.report(note, checkpoint=ray_train.Checkpoint.from_directory(folder))
         queue.put({"method": plan.method, **progress.told})
 
@@ -145,7 +133,7 @@ def _resume(network: Network, optimizer: torch.optim.Optimizer) -> Progress:
     if checkpoint is None:
         return Progress()
     with checkpoint.as_directory() as folder:
-        return load_training(Path(folder), network=network, optimizer=optimizer)
+        return load_training(Path(folder) / TRAINING, network=network, optimizer=optimizer)
 
 
 def _scaling(context: FitContext) -> Any:

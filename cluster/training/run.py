@@ -11,6 +11,7 @@ from cluster.errors import InputError
 from cluster.routers.context import FitContext
 from cluster.routers.router import Tensors
 from cluster.training.examples import VECTORS, Examples
+from cluster.training.kept import Kept
 from cluster.training.loop import Place, Progress, train_network
 from cluster.training.network import Network
 from cluster.training.plan import Plan
@@ -41,9 +42,14 @@ def run_training(
 def run_here(
     plan: Plan, *, train: Examples, validation: Examples, context: FitContext
 ) -> tuple[Tensors, list[dict[str, Any]]]:
-    """As `run_training`, in this process, whose random numbers stay as they were."""
+    """As `run_training`, in this process, whose random numbers stay as they were.
 
-    def saved(_: Network, __: torch.optim.Optimizer, progress: Progress) -> None:
+    A run that was killed goes on from its last kept epoch.
+    """
+    kept = Kept.of(plan, train=train, validation=validation, context=context)
+
+    def saved(network: Network, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        kept.keep(network, optimizer=optimizer, progress=progress)
         context.tell({"method": plan.method, **progress.told})
 
     network: Network = plan.build()
@@ -55,6 +61,7 @@ def run_here(
             settings=plan.spelled_out(),
             seed=plan.seed,
             place=Place(device=device_for(train), saved=saved),
+            resume=kept.resume,
         )
     return as_arrays(progress.best), progress.notes
 

@@ -32,7 +32,7 @@ import polars as pl
 
 from cluster.encoders.encoder import FittedEncoder, load_encoder
 from cluster.encoders.memory import VectorMemory
-from cluster.errors import InputError
+from cluster.errors import InputError, SignalboxError
 from cluster.evaluation.baselines import (
     BASELINES,
     BEST_SINGLE,
@@ -187,7 +187,7 @@ def holds(lake: Path, dataset: str) -> bool:
     """Whether a lake has the dataset."""
     try:
         read_outcomes(Lake.open(str(lake), create=False), dataset=dataset, scorer="accuracy")
-    except InputError:
+    except SignalboxError:
         return False
     return True
 

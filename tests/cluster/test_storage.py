@@ -134,6 +134,15 @@ def test_deleting_twice_is_fine(storage: Storage) -> None:
     assert storage.list(storage.uri) == [(uri + "c", 1)]
 
 
+def test_a_folder_goes_with_all_that_is_in_it_and_nothing_else(storage: Storage) -> None:
+    for name in ("scratch/a", "scratch/b/c", "scratch/.hidden", "scratches/d", "e"):
+        storage.write(storage.join(*name.split("/")), b"x")
+    storage.delete_below(storage.join("scratch"))
+    assert storage.filesystem().find(storage.join("scratch")) == []
+    assert [uri.rsplit("/", 1)[-1] for uri, _ in storage.list(storage.uri)] == ["e", "d"]
+    storage.delete_below(storage.join("scratch"))
+
+
 def test_all_who_delete_at_once_are_fine(storage: Storage) -> None:
     deleters, rounds = 4, 30 if not storage.is_s3 else 3
     barrier = threading.Barrier(deleters)

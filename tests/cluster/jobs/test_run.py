@@ -55,6 +55,15 @@ def test_a_manifest_counts_while_all_its_outputs_are_there(run: Run) -> None:
     assert run.read_manifest() is None
 
 
+def test_what_a_rerun_would_go_on_from_is_gone_with_the_manifest(run: Run) -> None:
+    kept = run.uri("scratch", "training", "epoch")
+    run.storage.write(kept, b"x")
+    run.clear()
+    assert run.storage.read_bytes(kept) == b"x"
+    run.write_manifest({"outputs": []})
+    assert run.storage.read_bytes_or_none(kept) is None
+
+
 def test_clearing_forgets_the_words_of_the_attempt_before(run: Run) -> None:
     run.progress(Part("a", done=1, total=1), now=True)
     run.write_error("broken")

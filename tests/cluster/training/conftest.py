@@ -1,5 +1,8 @@
 """Made-up rows to train on: vectors, rewards with holes, two tasks."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -24,3 +27,13 @@ def examples(n, *, seed=0, missing=0.0, labels=None):
 @pytest.fixture
 def make_examples():
     return examples
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """The script that trains one network in several ways, as a module."""
+    script = Path(__file__).parent / "train_on_ray.py"
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -6,7 +6,7 @@ from torch import nn
 from cluster.errors import InputError
 from cluster.routers.context import ALONE
 from cluster.training.batches import MicroBatch
-from cluster.training.checkpoint import load_best, load_training, save_training
+from cluster.training.checkpoint import TRAINING, load_best, load_training, save_training
 from cluster.training.examples import TOKENS, VECTORS, Examples, ragged
 from cluster.training.loop import (
     Place,
@@ -155,21 +155,21 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(sides, tmp_path):
     settings = {"dropout": 0.3, "epochs": 6, "patience": 6, "micro_batch": 16}
 
     def saved(network, optimizer, progress):
-        save_training(tmp_path, network=network, optimizer=optimizer, progress=progress)
+        save_training(tmp_path / TRAINING, network=network, optimizer=optimizer, progress=progress)
         if progress.epoch == 3:
             raise Killed
 
     undisturbed, notes = trained(sides, **settings)
     with pytest.raises(Killed):
         trained(sides, **settings, place=Place(saved=saved))
-    best, before = load_best(tmp_path)
+    best, before = load_best(tmp_path / TRAINING)
     assert len(before) == 3
 
     resumed, again = trained(
         sides,
         **settings,
         resume=lambda network, optimizer: load_training(
-            tmp_path, network=network, optimizer=optimizer
+            tmp_path / TRAINING, network=network, optimizer=optimizer
         ),
     )
     assert torch.equal(weights_of(resumed), weights_of(undisturbed))
@@ -180,14 +180,14 @@ def test_an_interrupted_run_ends_as_the_undisturbed_one(sides, tmp_path):
 
 def test_a_run_that_is_over_does_nothing_more(sides, tmp_path):
     def saved(network, optimizer, progress):
-        save_training(tmp_path, network=network, optimizer=optimizer, progress=progress)
+        save_training(tmp_path / TRAINING, network=network, optimizer=optimizer, progress=progress)
 
     first, before = trained(sides, epochs=2, place=Place(saved=saved))
     again, after = trained(
         sides,
         epochs=2,
         resume=lambda network, optimizer: load_training(
-            tmp_path, network=network, optimizer=optimizer
+            tmp_path / TRAINING, network=network, optimizer=optimizer
         ),
     )
     assert after.notes == before.notes
@@ -201,10 +201,10 @@ def test_tied_weights_can_be_saved(sides, tmp_path):
             self.same = self.layer
 
     def saved(network, optimizer, progress):
-        save_training(tmp_path, network=network, optimizer=optimizer, progress=progress)
+        save_training(tmp_path / TRAINING, network=network, optimizer=optimizer, progress=progress)
 
     _, progress = trained(sides, network=Tied(), epochs=1, place=Place(saved=saved))
-    best, _ = load_best(tmp_path)
+    best, _ = load_best(tmp_path / TRAINING)
     assert torch.equal(best["same.weight"], progress.best["layer.weight"])
 
 

@@ -1,29 +1,14 @@
-import importlib.util
 import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cluster.training.plan import Plan
-from cluster.training.ray_trainer import pack, run_name
-
 SCRIPT = Path(__file__).parent / "train_on_ray.py"
 EPOCHS = 6
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("train_on_ray", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCENE = load_script()
 
 
 def trained_on_ray(folder, ways, **environment):
@@ -45,9 +30,9 @@ def trained_on_ray(folder, ways, **environment):
 
 
 @pytest.fixture(scope="module")
-def here():
+def here(scene):
     """Trained in this process."""
-    return SCENE.train(0, storage="")
+    return scene.train(0, storage="")
 
 
 @pytest.fixture(scope="module")
@@ -118,33 +103,3 @@ def test_what_is_trained_is_not_trained_again(slow_runs):
 def test_workers_that_fail_for_good_are_told(slow_runs):
     (error,) = slow_runs["broken"][1]
     assert error.startswith("training 'routerdc' failed 2 times; the last time: ")
-
-
-def test_the_name_changes_with_everything_that_is_trained():
-    """Ray Train resumes by name: under an old name a changed run would be taken for done."""
-    sides = SCENE.sides()
-    plan, examples = Plan(**SCENE.PLAN), pack(**sides)
-    other_rows = SCENE.rows(2_021, seed=2)
-    other_reward = replace(sides["train"], reward=1 - sides["train"].reward)
-    other_labels = replace(
-        sides["validation"], labels=sides["validation"].labels | {"group": np.zeros(150, np.int64)}
-    )
-
-    def named(plan=plan, name="run", workers=2, examples=examples):
-        return run_name(plan, name=name, workers=workers, examples=examples)
-
-    names = [
-        named(),
-        named(name="other"),
-        named(workers=1),
-        named(plan=replace(plan, seed=6)),
-        named(plan=replace(plan, settings=plan.settings | {"dropout": 0.1})),
-        named(plan=replace(plan, method="zooter")),
-        named(examples=pack(other_rows, sides["validation"])),
-        named(examples=pack(other_reward, sides["validation"])),
-        named(examples=pack(sides["train"], other_labels)),
-    ]
-    assert len(set(names)) == len(names)
-    assert named() == named(examples=pack(**SCENE.sides()))
-    assert names[0].startswith("run-routerdc-")
-    assert named(name="").startswith("routerdc-")
