@@ -23,6 +23,7 @@ from cluster.storage import Storage
 from cluster.training.checkpoint import TRAINING, load_best, load_training, save_training
 from cluster.training.examples import Examples
 from cluster.training.loop import Place, Progress, train_network
+from cluster.training.memory import ENVIRONMENT
 from cluster.training.network import Network
 from cluster.training.plan import Plan, run_name
 
@@ -147,7 +148,7 @@ def _scaling(context: FitContext) -> Any:
 
 
 def _run_config(name: str, *, storage: Storage) -> Any:
-    """Where the run keeps its checkpoints, how often it may fail, and that it only warns."""
+    """Where the run keeps its checkpoints, how often it may fail, what its workers start with."""
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig
 
     return RunConfig(
@@ -158,6 +159,7 @@ def _run_config(name: str, *, storage: Storage) -> Any:
         checkpoint_config=CheckpointConfig(num_to_keep=2),
         # At INFO every epoch takes two lines; the numbers are in the notes.
         logging_config=LoggingConfig(log_level="WARNING"),
+        worker_runtime_env={"env_vars": ENVIRONMENT},
     )
 
 

@@ -13,6 +13,7 @@ from cluster.routers.router import Tensors
 from cluster.training.examples import VECTORS, Examples
 from cluster.training.kept import Kept
 from cluster.training.loop import Place, Progress, train_network
+from cluster.training.memory import freed_memory_kept
 from cluster.training.network import Network
 from cluster.training.plan import Plan
 
@@ -53,7 +54,7 @@ def run_here(
         context.tell({"method": plan.method, **progress.told})
 
     network: Network = plan.build()
-    with torch.random.fork_rng(devices=[]), threads_for(train):
+    with torch.random.fork_rng(devices=[]), threads_for(train), freed_memory_kept():
         progress = train_network(
             network,
             train=train,
