@@ -24,25 +24,29 @@ class ProgressArtifacts:
     def __init__(self, job: str) -> None:
         self.job = job
         self.ids: dict[str, UUID] = {}
-        self.shares: dict[str, float] = {}
+        self.shown: dict[str, Part] = {}
 
     def show(self, parts: list[Part]) -> None:
         """Move the artifacts to where the parts are."""
         for part in parts:
-            share = 100.0 * part.done / part.total if part.total else 0.0
-            if self.shares.get(part.name) == share:
+            if self.shown.get(part.name) == part:
                 continue
-            self.shares[part.name] = share
+            self.shown[part.name] = part
+            share = 100.0 * part.done / part.total if part.total else 0.0
+            words = self._words(part)
             if part.name in self.ids:
-                update_progress_artifact(self.ids[part.name], progress=share)
+                update_progress_artifact(self.ids[part.name], progress=share, description=words)
             else:
-                self.ids[part.name] = self._create(part, share=share)
+                self.ids[part.name] = self._create(part, share=share, words=words)
 
-    def _create(self, part: Part, *, share: float) -> UUID:
+    def _words(self, part: Part) -> str:
+        """What stands beside the bar."""
+        counted = f"{part.done} of {part.total} {part.unit}"
+        return f"{self.job}: {', '.join(filter(None, [part.name, counted, part.note]))}"
+
+    def _create(self, part: Part, *, share: float, words: str) -> UUID:
         made: Any = create_progress_artifact(
-            progress=share,
-            key=artifact_key(self.job, part.name),
-            description=f"{self.job}: {part.name}, {part.total} {part.unit}",
+            progress=share, key=artifact_key(self.job, part.name), description=words
         )
         return UUID(str(made))
 

@@ -256,12 +256,7 @@ def _context(spec: FittingSpec, *, part: Part, run: Run, memory: VectorMemory) -
     """Where a method is fitted, under a name that holds the hash of the spec and its inputs."""
 
     def tell(note: dict[str, Any]) -> None:
-        words = [
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in note.items()
-            if key != "method"
-        ]
-        run.progress(replace(part, note=", ".join([part.note, *words])))
+        run.progress(epochs_done(part, note=note))
 
     fits = digest([part.name])[:8]
     return FitContext(
@@ -271,6 +266,25 @@ def _context(spec: FittingSpec, *, part: Part, run: Run, memory: VectorMemory) -
         name=f"{run.work_id}-{fits}-{part.note}",
         tell=tell,
         memory=memory,
+    )
+
+
+def epochs_done(part: Part, *, note: dict[str, Any]) -> Part:
+    """How far the training of the part's method is, as a part of its own.
+
+    `note`: as `FitContext.tell` is given it.
+    """
+    words = [
+        f"{key.replace('_', ' ')} {value:.4g}"
+        for key, value in note.items()
+        if isinstance(value, float)
+    ]
+    return Part(
+        f"{part.name}: {part.note}",
+        note["epoch"],
+        note.get("epochs", 0),
+        unit="epochs at most",
+        note=", ".join(words),
     )
 
 

@@ -22,7 +22,8 @@ class FitContext:
             or a rerun of killed work, may have to resume from them; empty for a temporary folder.
         name: of the work, with the hash of its configuration and the dataset's version: Ray Train
             resumes by name, and a changed configuration under an old name would be taken for done.
-        tell: called with a note of JSON values now and then: method, epoch, step, losses.
+        tell: called with a note of JSON values after an epoch: `method`, `epoch` of at most
+            `epochs`, `step`, losses, score.
         memory: vectors of texts that a pretrained encoder has been asked for.
     """
 

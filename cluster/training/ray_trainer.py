@@ -113,6 +113,8 @@ def _reporter(place: Place, *, plan: Plan, queue: Any) -> Any:
     """Hand state and numbers to Ray Train after an epoch; the first worker speaks for all."""
     from ray import train as ray_train
 
+    epochs = plan.spelled_out().epochs
+
     def saved(network: Network, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         note = progress.notes[-1]
         if place.rank != 0:
@@ -122,7 +124,7 @@ def _reporter(place: Place, *, plan: Plan, queue: Any) -> Any:
             file = Path(folder) / TRAINING
             save_training(file, network=network, optimizer=optimizer, progress=progress)
             ray_train.report(note, checkpoint=ray_train.Checkpoint.from_directory(folder))
-        queue.put({"method": plan.method, **progress.told})
+        queue.put({"method": plan.method, "epochs": epochs, **progress.told})
 
     return saved
 

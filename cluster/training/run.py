@@ -47,11 +47,12 @@ def run_here(
 
     A run that was killed goes on from its last kept epoch.
     """
+    settings = plan.spelled_out()
     kept = Kept.of(plan, train=train, validation=validation, context=context)
 
     def saved(network: Network, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         kept.keep(network, optimizer=optimizer, progress=progress)
-        context.tell({"method": plan.method, **progress.told})
+        context.tell({"method": plan.method, "epochs": settings.epochs, **progress.told})
 
     network: Network = plan.build()
     with torch.random.fork_rng(devices=[]), threads_for(train), freed_memory_kept():
@@ -59,7 +60,7 @@ def run_here(
             network,
             train=train,
             validation=validation,
-            settings=plan.spelled_out(),
+            settings=settings,
             seed=plan.seed,
             place=Place(device=device_for(train), saved=saved),
             resume=kept.resume,

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_quality.py --data ../shared/data [--encoders lexical,minilm]
         [--methods knn,ridge,cluster_table,stack] [--labels accuracy] [--seeds 5] [--folds 5]
-        [--path FOLDER] [--output metrics.json]
+        [--path FOLDER] [--settings FILE] [--output metrics.json]
 
 `--data` holds clones of the two repositories. Any installed method can be named. Settings are
 chosen by cross-validation on train + validation (`--folds 0`: on validation alone), never on test;
@@ -59,7 +59,7 @@ from cluster.query import digest
 from cluster.routers.context import FitContext
 from cluster.routers.fit import fit_method, load_method
 from cluster.routers.means import macro_means
-from cluster.routers.settings import GivenSettings
+from cluster.routers.settings import GivenSettings, read_settings
 
 SOURCES = {"routerdc": "RouterDC", "llmrouter": "LLMRouter"}
 ROUTERDC_TASKS = ("mmlu", "gsm8k", "cmmlu", "arc_challenge", "humaneval")
@@ -156,6 +156,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--held-out-seeds", type=int, default=1, help="0: no task is held out")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--settings", default="", help="YAML file of fixed settings, as of train")
     parser.add_argument("--path", default="", help="a folder of other tasks, RouterDC's shape")
     parser.add_argument("--lake", default="", help="a lake that holds the datasets already")
     parser.add_argument("--vectors", default="", help="npz that keeps a slow encoder's vectors")
@@ -208,7 +209,10 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     """What the arguments say about fitting."""
     return Plan(
         methods=arguments.methods,
-        encoders={name: encoder_settings(name) for name in arguments.encoders},
+        encoders={
+            name: replace(encoder_settings(name), by_method=read_settings(arguments.settings))
+            for name in arguments.encoders
+        },
         seeds=arguments.seeds,
         n_folds=arguments.folds,
         context=FitContext(memory=VectorMemory()),

@@ -113,3 +113,23 @@ def test_a_part_without_a_total_is_no_share_yet(prefect) -> None:
     show()
     _, artifacts = told("parts")
     assert [(made.key, made.data) for made in artifacts] == [("job-part", 100.0)]
+
+
+def test_a_training_is_followed_epoch_by_epoch(prefect) -> None:
+    from prefect import flow
+
+    from tasks.artifacts import ProgressArtifacts
+
+    @flow(name="epochs", persist_result=False)
+    def show() -> None:
+        artifacts = ProgressArtifacts("train")
+        for epoch, score in ((1, 0.5), (2, 0.55), (3, 0.54)):
+            note = f"validation score {score}"
+            artifacts.show([Part("methods: mf", epoch, 12, unit="epochs at most", note=note)])
+
+    show()
+    _, artifacts = told("epochs")
+    assert [(made.key, made.data) for made in artifacts] == [("train-methods-mf", 25.0)]
+    assert artifacts[0].description == (
+        "train: methods: mf, 3 of 12 epochs at most, validation score 0.54"
+    )

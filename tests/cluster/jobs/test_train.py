@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from cluster.errors import InputError
-from cluster.jobs.run import Run
+from cluster.jobs.run import Part, Run
 from cluster.jobs.train import TrainSpec, train
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
@@ -101,7 +101,7 @@ class Steps(GradientMethod):
         assert context.name
         assert context.storage.endswith("/training")
         for step in range(3):
-            context.tell({"method": "steps", "epoch": step, "loss": 1 / 3})
+            context.tell({"method": "steps", "epoch": step, "epochs": 5, "train_loss": 1 / 3})
         mean = np.nanmean(outcomes.reward, axis=0)
         router = BestSingleRouter(outcomes.candidates, reward=mean, completion_tokens=mean)
         notes = [(step, "validation", "loss", 0.5) for step in range(3)]
@@ -114,10 +114,10 @@ def test_training_by_gradient_tells_how_far_it_is_and_keeps_its_history(
     monkeypatch.setattr(fit_module, "load_plugin", lambda kind, name: Steps)
     spec = spec_for(make_lake(toy=scores()), methods=("steps",), workers=2)
     run = Run.of(spec)
-    notes = []
-    monkeypatch.setattr(Run, "progress", lambda self, part, now=False: notes.append(part.note))
+    told = []
+    monkeypatch.setattr(Run, "progress", lambda self, part, now=False: told.append(part))
     manifest = train(spec, run)
-    assert "steps, epoch 2, loss 0.3333" in notes
+    assert Part("methods: steps", 2, 5, unit="epochs at most", note="train loss 0.3333") in told
     history = pl.read_parquet(manifest["history"])
     assert history.columns == ["method", *HISTORY_SCHEMA]
     assert history["epoch"].to_list() == [0, 1, 2]
