@@ -35,9 +35,10 @@ lint: setup
 test: lint
 	$(BIN)/pytest
 
-# Every write boundary at every pass, not just a choice of them (about 10 minutes).
+# Every write boundary at every pass, not just a choice of them, and workers that die or fail while
+# they train (about 15 minutes).
 chaos: setup
-	$(BIN)/pytest tests/faults -m 'slow or not slow'
+	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow'
 
 format: setup
 	$(BIN)/ruff check --fix .

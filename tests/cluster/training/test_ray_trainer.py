@@ -37,7 +37,8 @@ def here(scene):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    return trained_on_ray(tmp_path_factory.mktemp("runs"), ["two"])
+    folder = tmp_path_factory.mktemp("runs")
+    return trained_on_ray(folder, ["two", "killed"], TRAINING_STORAGE=str(folder / "storage"))
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +82,12 @@ def test_one_worker_ends_with_the_parameters_of_one_process(here, slow_runs):
     assert distance(slow_runs["one"][0], here[0]) < 1e-6
 
 
-@pytest.mark.slow
-def test_a_killed_worker_changes_nothing(here, slow_runs):
-    """Checkpoints lie on S3. Of six epochs those before the kill are not trained again."""
-    weights, notes = slow_runs["killed"]
+@pytest.mark.parametrize(
+    "where", ["runs", pytest.param("slow_runs", marks=pytest.mark.slow)], ids=["local", "s3"]
+)
+def test_a_killed_worker_changes_nothing(here, where, request):
+    """Of six epochs those before the kill are not trained again."""
+    weights, notes = request.getfixturevalue(where)["killed"]
     epochs = [note["epoch"] for note in notes]
     assert epochs[:3] == [1, 2, 3]
     assert epochs[-1] == EPOCHS
