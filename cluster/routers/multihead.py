@@ -16,7 +16,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.network import NetworkMethod, NetworkRouter
-from cluster.routers.newcomer import add_to_multihead
+from cluster.routers.newcomer.vectors import add_to_multihead
 from cluster.routers.router import Router
 from cluster.training.examples import Arrays
 

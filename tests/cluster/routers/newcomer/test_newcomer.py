@@ -14,7 +14,8 @@ from cluster.routers.checkpoint import CheckpointMeta, load_router, save_checkpo
 from cluster.routers.cluster_table import ClusterTable
 from cluster.routers.knn import Knn
 from cluster.routers.multihead import Multihead
-from cluster.routers.newcomer import place_candidate, with_candidate
+from cluster.routers.newcomer import with_candidate
+from cluster.routers.newcomer.vectors import place_candidate
 from cluster.routers.predicted_task import PredictedTask
 from cluster.routers.ridge import Ridge
 from cluster.routers.router import Method, Router
