@@ -26,7 +26,7 @@ class MultiheadRouter(NetworkRouter):
 
     method: ClassVar[str] = "multihead"
 
-    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "MultiheadRouter":  # noqa: ARG002
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> NetworkRouter:  # noqa: ARG002
         """See `Router.adding`; nothing is left to chance."""
         return add_to_multihead(self, candidate, probe=probe)
 

@@ -113,6 +113,21 @@ def queries_stood_for(probe: OutcomeMatrix) -> FloatMatrix:
     return np.asarray(1.0 / probe.queries["sampling_probability"].to_numpy())
 
 
+def task_by_task(probe: OutcomeMatrix) -> FloatMatrix:
+    """(n_probe,): how many queries each row was drawn for, on average 1 within every task."""
+    weight = queries_stood_for(probe)
+    task = np.unique(probe.tasks, return_inverse=True)[1].astype(np.int64)
+    means = group_means(weight[:, None], task, n_groups=int(task.max()) + 1)
+    return np.asarray(weight / means[task, 0])
+
+
+def expected_rewards(router: Router, candidate: str, *, probe: OutcomeMatrix) -> FloatMatrix:
+    """(n_probe,): slope * level + own part, the newcomer's reward without the others' surprise."""
+    part, _ = own_parts(router, candidate, probe=probe)
+    level = levels(router.predict(probe.texts).reward)[part.rows]
+    return np.asarray(part.slope * level + part.values)
+
+
 def levels(values: FloatMatrix) -> FloatMatrix:
     """(n,): the mean of each row's known values; 0 where there is none."""
     known = ~np.isnan(values)

@@ -1,0 +1,35 @@
+"""What nobody can take up, and how it is told."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cluster.errors import InputError
+from cluster.routers.best_single import BestSingle
+from cluster.routers.newcomer import with_candidate
+from cluster.routers.router import Router
+
+KNOWN = ("steady", "sums", "capitals")
+
+
+def test_what_cannot_be_taken_up_is_told(setting, without):
+    train, probe, _ = setting
+    base = BestSingle().fit(without(train, "poet"), seed=0)
+    with pytest.raises(InputError, match="'steady' is one of the router's already"):
+        with_candidate(base, "steady", probe=probe)
+    with pytest.raises(InputError, match="'nobody' has no outcomes in the probe; those that have"):
+        with_candidate(base, "nobody", probe=probe)
+    unscored = replace(probe, reward=np.full_like(probe.reward, np.nan))
+    with pytest.raises(InputError, match="'poet' has no reward on any probe"):
+        with_candidate(base, "poet", probe=unscored)
+
+
+def test_a_method_that_cannot_says_so(setting):
+    class Fixed(Router):
+        method = "fixed"
+        candidates = KNOWN
+        predict = state = from_state = None
+
+    with pytest.raises(InputError, match="fixed cannot take up a candidate without retraining"):
+        with_candidate(Fixed(), "poet", probe=setting[1])
