@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cluster.routers.best_single import BestSingleRouter
     from cluster.routers.cluster_table import ClusterTableRouter, Tables
     from cluster.routers.knn import KnnRouter
+    from cluster.routers.lora_retriever import LoraRetrieverRouter
     from cluster.routers.predicted_task import PredictedTaskRouter
     from cluster.routers.ridge import RidgeRouter
 
@@ -176,6 +177,21 @@ def add_to_predicted_task(
         classifier=router.classifier,
         reward=add_task_column(router.reward, part=reward, task=task),
         completion_tokens=add_task_column(router.completion_tokens, part=tokens, task=task),
+    )
+
+
+def add_to_lora_retriever(
+    router: "LoraRetrieverRouter", candidate: str, *, probe: OutcomeMatrix
+) -> "LoraRetrieverRouter":
+    """The clusters' means with one more column; a few probes a cluster are drawn to their mean."""
+    cluster = nearest(router.encoder.encode(probe.texts), router.centroids)
+    reward, tokens = own_parts(router, candidate, probe=probe)
+    return type(router)(
+        (*router.candidates, candidate),
+        encoder=router.encoder,
+        centroids=router.centroids,
+        reward=add_task_column(router.reward, part=reward, task=cluster),
+        completion_tokens=add_task_column(router.completion_tokens, part=tokens, task=cluster),
     )
 
 

@@ -10,6 +10,7 @@ from cluster.routers.best_single import BestSingle
 from cluster.routers.checkpoint import CheckpointMeta, load_router, save_checkpoint
 from cluster.routers.cluster_table import ClusterTable
 from cluster.routers.knn import Knn
+from cluster.routers.lora_retriever import LoraRetriever
 from cluster.routers.newcomer import with_candidate
 from cluster.routers.predicted_task import PredictedTask
 from cluster.routers.ridge import Ridge
@@ -17,7 +18,14 @@ from cluster.routers.router import Method
 
 KNOWN = ("steady", "sums", "capitals")
 TASKS = ("sums", "capitals", "poems")
-METHODS = [Knn(), ClusterTable(), PredictedTask(), Ridge(), BestSingle()]
+METHODS = [
+    Knn(),
+    ClusterTable(),
+    PredictedTask(),
+    Ridge(),
+    LoraRetriever(n_clusters=3),
+    BestSingle(),
+]
 SPECIALISTS = METHODS[:-1]
 
 
