@@ -8,6 +8,7 @@ import numpy as np
 from cluster.errors import InputError
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.newcomer.own_part import add_macro_mean, own_parts
+from cluster.routers.newcomer.take_up import with_candidate
 from cluster.routers.router import Router
 
 if TYPE_CHECKING:
@@ -39,6 +40,6 @@ def add_to_stack(
 
 def _added(part: Router, candidate: str, *, probe: OutcomeMatrix, seed: int) -> Router:
     try:
-        return part.adding(candidate, probe=probe, seed=seed)
+        return with_candidate(part, candidate, probe=probe, seed=seed)
     except InputError as error:
         raise InputError(f"stack, part '{part.method}': {error}") from error

@@ -100,14 +100,8 @@ def add_to_mf(
     """The candidates' vectors with one more; see `with_line`.
 
     Raises:
-        InputError: a reward is not between 0 and 1, or the router is one for a pair.
+        InputError: a reward is not between 0 and 1.
     """
-    if len(router.candidates) == 2:
-        names = " and ".join(f"'{name}'" for name in router.candidates)
-        raise InputError(
-            f"method mf was fitted for the pair {names}, and has learned only what sets these two "
-            "apart: there is no place for a third; train mf on outcomes of all three"
-        )
     queries = router.embed(probe.texts).astype(np.float64) * router.head["readout"]
     return with_line(router, candidate, queries=queries, probe=probe)
 

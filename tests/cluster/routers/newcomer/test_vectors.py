@@ -164,13 +164,6 @@ def test_zooter_takes_rewards_of_any_range(setting, without):
     assert chosen[setting[2].tasks == "poems"].mean() > 0.9
 
 
-def test_there_is_no_third_in_a_pair(setting, without):
-    pair = without(without(setting[0], "poet"), "steady")
-    router = MatrixFactorisation(epochs=1, hidden=4).fit(pair, seed=0)
-    with pytest.raises(InputError, match=r"for the pair '\w+' and '\w+'.*train mf on outcomes"):
-        with_candidate(router, "poet", probe=setting[1])
-
-
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 5))
 def test_a_placed_vector_loses_less_than_the_mean(seed, n, dimensions):
     rng = np.random.default_rng(seed)
