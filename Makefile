@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-pairs bench-train clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-pairs bench-newcomer bench-train clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -58,6 +58,10 @@ bench-quality: setup
 # The same for RouteLLM's strong/weak pair.
 bench-pairs: setup
 	$(BIN)/python tests/bench/bench_pairs.py --data $(DATA) $(ARGUMENTS)
+
+# A candidate that joins a fitted router, against a fit with it from the start (about 5 minutes).
+bench-newcomer: setup
+	$(BIN)/python tests/bench/bench_newcomer.py --data $(DATA) $(ARGUMENTS)
 
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup

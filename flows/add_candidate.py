@@ -33,7 +33,9 @@ from tasks.report import say, show_table
 class AddCandidateParams(FlowParams):
     """Run a new candidate on a few hundred queries, and let a fitted router choose it from then on.
 
-    Works for methods that can take a candidate up without training (tables, neighbours, means).
+    Works for the methods that route among several candidates: tables, neighbours, means and ridge,
+    a network's vectors (multihead, routerdc, mf, zooter), and a stack of these. Not for a router of
+    a strong/weak pair, where there is no third, and not for similarity_weighted.
     """
 
     name: str = Field(title="Name", description="Name of the new candidate", min_length=1)

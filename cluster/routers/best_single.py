@@ -9,7 +9,7 @@ import polars as pl
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import macro_means, require_rewards
-from cluster.routers.newcomer import add_to_best_single
+from cluster.routers.newcomer.tables import add_to_best_single
 from cluster.routers.router import Method, Prediction, Router, RouterState
 
 

@@ -24,7 +24,7 @@ from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
 from cluster.routers.means import shrunk_means, shrunk_sums
-from cluster.routers.newcomer import add_to_cluster_table
+from cluster.routers.newcomer.tables import add_to_cluster_table
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.shrinkage import Parts, table_values
 from cluster.routers.task_classifier import TaskClassifier

@@ -17,7 +17,7 @@ from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpac
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
 from cluster.routers.means import macro_means
-from cluster.routers.newcomer import add_to_knn
+from cluster.routers.newcomer.tables import add_to_knn
 from cluster.routers.router import Prediction, Router, RouterState
 
 # Similarities held at a time: 16 million float32 are 64 MB.

@@ -15,6 +15,7 @@ from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpac
 from cluster.encoders.kmeans import k_means, nearest
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
+from cluster.routers.newcomer.tables import add_to_lora_retriever
 from cluster.routers.predicted_task import known_or_macro
 from cluster.routers.router import Prediction, Router, RouterState, Tensors
 
@@ -44,6 +45,10 @@ class LoraRetrieverRouter(Router):
         """Expected reward and completion tokens, each (n_queries, n_candidates)."""
         cluster = nearest(self.encoder.encode(texts), self.centroids)
         return Prediction(self.reward[cluster], self.completion_tokens[cluster])
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "LoraRetrieverRouter":  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_lora_retriever(self, candidate, probe=probe)
 
     def state(self) -> RouterState:
         """The encoder, the centroids and the clusters' means."""

@@ -21,6 +21,7 @@ from cluster.routers.context import ALONE, FitContext
 from cluster.routers.gradient import Trained
 from cluster.routers.multihead import reward_labels
 from cluster.routers.network import NetworkMethod, NetworkRouter
+from cluster.routers.newcomer.vectors import add_to_mf
 from cluster.routers.pairs import ComparisonMethod, compare
 from cluster.routers.router import Router
 from cluster.routers.strong_weak import on_candidates
@@ -31,6 +32,10 @@ class MatrixFactorisationRouter(NetworkRouter):
     """A fitted `MatrixFactorisation`."""
 
     method: ClassVar[str] = "mf"
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> NetworkRouter:  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_mf(self, candidate, probe=probe)
 
 
 class MatrixFactorisation(ComparisonMethod, NetworkMethod):

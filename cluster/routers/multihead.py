@@ -16,7 +16,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.network import NetworkMethod, NetworkRouter
-from cluster.routers.newcomer import add_to_multihead
+from cluster.routers.newcomer.vectors import add_to_multihead
 from cluster.routers.router import Router
 from cluster.training.examples import Arrays
 
@@ -26,7 +26,7 @@ class MultiheadRouter(NetworkRouter):
 
     method: ClassVar[str] = "multihead"
 
-    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "MultiheadRouter":  # noqa: ARG002
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> NetworkRouter:  # noqa: ARG002
         """See `Router.adding`; nothing is left to chance."""
         return add_to_multihead(self, candidate, probe=probe)
 

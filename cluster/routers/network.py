@@ -61,9 +61,12 @@ class NetworkRouter(Router):
 
     def predict(self, texts: pl.Series) -> Prediction:
         """Expected reward and completion tokens, each (n_queries, n_candidates)."""
-        scores = self._run(self.encoder.encode(texts), part="scores")
         tokens = np.tile(self.completion_tokens, (len(texts), 1))
-        return Prediction(self.scale.reward(scores), tokens)
+        return Prediction(self.scale.reward(self.scores(texts)), tokens)
+
+    def scores(self, texts: pl.Series) -> FloatMatrix:
+        """(n_queries, n_candidates): the network's own, before the scale."""
+        return self._run(self.encoder.encode(texts), part="scores")
 
     def embed(self, texts: pl.Series) -> Vectors:
         """(n_queries, d): the queries as the head's last layer before the candidates sees them."""

@@ -14,7 +14,7 @@ from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpac
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
 from cluster.routers.means import group_means, macro_means
-from cluster.routers.newcomer import add_to_predicted_task
+from cluster.routers.newcomer.tables import add_to_predicted_task
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.task_classifier import TaskClassifier, merge_rare
 

@@ -24,7 +24,7 @@ from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpac
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.encoded import EncodedMethod
 from cluster.routers.means import shrunk_means
-from cluster.routers.newcomer import add_to_ridge
+from cluster.routers.newcomer.tables import add_to_ridge
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.shrinkage import Parts, evidence_penalty
 from cluster.routers.surface import Standard, log_length

@@ -18,7 +18,9 @@ from cluster.encoders.encoder import Vectors
 from cluster.encoders.kmeans import k_means, nearest
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.means import group_means
+from cluster.routers.multihead import reward_labels
 from cluster.routers.network import NetworkMethod, NetworkRouter
+from cluster.routers.newcomer.vectors import add_to_routerdc
 from cluster.routers.router import Router
 from cluster.training.examples import Arrays
 
@@ -32,6 +34,10 @@ class RouterDCRouter(NetworkRouter):
     """A fitted `RouterDC`."""
 
     method: ClassVar[str] = "routerdc"
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> NetworkRouter:  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_routerdc(self, candidate, probe=probe)
 
 
 class RouterDC(NetworkMethod):
@@ -84,7 +90,12 @@ class RouterDC(NetworkMethod):
         vectors: tuple[Vectors, Vectors],
         seed: int,
     ) -> tuple[Arrays, Arrays]:
-        """Who counts as best and as worst, and the queries' groups."""
+        """Who counts as best and as worst, and the queries' groups.
+
+        Raises:
+            InputError: a reward is not between 0 and 1, where 0 is never good and more than
+                `highest_negative` never bad.
+        """
         groups = np.zeros(len(train), np.int64), np.zeros(len(validation), np.int64)
         if self.sample_weight:
             groups = group_queries(vectors, n_groups=self.groups, seed=seed)
@@ -99,7 +110,7 @@ class RouterDC(NetworkMethod):
         return {
             "positive": positive.astype(np.float32),
             "negative": negative.astype(np.float32),
-            "reward": np.nan_to_num(reward).astype(np.float32),
+            "reward": reward_labels(outcomes)["reward"],
             "group": groups,
         }
 

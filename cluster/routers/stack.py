@@ -37,9 +37,11 @@ from cluster.routers.context import ALONE, FitContext
 from cluster.routers.encoded import EncodedMethod, fit_encoder
 from cluster.routers.fit import load_method, settings_to_try
 from cluster.routers.means import macro_means, require_rewards
+from cluster.routers.newcomer.parts import add_to_stack
 from cluster.routers.router import Method, Prediction, Router, RouterState
 from cluster.routers.search import paired_shortfall
 from cluster.routers.shrinkage import Parts
+from cluster.routers.stack_weights import Weights, non_negative, read_later
 
 # Names in the state of a part: `pack_encoder` writes the first two.
 ENCODER_NAME, ENCODER, SHARES = "encoder_name", "encoder", "shares_encoder"
@@ -68,31 +70,6 @@ DEFAULT_PARTS = (
 )
 
 
-@dataclass(frozen=True)
-class Weights:
-    """How much of each part is in the sum.
-
-    Attributes:
-        common, own: (n_parts,), 0 or more.
-    """
-
-    common: FloatMatrix
-    own: FloatMatrix
-
-    def add_up(self, predictions: FloatMatrix, *, mean: FloatMatrix) -> FloatMatrix:
-        """(n, n_candidates) of (n_parts, n, n_candidates) and the candidates' means.
-
-        Where a part expects nothing, NaN, it is taken to expect the mean.
-        """
-        predictions = np.where(np.isnan(predictions), mean, predictions)
-        total = np.broadcast_to(mean, predictions.shape[1:]).copy()
-        base = Parts.of(total)
-        for common, own, prediction in zip(self.common, self.own, predictions, strict=True):
-            parts = Parts.of(prediction)
-            total += common * (parts.common - base.common) + own * (parts.own - base.own)
-        return total
-
-
 class StackRouter(Router):
     """A fitted `Stack`."""
 
@@ -112,7 +89,9 @@ class StackRouter(Router):
         `means`: (2, n_candidates), macro means of rewards and of tokens.
         """
         self.candidates = candidates
-        self.encoder = None if encoder is None else LatestEncoder(encoder)
+        if encoder is not None and not isinstance(encoder, LatestEncoder):
+            encoder = LatestEncoder(encoder)
+        self.encoder = encoder
         self.parts = tuple(parts)
         self.weights = weights
         self.means = means
@@ -145,10 +124,15 @@ class StackRouter(Router):
         """(n_queries, d): the shared encoder's vectors."""
         return None if self.encoder is None else self.encoder.encode(texts)
 
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> "StackRouter":
+        """See `Router.adding`."""
+        return add_to_stack(self, candidate, probe=probe, seed=seed)
+
     def state(self) -> RouterState:
         """The means, the weights, the parts, and once the encoder they share."""
+        later = {"n_later": self.weights.n_later} if self.weights.n_later else {}
         state = RouterState(
-            {"parts": [part.method for part in self.parts]},
+            {"parts": [part.method for part in self.parts], **later},
             {
                 "means": self.means,
                 "weights": np.stack([self.weights.common, self.weights.own]),
@@ -178,7 +162,7 @@ class StackRouter(Router):
                 load_part(str(name), state, place=place, encoder=encoder, candidates=candidates)
                 for place, name in enumerate(names)
             ],
-            weights=Weights(weights[0], weights[1]),
+            weights=Weights(weights[0], weights[1], read_later(state, candidates=candidates)),
             means=state.tensor("means", shape=(2, len(candidates))),
         )
 
@@ -326,29 +310,6 @@ class OutOfFold:
         known = ~np.isnan(difference)
         gain, error = paired_shortfall(difference[known], outcomes.tasks[known])
         return bool(gain > error)
-
-
-def non_negative(columns: Sequence[FloatMatrix], target: FloatMatrix) -> FloatMatrix:
-    """(n_columns,) weights of 0 or more that bring the columns' sum nearest to the target.
-
-    All of one shape; cells that are NaN in the target count for nothing.
-    """
-    from scipy.optimize import nnls
-
-    known = ~np.isnan(target)
-    design = np.stack([column[known] for column in columns], axis=1)
-    with one_blas_thread():
-        # The normal equations: a square root of the Gram matrix stands for thousands of rows.
-        values, basis = np.linalg.eigh(design.T @ design)
-        root = np.sqrt(np.maximum(values, 0.0))
-        along = basis.T @ (design.T @ target[known])
-        usable = root > 1e-9 * max(float(root.max(initial=0.0)), 1e-300)
-        if not usable.any():
-            return np.zeros(len(columns))
-        weights: FloatMatrix = nnls(
-            (root[:, None] * basis.T)[usable], along[usable] / root[usable]
-        )[0]
-    return weights
 
 
 def every_fold_teaches(outcomes: OutcomeMatrix, *, folds: Folds) -> bool:

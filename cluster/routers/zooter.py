@@ -19,6 +19,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.outcome import BoolMatrix, FloatMatrix, OutcomeMatrix
 from cluster.routers.means import group_means
 from cluster.routers.network import NetworkMethod, NetworkRouter
+from cluster.routers.newcomer.vectors import add_to_zooter
 from cluster.routers.router import Router
 from cluster.training.examples import Arrays
 
@@ -29,6 +30,16 @@ class ZooterRouter(NetworkRouter):
     """A fitted `Zooter`."""
 
     method: ClassVar[str] = "zooter"
+
+    def adding(self, candidate: str, *, probe: OutcomeMatrix, seed: int) -> NetworkRouter:  # noqa: ARG002
+        """See `Router.adding`; nothing is left to chance."""
+        return add_to_zooter(self, candidate, probe=probe)
+
+    def distributions(self, outcomes: OutcomeMatrix) -> tuple[FloatMatrix, BoolMatrix]:
+        """`share` and `known`, (n_queries, n_candidates): what it would be trained towards."""
+        assert isinstance(self.settings, Zooter), "settings of another method"
+        label = self.settings.distributions(outcomes, outcomes)[0]
+        return label["share"].astype(np.float64), label["known"].astype(bool)
 
 
 class Zooter(NetworkMethod):
@@ -76,7 +87,13 @@ class Zooter(NetworkMethod):
         vectors: tuple[Vectors, Vectors],  # noqa: ARG002 - rewards and tags say it all
         seed: int,  # noqa: ARG002 - nothing is left to chance
     ) -> tuple[Arrays, Arrays]:
-        """The tag-enhanced distributions; scale and tag means are those of the training rows."""
+        """The tag-enhanced distributions."""
+        return self.distributions(train, validation)
+
+    def distributions(
+        self, train: OutcomeMatrix, validation: OutcomeMatrix
+    ) -> tuple[Arrays, Arrays]:
+        """`share` and `known` of both; scale and tag means are those of the training rows."""
         scale = measure(train.reward, kind=self.reward_scale)
         own = [
             reward_distribution(

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cluster.errors import InputError
 from cluster.routers import routerdc as module
 from cluster.routers.routerdc import RouterDC, group_queries, places
 
@@ -66,6 +67,11 @@ def test_a_missing_cell_is_neither(make_outcomes):
     assert found["positive"].tolist() == [[1, 0, 0]]
     assert found["negative"].tolist() == [[0, 0, 1]]
     assert np.isfinite(found["reward"]).all()
+
+
+def test_rewards_are_from_0_to_1(make_outcomes):
+    with pytest.raises(InputError, match="candidate 'roman': reward 2, expected 0 to 1"):
+        labels(make_outcomes, [[1.0, 0.0], [0.5, 2.0]])
 
 
 def blobs(n, seed=0):
