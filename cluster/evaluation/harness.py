@@ -245,10 +245,11 @@ def _measure(case: Case, *, wish: Wish) -> Evaluation:
         curves=[gaps, budgets],
     )
     alarms = [*no_gap(rows, pair=pair)]
+    methods = [name for name in case.predictions if not name.startswith(CONTROL)]
     alarms += collapse_alarms(
         routes,
-        methods=[name for name in case.predictions if not name.startswith(CONTROL)],
-        reference=TASK_LOOKUP,
+        methods=methods,
+        alternatives=[TASK_LOOKUP, *(name for name in methods if name not in case.reads)],
         reward=case.outcomes.reward,
         candidates=case.outcomes.candidates,
     )
