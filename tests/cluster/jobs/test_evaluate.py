@@ -287,3 +287,27 @@ def test_where_no_method_can_be_fitted_the_baselines_are_still_measured(
     manifest, rows = evaluated(scores(), skip_refused=True, control=True)
     assert manifest["left_out"]["methods"] == {"knn": "not today"}
     assert value(rows, method="best_single", metric="macro_accuracy") > 0
+
+
+def test_a_method_without_its_pair_is_left_out_and_named(evaluated, scores) -> None:
+    manifest, rows = evaluated(
+        scores(), methods=("knn", "gain", "bert"), cross=2, skip_refused=True
+    )
+    assert set(manifest["left_out"]["methods"]) == {"gain", "bert"}
+    assert {row["method"] for row in rows} >= {"knn"}
+    assert "gain is left out" in Path(manifest["outputs"][3]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": ("knn", "gain")}, "gain: a pair is asked for"),
+        ({"strong": "small", "weak": "nobody"}, "nobody"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_fitted(
+    changes, words, evaluated, scores, monkeypatch
+) -> None:
+    monkeypatch.setattr(Knn, "fit_vectors", lambda *_, **__: pytest.fail("knn was fitted"))
+    with pytest.raises(InputError, match=words):
+        evaluated(scores(), **changes)
