@@ -7,8 +7,8 @@ That a router sends nearly all to one candidate is no fault where that one is be
 can tell on which queries it is not. On how many queries some other candidate scored more says
 nothing: of equally good candidates with right and wrong answers by chance, another one did better
 on half of the queries. So the alarm asks for another way that is there to be taken: a method that
-was fitted as this one was, sends many queries elsewhere, and earns more by it on the same queries
-than chance explains.
+was fitted as this one was, sends many queries elsewhere, among candidates that this one knows too,
+and earns more by it on the same queries than chance explains.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from cluster.evaluation.baselines import one_hot
-from cluster.outcome import FloatMatrix
+from cluster.outcome import BoolMatrix, FloatMatrix
 
 # Fewer than one query in twenty goes elsewhere. A router that is right about each of them still
 # moves the mean by less than .05 times the gain on them, within the interval of most test sets.
@@ -34,6 +34,7 @@ def collapse_alarms(
     alternatives: Sequence[str],
     reward: FloatMatrix,
     candidates: Sequence[str],
+    known: Mapping[str, BoolMatrix] | None = None,
 ) -> Iterator[str]:
     """A sentence for each method that has collapsed though another way earns more.
 
@@ -43,17 +44,20 @@ def collapse_alarms(
         alternatives: methods that know no more of the measured rewards than those do.
         reward: (n_queries, n_candidates), of the measured queries.
         candidates: names, the order of the columns.
+        known: by method, (n_candidates,), whom it can choose; all, where nothing is said.
     """
     for method in methods:
         shares = routes[method].mean(axis=0)
         favourite = int(shares.argmax())
         if shares[favourite] < COLLAPSED:
             continue
+        unknown = ~known[method] if known and method in known else np.zeros(len(shares), dtype=bool)
         alone = one_hot(np.full(len(reward), favourite), n_candidates=len(candidates))
         found = [
             (*gain_over(alone, route=routes[name], reward=reward), name)
             for name in alternatives
             if 1 - routes[name][:, favourite].mean() >= SPREAD
+            and not routes[name][:, unknown].any()
         ]
         certainty, gain, other = max(found, default=(0.0, 0.0, ""))
         if certainty >= SURE:

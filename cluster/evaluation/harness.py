@@ -252,6 +252,10 @@ def _measure(case: Case, *, wish: Wish) -> Evaluation:
         alternatives=[TASK_LOOKUP, *(name for name in methods if name not in case.reads)],
         reward=case.outcomes.reward,
         candidates=case.outcomes.candidates,
+        known={
+            name: np.asarray(np.isfinite(case.predictions[name].reward).any(axis=0))
+            for name in methods
+        },
     )
     return Evaluation(
         rows=rows,

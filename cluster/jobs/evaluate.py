@@ -149,6 +149,7 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
         left_out={"nearly repeat a measured query": rounds.near_duplicates},
         fitted=rounds.words,
         refused=measured.refused,
+        rounds=len(rounds.rounds),
     )
     outputs = _write(evaluation, extras=extras, output=Storage.at(spec.output))
     return {

@@ -52,6 +52,22 @@ def test_another_way_must_earn_more_than_chance_explains() -> None:
     assert alarms(shares(100), other=shares(50), reward=few)
 
 
+def test_a_way_among_others_is_no_way_for_a_router_of_two() -> None:
+    """Of a pair the strong one is always better; a third candidate is best on half."""
+    right = np.eye(3)[[0, 2] * 50]
+    routes = {"pair": np.eye(3)[[0] * 100], "all": right}
+    ring = [
+        list(
+            collapse_alarms(
+                routes, methods=["pair"], alternatives=["all"], reward=right, candidates="abc",
+                known={"pair": np.array(known)},
+            )
+        )
+        for known in ([True, True, False], [True, True, True])
+    ]  # fmt: skip
+    assert [len(each) for each in ring] == [0, 1]
+
+
 def test_certainty_by_hand() -> None:
     reward = np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
     a, b = np.eye(2)[[0] * 4], np.eye(2)[[1] * 4]
