@@ -182,6 +182,7 @@ def accuracy_by_task(rows: pl.DataFrame, *, methods: Sequence[str], looks: Style
     for border in range(len(tasks) - 1):
         axes[0, 0].axhline(border + 0.5, color="#cbd2d9", linewidth=0.7)
     axes[0, 0].set_ylim(-0.5, len(tasks) - 0.5)
+    axes[0, 0].tick_params(axis="x", labeltop=len(tasks) > BESIDE)
     axes[0, 0].set_xlabel("mean reward of the task, 95 % interval", fontsize=SMALL)
     legend(made, axes[0, 0])
     return svg(made)

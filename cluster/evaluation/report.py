@@ -215,8 +215,8 @@ def _shares(evaluation: Evaluation, *, routers: Sequence[str]) -> str:
     }
     return section(
         "Who gets the queries",
-        note="Share of the queries each candidate is sent, routers by accuracy. One that sends "
-        "nearly all to one candidate has learned nothing about queries.",
+        note="Share of the queries each candidate is sent, routers by accuracy. Where one "
+        "candidate gets nearly all, it is best for nearly all or the router has learned nothing.",
         body=charts.shares(route_shares),
     )
 

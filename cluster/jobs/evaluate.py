@@ -19,6 +19,7 @@ from cluster.evaluation.harness import (
     evaluate_predictions,
     pool,
     predict,
+    require_measurable,
     write_metrics_json,
 )
 from cluster.evaluation.pair import choose_pair
@@ -171,12 +172,13 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
 
 
 def _check(spec: EvaluateSpec, *, rounds: Rounds, ranking: OutcomeMatrix | None) -> None:
-    """Refuse a pair or a ranking that is not there, before anything is fitted.
+    """Refuse rewards, a pair or a ranking that are not there, before anything is fitted.
 
     Raises:
         InputError: as the harness would say in the end.
     """
     measured = rounds.measured
+    require_measurable(measured)
     choose_pair(
         measured.candidates,
         strong=spec.strong,

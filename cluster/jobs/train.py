@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from cluster.evaluation.baselines import BASELINES
-from cluster.evaluation.harness import Evaluation, evaluate
+from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
 from cluster.jobs.check_methods import check_methods
@@ -75,6 +75,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         answers=_reads_answers(spec),
     )
     data = prepare(outcomes)
+    require_measurable(data.test)
     check_methods(spec, data=data)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
     evaluation = _evaluate(spec, data=data, fits=fits)
