@@ -166,7 +166,10 @@ def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Pr
     if left_out:
         LOG.info("%d queries nearly repeat a held-out one and are left out", left_out)
     if near.all():
-        raise InputError("every train query nearly repeats a validation or test query")
+        raise InputError(
+            "every train query nearly repeats a validation or test query, and none is left to fit "
+            "on: measure on other queries, or give these a split each with --split"
+        )
     return Prepared(train.take(~near), validation, test, left_out)
 
 
