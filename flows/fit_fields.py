@@ -46,7 +46,8 @@ SettingsField = Annotated[
     Field(
         title="Settings",
         description="YAML file with a line 'knn: {k: 20}' a method: what is given there is not "
-        "chosen. Empty: every method's settings are chosen among its own",
+        "chosen; 'knn: {k: {try: [10, 20, 40]}}' names the values to choose among, the simplest "
+        "first. Empty: every method's settings are chosen among its own",
     ),
 ]
 TaggerField = Annotated[

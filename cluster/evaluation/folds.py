@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
@@ -132,17 +133,28 @@ def _asked(router: Router, *, outcomes: OutcomeMatrix) -> Prediction:
     name = router.reads_answer_of
     if not name:
         return router.predict(outcomes.texts)
-    if outcomes.answers is None or name not in outcomes.answers.columns:
+    return router.predict_after(
+        outcomes.texts, answers_of(name, outcomes=outcomes, method=router.method)
+    )
+
+
+def answers_of(candidate: str, *, outcomes: OutcomeMatrix, method: str) -> pl.Series:
+    """(n_queries,): a candidate's answers, for a method that reads them.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    if outcomes.answers is None or candidate not in outcomes.answers.columns:
         raise InputError(
-            f"router '{router.method}' reads the answer of '{name}', and there are no answers of "
+            f"router '{method}' reads the answer of '{candidate}', and there are no answers of "
             "it here: read the outcomes with answers, or collect them"
         )
-    answers = outcomes.answers[name]
+    answers = outcomes.answers[candidate]
     missing = np.flatnonzero(answers.is_null().to_numpy())
     if len(missing):
         query = outcomes.queries["query_id"][int(missing[0])]
         raise InputError(
-            f"router '{router.method}' reads the answer of '{name}', which is missing for query "
+            f"router '{method}' reads the answer of '{candidate}', which is missing for query "
             f"'{query}' and {len(missing) - 1} others: collect them, or leave the router out"
         )
-    return router.predict_after(outcomes.texts, answers)
+    return answers

@@ -245,12 +245,17 @@ def _measure(case: Case, *, wish: Wish) -> Evaluation:
         curves=[gaps, budgets],
     )
     alarms = [*no_gap(rows, pair=pair)]
+    methods = [name for name in case.predictions if not name.startswith(CONTROL)]
     alarms += collapse_alarms(
         routes,
-        methods=[name for name in case.predictions if not name.startswith(CONTROL)],
-        reference=TASK_LOOKUP,
+        methods=methods,
+        alternatives=[TASK_LOOKUP, *(name for name in methods if name not in case.reads)],
         reward=case.outcomes.reward,
         candidates=case.outcomes.candidates,
+        known={
+            name: np.asarray(np.isfinite(case.predictions[name].reward).any(axis=0))
+            for name in methods
+        },
     )
     return Evaluation(
         rows=rows,
@@ -311,11 +316,27 @@ def _check_outcomes(outcomes: OutcomeMatrix, *, folds: Sequence[Fold]) -> None:
                 f"test has {', '.join(outcomes.candidates)}; expected the same, in the same order"
             )
         require_rewards(fold.train)
-    if not outcomes.mask.all(axis=1).any():
-        raise InputError(
-            f"none of the {len(outcomes)} test queries has a reward of every candidate: collect "
-            "what is missing, or leave out the candidate that has none"
-        )
+    require_measurable(outcomes)
+
+
+def require_measurable(outcomes: OutcomeMatrix) -> None:
+    """Refuse queries of which none has a reward of every candidate.
+
+    Raises:
+        InputError: says whose rewards are missing.
+    """
+    if outcomes.mask.all(axis=1).any():
+        return
+    without = [
+        f"'{name}'"
+        for name, count in zip(outcomes.candidates, outcomes.mask.sum(axis=0), strict=True)
+        if not count
+    ]
+    who = f"; on none is there one of {', '.join(without)}" if without else ""
+    raise InputError(
+        f"none of the {len(outcomes)} test queries has a reward of every candidate{who}: collect "
+        "what is missing, or name the other candidates with --candidates"
+    )
 
 
 def _macro_reward(train: OutcomeMatrix) -> FloatMatrix:

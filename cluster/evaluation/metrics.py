@@ -4,7 +4,8 @@ All metrics are means over tasks of the tasks' means ("macro"), except `micro_ac
 pair of candidates, `route_entropy` and `route_share:*`, which are over queries. Rewards and shares
 are fractions. Only queries for which every candidate has a reward are evaluated; costs only on
 those of them for which every candidate's cost is known. `n` is the number of queries a value rests
-on. Metrics of a pair: none where the strong candidate is no better than the weak one.
+on. A task of the name `all` stands in rows as `task:all`. Metrics of a pair: none where the strong
+candidate is no better than the weak one.
 
 | metric | |
 |---|---|
@@ -216,10 +217,16 @@ def _task_lines(
     routes: Routes, resampled: Resampled, *, metric: str, first: int = 0
 ) -> Iterator[Line]:
     """A line a task and method; the methods' columns begin at `first`."""
-    for task, found in resampled.by_task.items():
+    for name, found in resampled.by_task.items():
+        task = row_name(name)
         for column, method in enumerate(routes, start=first):
             values = (found.value[column], found.low[column], found.high[column])
             yield task, method, metric, Estimate(*map(float, values)), found.n
+
+
+def row_name(task: str) -> str:
+    """A task as it is named in rows; one that is called as all of them together is told apart."""
+    return f"task:{task}" if task == ALL_TASKS else task
 
 
 def _lines(method: str, statistics: Statistics, *, n: int, level: float) -> Iterator[Line]:

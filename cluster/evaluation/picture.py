@@ -4,6 +4,8 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cluster.evaluation.baselines import ALL_BASELINES, CANDIDATE
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import TableRow, table_rows
@@ -13,6 +15,8 @@ INK, MUTED, CANDIDATE_COLOUR, ROUTER_COLOUR = "#1f2933", "#7b8794", "#3e7cb1", "
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 DISTANCES = (7, 14, 22, 32, 44, 58, 74)
 FONT_SIZE = 8.5
+# Points that 5 inches hold with their labels; each more takes its own room.
+ROOMY = 12
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ def picture(evaluation: Evaluation) -> bytes:
 
     rows = table_rows(evaluation.rows)
     priced = [row for row in rows if row.usd_per_1000 is not None]
-    height = 5.2 if priced else 1.2 + 0.32 * len(rows)
+    height = 5.2 + 0.12 * max(0, len(priced) - ROOMY) if priced else 1.2 + 0.32 * len(rows)
     figure = Figure(figsize=(8, height), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -55,6 +59,18 @@ def picture(evaluation: Evaluation) -> bytes:
     content = io.BytesIO()
     canvas.print_png(content)
     return content.getvalue()
+
+
+def shown(method: str) -> str:
+    """A method's name as it is drawn; a candidate's as it is, `$` would start a formula."""
+    if method.startswith(CANDIDATE):
+        return plain(method.removeprefix(CANDIDATE))
+    return plain(method.replace("_", " "))
+
+
+def plain(name: str) -> str:
+    """A name as matplotlib must be given it."""
+    return name.replace("$", r"\$")
 
 
 def mark_of(method: str) -> Mark:
@@ -112,7 +128,7 @@ def _merged(places: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
     """One label a point: methods that fall on the same spot share it."""
     spots: dict[tuple[Any, Any], list[str]] = {}
     for method, place in places.items():
-        spots.setdefault(place, []).append(method.removeprefix(CANDIDATE).replace("_", " "))
+        spots.setdefault(place, []).append(shown(method))
     return {" = ".join(names): place for place, names in spots.items()}
 
 
@@ -145,7 +161,7 @@ def _free_spot(
 ) -> tuple[float, float, Any]:
     """Offset of a label's centre from its point, in points, and the box it takes on the canvas.
 
-    Where everything is taken it stands at the right.
+    Where everything is taken it stands where it hides least.
     """
     scale = axes.figure.dpi / 72
     x, y = axes.transData.transform(place)
@@ -158,14 +174,11 @@ def _free_spot(
             box = _box(x + dx * scale, y + dy * scale, width * scale, height * scale)
             spots.append((dx, dy, box))
     frame = axes.get_window_extent()
-    free = (
-        spot
-        for spot in spots
-        if not any(spot[2].overlaps(other) for other in taken)
-        and frame.contains(*spot[2].min)
-        and frame.contains(*spot[2].max)
-    )
-    return next(free, spots[0])
+    inside = [
+        spot for spot in spots if frame.contains(*spot[2].min) and frame.contains(*spot[2].max)
+    ] or spots
+    hidden = [sum(spot[2].overlaps(other) for other in taken) for spot in inside]
+    return inside[int(np.argmin(hidden))]
 
 
 def _text_size(axes: Any, label: str) -> tuple[float, float]:
@@ -197,7 +210,7 @@ def _draw_list(axes: Any, rows: list[TableRow]) -> None:
     rising = sorted(rows, key=lambda row: row.macro_accuracy)
     for height, row in enumerate(rising):
         _draw_point(axes, row, place=(100 * row.macro_accuracy, height), vertical=False)
-    names = [row.method.removeprefix(CANDIDATE).replace("_", " ") for row in rising]
+    names = [shown(row.method) for row in rising]
     axes.set_yticks(range(len(names)), names, fontsize=FONT_SIZE)
     axes.set_xlabel("accuracy, mean over tasks, % (costs not known)")
     _legend(axes)

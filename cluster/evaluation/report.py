@@ -19,30 +19,34 @@ from cluster.evaluation.baselines import (
     TASK_LOOKUP,
 )
 from cluster.evaluation.harness import Evaluation
+from cluster.evaluation.hull import hull
 from cluster.evaluation.metrics import entropy, expected
+from cluster.evaluation.page import (
+    STYLE,
+    all_metrics,
+    by_apgr,
+    method_table,
+    nothing,
+    pair_table,
+    refused_section,
+    section,
+    task_table,
+)
 from cluster.evaluation.picture import picture
-from cluster.evaluation.table import HEADINGS, overall, table_rows
+from cluster.evaluation.styles import BASELINE_STYLES, styles
+from cluster.evaluation.sweep import Curve
+from cluster.evaluation.table import overall, table_rows
 from cluster.outcome import FloatMatrix
-from cluster.routers.zooter import measure, reward_distribution
+from cluster.routers.zooter import Zooter, measure, reward_distribution
 
 # Queries laid out by t-SNE: enough to see groups, and 4 s a method.
 MAX_LAID_OUT = 1_000
-# Lines that can still be told apart; the best routers.
+# Lines that can still be told apart where they run close; the best routers.
 MOST_SHOWN = 6
-LIFTS = ("lift_over_best_single", "lift_over_task_lookup")
-PAIR_METRICS = ("apgr", "cpt50", "cpt80")
-BASELINE_COLOURS = {BEST_SINGLE: "#9aa5b1", TASK_LOOKUP: "#3e4c59", ORACLE: "#d5a021"}
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:62rem}
-body{margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin-bottom:0} h2{font-size:1.1rem;margin:2.2rem 0 .3rem}
-p.note{color:#52606d;margin:.2rem 0 .6rem} p.alarm{background:#fdecea;padding:.5rem .8rem}
-table{border-collapse:collapse;font-size:.85rem} th,td{padding:.2rem .7rem;text-align:right}
-td{white-space:nowrap} th:first-child,td:first-child{text-align:left}
-thead th{border-bottom:2px solid #cbd2d9}
-tbody tr:nth-child(even){background:#f5f7fa} tr.router td:first-child{font-weight:600}
-svg,img{width:100%;height:auto} details{margin-top:2rem} .wide{overflow-x:auto}
-"""
+# Dots with intervals in one picture; of many tasks fewer methods are drawn.
+MOST_DOTS, FEWEST_DRAWN = 200, 4
+# Nats; less is rounding.
+SAME_ENTROPY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Extras:
         left_out: what was left out, in words: number of queries by reason.
         fitted: in words, what methods were fitted on.
         refused: by method, why it could not be fitted.
+        rounds: of fitting and measuring.
     """
 
     histories: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -62,24 +67,28 @@ class Extras:
     left_out: Mapping[str, int] = field(default_factory=dict)
     fitted: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
+    rounds: int = 1
 
 
 def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
     """The report as UTF-8 HTML."""
     extras = extras or Extras()
-    routers = list(evaluation.predictions)
-    palette = charts.colours(routers)
+    routers = best_first(evaluation)
+    # By their names' order, so that a method keeps its look when another does better.
+    looks = {**styles(list(evaluation.predictions)), **BASELINE_STYLES}
     sections = [
         _summary(evaluation, extras=extras),
-        _table(evaluation.rows, routers=routers),
-        _cost_quality(evaluation, palette=palette),
-        _pair(evaluation, palette=palette),
-        _by_task(evaluation, routers=routers, palette=palette),
+        method_table(evaluation.rows, routers=routers),
+        refused_section(extras.refused),
+        _cost_quality(evaluation, looks=looks),
+        _pair(evaluation, looks=looks),
+        _by_task(evaluation, routers=routers, looks=looks),
         _shares(evaluation, routers=routers),
-        _training(extras, palette=palette),
+        _training(extras, looks=looks),
         _embeddings(evaluation, extras=extras),
-        _entropy(evaluation, routers=routers, palette=palette),
-        _all_metrics(evaluation.rows),
+        _entropy(evaluation, routers=routers, looks=looks),
+        task_table(evaluation.rows, routers=routers),
+        all_metrics(evaluation.rows),
     ]
     title = escape(f"Routers on {evaluation.rows['dataset'][0]}")
     return (
@@ -88,9 +97,10 @@ def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
     ).encode()
 
 
-def section(title: str, *, note: str, body: str) -> str:
-    """A heading, a sentence on how to read what follows, and that."""
-    return f'<h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{body}'
+def best_first(evaluation: Evaluation) -> list[str]:
+    """The routers, by macro accuracy."""
+    means = overall(evaluation.rows, metrics=("macro_accuracy",))
+    return sorted(evaluation.predictions, key=lambda name: -means[name]["macro_accuracy"][0])
 
 
 def _summary(evaluation: Evaluation, *, extras: Extras) -> str:
@@ -104,117 +114,99 @@ def _summary(evaluation: Evaluation, *, extras: Extras) -> str:
     if told:
         parts.append(f'<p class="note">Left out: {escape(told)}.</p>')
     parts += [f'<p class="alarm">{escape(alarm)}</p>' for alarm in evaluation.alarms]
-    parts += [
-        f'<p class="note">{escape(f"{name} is left out: {why}")}</p>'
-        for name, why in extras.refused.items()
-    ]
     return "\n".join(parts)
 
 
-def _table(rows: pl.DataFrame, *, routers: Sequence[str]) -> str:
-    lifts = overall(rows, metrics=LIFTS)
-    head = "".join(f"<th>{escape(h)}</th>" for h in (*HEADINGS, "− best single", "− task lookup"))
-    lines = []
-    for row in table_rows(rows):
-        _, *own = row.cells()
-        name = row.method.removeprefix(CANDIDATE)
-        cells = [name, *own, *(_interval(lifts.get(row.method, {}).get(lift)) for lift in LIFTS)]
-        kind = ' class="router"' if row.method in routers else ""
-        lines.append(f"<tr{kind}>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
-    body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return section(
-        "What each method is worth",
-        note="Mean over tasks, in percent. Differences are paired by query, with 95 % intervals; "
-        "task lookup and oracle read what no router is told.",
-        body=f'<div class="wide"><table>{body}</table></div>',
-    )
-
-
-def _interval(found: tuple[float, float, float] | None) -> str:
-    if found is None:
-        return "–"
-    value, low, high = (100 * part for part in found)
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _cost_quality(evaluation: Evaluation, *, palette: dict[str, str]) -> str:
+def _cost_quality(evaluation: Evaluation, *, looks: charts.Styles) -> str:
     image = base64.b64encode(picture(evaluation)).decode()
     body = f'<img alt="cost and quality" src="data:image/png;base64,{image}">'
     lines = {
         name: (1000 * curve.cost, curve.quality)
         for name, curve in evaluation.curves.items()
-        if curve.unit == "usd"
+        if curve.unit == "usd" and name != COST_MATCHED_MIX
     }
-    if lines:
-        points = [row for row in table_rows(evaluation.rows) if row.method.startswith(CANDIDATE)]
-        body += charts.curves(
-            lines,
-            points=[row for row in points if row.usd_per_1000 is not None],
-            x_label="USD per 1,000 queries",
-            y_label="mean reward over tasks",
-            palette=palette,
+    note = "Every method at its best quality."
+    if not lines:
+        note += (
+            " There are no curves over budgets, for the costs of these queries are not known: name "
+            "a file of prices, or import a table with costs."
+        )
+        return section("Cost and quality", note=note, body=body)
+    points = [row for row in table_rows(evaluation.rows) if row.method.startswith(CANDIDATE)]
+    points.sort(key=lambda row: row.usd_per_1000 or 0.0)
+    mix = evaluation.curves.get(COST_MATCHED_MIX)
+    body += charts.curves(
+        lines,
+        points=[row for row in points if row.usd_per_1000 is not None],
+        x_label="USD per 1,000 queries",
+        y_label="mean reward over tasks",
+        looks=looks,
+        floor=None if mix is None else hull_of(mix),
+    )
+    note += (
+        " Then every router from its best quality to the cheapest, by weighing predicted reward "
+        "against predicted cost; numbers are candidates alone, the cheapest first, and the shaded "
+        "area is what mixing them by lot gives."
+    )
+    return section("Cost and quality", note=note, body=body)
+
+
+def hull_of(curve: Curve) -> tuple[FloatMatrix, FloatMatrix]:
+    """USD per 1,000 queries and the best quality that mixing the points by lot has there."""
+    cost, quality = hull(curve.cost[None], curve.quality[None])
+    return 1000 * cost[0], quality[0]
+
+
+def _pair(evaluation: Evaluation, *, looks: charts.Styles) -> str:
+    candidates = evaluation.outcomes.candidates
+    if evaluation.pair is None:
+        why = (
+            f"PGR, APGR and CPT are about a strong and a weak candidate. There are "
+            f"{len(candidates)}, and none were named; name two with --strong and --weak."
+        )
+        return nothing("Strong or weak", why=why)
+    strong, weak = evaluation.pair.strong, evaluation.pair.weak
+    title = f"{strong} or {weak}"
+    if not evaluation.pair_curves:
+        why = (
+            f"'{strong}' is not better than '{weak}' on these queries; there is no gap to recover."
+        )
+        return nothing(title, why=why)
+    drawn = {
+        name: (evaluation.pair_curves[name].share, evaluation.pair_curves[name].pgr)
+        for name in by_apgr(evaluation.rows)
+        if name in evaluation.pair_curves and name != ORACLE
+    }
+    label = f"share of the queries that go to {strong}"
+    return section(
+        title,
+        note="0 is the weak one's quality, 1 the strong one's. APGR is the area under a curve, CPT "
+        "the share of strong calls that recovers so much of the gap. Methods that know both, the "
+        "best first; the oracle, far above, is not drawn.",
+        body=pair_table(evaluation.rows) + charts.recovered(drawn, x_label=label, looks=looks),
+    )
+
+
+def _by_task(evaluation: Evaluation, *, routers: Sequence[str], looks: charts.Styles) -> str:
+    n_tasks = len(np.unique(evaluation.outcomes.tasks))
+    drawn = routers[: max(FEWEST_DRAWN, MOST_DOTS // n_tasks)]
+    note = "Mean reward of each task with its 95 % interval; methods by accuracy over all tasks."
+    if len(drawn) < len(routers):
+        note += (
+            f" Of {len(routers)} routers the best {len(drawn)}; all of them are in the table at "
+            "the end."
         )
     return section(
-        "Cost and quality",
-        note="Every method at its best quality, then every router from its best quality to the "
-        "cheapest, by weighing predicted reward against predicted cost.",
-        body=body,
-    )
-
-
-def _pair(evaluation: Evaluation, *, palette: dict[str, str]) -> str:
-    if evaluation.pair is None or not evaluation.pair_curves:
-        return ""
-    strong, weak = evaluation.pair.strong, evaluation.pair.weak
-    lines: dict[str, tuple[FloatMatrix, FloatMatrix]] = {
-        name: (curve.share, curve.pgr) for name, curve in evaluation.pair_curves.items()
-    }
-    body = _pair_table(evaluation.rows) + charts.curves(
-        lines,
-        points=[],
-        x_label=f"share of the queries that go to {strong}",
-        y_label="performance gap recovered",
-        palette=palette,
-    )
-    return section(
-        f"{strong} or {weak}",
-        note="0 is the weak one's quality, 1 the strong one's. APGR is the area under a curve, CPT "
-        "the share of strong calls that recovers so much of the gap.",
-        body=body,
-    )
-
-
-def _pair_table(rows: pl.DataFrame) -> str:
-    found = overall(rows, metrics=PAIR_METRICS)
-    methods = [name for name in found if "apgr" in found[name]]
-    methods.sort(key=lambda name: -found[name]["apgr"][0])
-    lines = []
-    for method in methods:
-        cells = [
-            "{:.3f} [{:.3f}, {:.3f}]".format(*found[method][metric])
-            if metric in found[method]
-            else "–"
-            for metric in PAIR_METRICS
-        ]
-        lines.append("".join(f"<td>{escape(cell)}</td>" for cell in (method, *cells)))
-    head = "".join(f"<th>{name}</th>" for name in ("method", "APGR", "CPT 50 %", "CPT 80 %"))
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _by_task(evaluation: Evaluation, *, routers: Sequence[str], palette: dict[str, str]) -> str:
-    methods = [*routers, BEST_SINGLE, TASK_LOOKUP]
-    return section(
         "By task",
-        note="Mean reward of each task with its 95 % interval.",
+        note=note,
         body=charts.accuracy_by_task(
-            evaluation.rows, methods=methods, palette=palette | BASELINE_COLOURS
+            evaluation.rows, methods=[*drawn, BEST_SINGLE, TASK_LOOKUP], looks=looks
         ),
     )
 
 
 def _shares(evaluation: Evaluation, *, routers: Sequence[str]) -> str:
-    fixed = (BEST_SINGLE, TASK_LOOKUP, ORACLE)
+    fixed = (ORACLE, TASK_LOOKUP, BEST_SINGLE)
     methods = [*(name for name in fixed if name in evaluation.routes), *routers]
     candidates = evaluation.outcomes.candidates
     route_shares = {
@@ -223,31 +215,45 @@ def _shares(evaluation: Evaluation, *, routers: Sequence[str]) -> str:
     }
     return section(
         "Who gets the queries",
-        note="A router that sends nearly all to one candidate has learned nothing about queries.",
+        note="Share of the queries each candidate is sent, routers by accuracy. Where one "
+        "candidate gets nearly all, it is best for nearly all or the router has learned nothing.",
         body=charts.shares(route_shares),
     )
 
 
-def _training(extras: Extras, *, palette: dict[str, str]) -> str:
+def _training(extras: Extras, *, looks: charts.Styles) -> str:
     if not extras.histories:
-        return ""
+        return nothing("Training", why="no method that was fitted here trains by gradient.")
+    by_method: dict[str, list[pl.DataFrame]] = {}
+    for name, history in extras.histories.items():
+        by_method.setdefault(name.partition(",")[0], []).append(history)
+    several = " A line a round." if extras.rounds > 1 else ""
     return section(
         "Training",
-        note="The checkpoint is that of the best validation score; the test split has no part.",
-        body=charts.training(extras.histories, palette=palette),
+        note="Losses on train (dashed) and on validation, and what the choices earn on "
+        "validation. The checkpoint is that of the best validation score; the test split has no "
+        f"part.{several}",
+        body=charts.training(by_method, looks=looks),
     )
 
 
 def _embeddings(evaluation: Evaluation, *, extras: Extras) -> str:
+    title = "How the methods see the queries"
     if not extras.embeddings:
-        return ""
+        why = "no method that was fitted here has a space of its own for queries."
+        if extras.rounds > 1:
+            why = (
+                f"in each of {extras.rounds} rounds the methods learned another space, and their "
+                "queries do not belong in one picture."
+            )
+        return nothing(title, why=why)
     n = len(evaluation.outcomes)
     rows = np.arange(n)
     if n > MAX_LAID_OUT:
         rows = np.sort(np.random.default_rng(0).choice(n, MAX_LAID_OUT, replace=False))
     planes = {name: _plane(vectors[rows]) for name, vectors in extras.embeddings.items()}
     return section(
-        "How the methods see the queries",
+        title,
         note=f"t-SNE of {len(rows):,} test queries as each method represents them, by task.",
         body=charts.embeddings(planes, tasks=evaluation.outcomes.tasks[rows]),
     )
@@ -272,36 +278,27 @@ def _plane(vectors: Vectors) -> FloatMatrix:
     return np.asarray(plane[place], dtype=np.float64)
 
 
-def _entropy(evaluation: Evaluation, *, routers: Sequence[str], palette: dict[str, str]) -> str:
+def _entropy(evaluation: Evaluation, *, routers: Sequence[str], looks: charts.Styles) -> str:
+    title = "Reward entropy: how decided the rewards are"
     reward = evaluation.outcomes.reward
     distribution = reward_distribution(
         reward, kind="z_score", scale=measure(reward, kind="z_score"), temperature=1.0
     )
-    means = overall(evaluation.rows, metrics=("macro_accuracy",))
-    ranked = sorted(routers, key=lambda name: -means[name]["macro_accuracy"][0])
-    shown = [BEST_SINGLE, *ranked[:MOST_SHOWN], ORACLE]
-    earned = {name: expected(evaluation.routes[name], reward) for name in shown}
+    nats = entropy(distribution)
+    if np.ptp(nats) < SAME_ENTROPY:
+        why = "the rewards are as undecided for one query as for another."
+        return nothing(title, why=why)
+    best = routers[:MOST_SHOWN]
+    shown = [ORACLE, *best, *({Zooter.name} & set(routers) - set(best)), BEST_SINGLE]
     return section(
-        "How decided the rewards are",
-        note="Entropy of the softmax of each query's standardised rewards: where it is high, "
-        "candidates did equally well and a choice matters little.",
+        title,
+        note="Left, the entropy of the softmax of each query's standardised rewards; right, what "
+        "the best routers, and zooter, which learns from this distribution, earn on queries of low "
+        "to high entropy. Where it is high, candidates did equally well and a choice matters "
+        "little.",
         body=charts.reward_entropy(
-            entropy(distribution), earned=earned, palette=palette | BASELINE_COLOURS
+            nats,
+            earned={name: expected(evaluation.routes[name], reward) for name in shown},
+            looks=looks,
         ),
     )
-
-
-def _all_metrics(rows: pl.DataFrame) -> str:
-    chosen = rows.filter(
-        (pl.col("task") == "all") & ~pl.col("method").str.starts_with(COST_MATCHED_MIX)
-    ).sort("metric", "value", descending=[False, True], nulls_last=True)
-    lines = [
-        f"<tr><td>{escape(metric)}</td><td>{escape(method)}</td><td>{value:.4g}</td>"
-        f"<td>{low:.4g} – {high:.4g}</td><td>{n:,}</td></tr>"
-        for metric, method, value, low, high, n in chosen.select(
-            "metric", "method", "value", "ci_low", "ci_high", "n"
-        ).iter_rows()
-    ]
-    head = "".join(f"<th>{h}</th>" for h in ("metric", "method", "value", "95 % interval", "n"))
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-    return f"<details><summary>All metrics over all tasks</summary>{table}</details>"

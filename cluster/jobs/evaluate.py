@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 from cluster.encoders.encoder import Vectors
 from cluster.encoders.memory import VectorMemory
 from cluster.errors import InputError
+from cluster.evaluation.baselines import rmr_route
 from cluster.evaluation.control import CONTROL, shuffled
 from cluster.evaluation.harness import (
     Evaluation,
@@ -18,10 +19,13 @@ from cluster.evaluation.harness import (
     evaluate_predictions,
     pool,
     predict,
+    require_measurable,
     write_metrics_json,
 )
+from cluster.evaluation.pair import choose_pair
 from cluster.evaluation.picture import picture
 from cluster.evaluation.report import Extras, report
+from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
     Label,
@@ -132,14 +136,21 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
     """
     lake = Lake.open(spec.lake)
     rounds = _rounds(spec, lake=lake)
-    measured = _fitted(spec, rounds=rounds, run=run, memory=LakeVectors(lake))
-    evaluation = _evaluate(spec, rounds=rounds, measured=measured, lake=lake)
+    ranking = _ranking(spec, lake=lake, candidates=rounds.measured.candidates)
+    _check(spec, rounds=rounds, ranking=ranking)
+    measured = Measured()
+    registered = _registered(spec, measured=measured, outcomes=rounds.measured)
+    _fit_rounds(spec, rounds=rounds, run=run, memory=LakeVectors(lake), measured=measured)
+    evaluation = _evaluate(
+        spec, rounds=rounds, measured=measured, registered=registered, ranking=ranking
+    )
     extras = Extras(
         histories=measured.histories,
         embeddings=measured.embeddings,
         left_out={"nearly repeat a measured query": rounds.near_duplicates},
         fitted=rounds.words,
         refused=measured.refused,
+        rounds=len(rounds.rounds),
     )
     outputs = _write(evaluation, extras=extras, output=Storage.at(spec.output))
     return {
@@ -160,11 +171,34 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
     }
 
 
-def _evaluate(spec: EvaluateSpec, *, rounds: Rounds, measured: Measured, lake: Lake) -> Evaluation:
+def _check(spec: EvaluateSpec, *, rounds: Rounds, ranking: OutcomeMatrix | None) -> None:
+    """Refuse rewards, a pair or a ranking that are not there, before anything is fitted.
+
+    Raises:
+        InputError: as the harness would say in the end.
+    """
+    measured = rounds.measured
+    require_measurable(measured)
+    choose_pair(
+        measured.candidates,
+        strong=spec.strong,
+        weak=spec.weak,
+        train_reward=np.zeros(len(measured.candidates)),
+    )
+    rmr_route(ranking, measured.complete())
+
+
+def _evaluate(
+    spec: EvaluateSpec,
+    *,
+    rounds: Rounds,
+    measured: Measured,
+    registered: Mapping[str, Prediction],
+    ranking: OutcomeMatrix | None,
+) -> Evaluation:
     """What methods and registered routers say, and what that is worth."""
     folds = [Fold(train=one.data.fitted_on, rows=one.rows) for one in rounds.rounds]
-    predictions = measured.pooled(folds)
-    predictions |= _registered(spec, measured=measured, outcomes=rounds.measured)
+    predictions = {**measured.pooled(folds), **registered}
     evaluation = evaluate_predictions(
         rounds.measured,
         folds=folds,
@@ -178,7 +212,7 @@ def _evaluate(spec: EvaluateSpec, *, rounds: Rounds, measured: Measured, lake: L
         held_out_tasks=rounds.resample_tasks,
         strong=spec.strong,
         weak=spec.weak,
-        ranking=_ranking(spec, lake=lake, candidates=rounds.measured.candidates),
+        ranking=ranking,
     )
     alarms = (*evaluation.alarms, *gains_of_controls(evaluation.rows))
     return replace(evaluation, alarms=alarms)
@@ -218,9 +252,18 @@ def _ranking(spec: EvaluateSpec, *, lake: Lake, candidates: Sequence[str]) -> Ou
     return outcomes_of(label, lake=lake, versions=spec.inputs, candidates=candidates)
 
 
-def _fitted(spec: EvaluateSpec, *, rounds: Rounds, run: Run, memory: VectorMemory) -> Measured:
-    """The methods fitted in every round, and asked about its rows."""
-    measured = Measured()
+def _fit_rounds(
+    spec: EvaluateSpec, *, rounds: Rounds, run: Run, memory: VectorMemory, measured: Measured
+) -> None:
+    """The methods fitted in every round, and asked about its rows.
+
+    Raises:
+        InputError: a method cannot be fitted in some round, told before the first.
+    """
+    refused = measured.refused if spec.skip_refused else None
+    for one in rounds.rounds:
+        shared = _shared(spec, rounds=rounds)
+        check_methods(spec, data=one.data, shared=shared, refused=refused)
     for one in rounds.rounds:
         fits = _fits(spec, one=one, rounds=rounds, run=run, measured=measured, memory=memory)
         alone = len(rounds.rounds) == 1
@@ -243,7 +286,6 @@ def _fitted(spec: EvaluateSpec, *, rounds: Rounds, run: Run, memory: VectorMemor
                     outcomes=one.data.test,
                     skip_refused=spec.skip_refused,
                 )
-    return measured
 
 
 def _fits(
@@ -256,18 +298,22 @@ def _fits(
     memory: VectorMemory,
 ) -> dict[str, Fit]:
     """The methods fitted on one round's rows, told of the pair and of what is new to them."""
-    pair = {"strong": spec.strong, "weak": spec.weak} if spec.strong else {}
-    unseen = {"unseen": "tasks"} if rounds.unseen_tasks else {}
     return fit_all(
         spec,
         data=one.data,
         run=run,
         name=one.name,
         by_task=rounds.unseen_tasks,
-        shared=pair | unseen,
+        shared=_shared(spec, rounds=rounds),
         memory=memory,
         refused=measured.refused if spec.skip_refused else None,
     )
+
+
+def _shared(spec: EvaluateSpec, *, rounds: Rounds) -> dict[str, Any]:
+    """Settings of every method that has such: the pair, and what is new to it."""
+    pair = {"strong": spec.strong, "weak": spec.weak} if spec.strong else {}
+    return pair | ({"unseen": "tasks"} if rounds.unseen_tasks else {})
 
 
 def _shuffled(one: Round, spec: EvaluateSpec) -> Prepared:

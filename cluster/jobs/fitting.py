@@ -29,6 +29,7 @@ from cluster.ray_cluster import connect
 from cluster.routers.checkpoint import CheckpointMeta
 from cluster.routers.context import FitContext
 from cluster.routers.fit import Fit, concatenate, fit_method, load_method
+from cluster.routers.means import macro_means
 from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.settings import GivenSettings
 
@@ -46,7 +47,7 @@ class FittingSpec(JobSpec):
         seed: of everything random.
         inputs: versions of the tables read.
         encoder, encoder_model: of every method that has an encoder.
-        settings: method → setting → value, given and not to be chosen.
+        settings: method → setting → value, given and not to be chosen, or `{try: [values]}`.
         tagger: whose tags the queries carry; empty: the task.
         workers: Ray Train workers of a method that trains by gradient; 0: this process.
         folds: of the cross-validation that settings are chosen by; 0: on validation.
@@ -165,7 +166,10 @@ def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Pr
     if left_out:
         LOG.info("%d queries nearly repeat a held-out one and are left out", left_out)
     if near.all():
-        raise InputError("every train query nearly repeats a validation or test query")
+        raise InputError(
+            "every train query nearly repeats a validation or test query, and none is left to fit "
+            "on: measure on other queries, or give these a split each with --split"
+        )
     return Prepared(train.take(~near), validation, test, left_out)
 
 
@@ -313,16 +317,37 @@ def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> Che
             "near_duplicates_left_out": data.near_duplicates,
             "prompt_tokens_per_character": tokens_per_character(outcomes),
         },
-        metrics={"validation_macro_reward": validation_reward(fit)},
+        metrics={"validation_macro_reward": validation_rewards({"": fit}, data=data)[""]},
         code_version=package_version("signalbox"),
         seed=seed,
     )
 
 
-def validation_reward(fit: Fit) -> float | None:
-    """Macro mean reward on validation of the chosen settings; None where nothing was tried."""
-    chosen = [trial for trial in fit.trials if trial.settings == fit.settings]
-    return chosen[0].macro_reward if chosen else None
+def validation_rewards(fits: Mapping[str, Fit], *, data: Prepared) -> dict[str, float | None]:
+    """By method, macro mean reward of its choices on rows that its chosen settings had not seen.
+
+    All on the same rows, or they could not be compared: the validation rows, or where there are
+    none what all of them were judged on. None for a method that was judged on nothing, and for all
+    where no row is common to them.
+    """
+    outcomes = data.fitted_on
+    judged = {
+        name: fit.unseen
+        for name, fit in fits.items()
+        if fit.unseen is not None and not np.isnan(fit.unseen).all()
+    }
+    nothing: dict[str, float | None] = dict.fromkeys(fits)
+    if not judged:
+        return nothing
+    common = ~np.isnan(np.stack(list(judged.values()))).any(axis=0)
+    is_validation = np.arange(len(outcomes)) >= len(data.train)
+    rows = common & is_validation if (common & is_validation).any() else common
+    if not rows.any():
+        return nothing
+    tasks = outcomes.tasks[rows]
+    return nothing | {
+        name: float(macro_means(values[rows, None], tasks)[0]) for name, values in judged.items()
+    }
 
 
 def tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:

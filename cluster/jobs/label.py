@@ -62,7 +62,7 @@ def _reward(
     answers = _unscored(scorer, queries=queries, spec=spec, lake=lake)
     new, scored = 0, []
     for part in answers.iter_slices(ROWS_AT_ONCE):
-        values = scorer.score(part.select("query", "text", "reference"))
+        values = finite(scorer.score(part.select("query", "text", "reference")), scorer=scorer.name)
         rows = part.select("query_id", "candidate_id", "sample").with_columns(
             value=values, scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0)
         )
@@ -74,6 +74,15 @@ def _reward(
         LOG.warning("%s: %d answers have no usable reference and no reward", scorer.name, unscored)
     mean = pl.concat(scored)["value"].mean() if scored else None
     return {"new": new, "without_reference": unscored, "mean": mean}
+
+
+def finite(values: pl.Series, *, scorer: str) -> pl.Series:
+    """Rewards as they are, (n_answers,), null where a scorer gave NaN or infinity: that is none."""
+    numbers = values.cast(pl.Float64)
+    odd = int((~numbers.is_finite()).sum())
+    if odd:
+        LOG.warning("%s: %d rewards are NaN or infinite and count as missing", scorer, odd)
+    return pl.select(value=pl.when(numbers.is_finite()).then(numbers)).to_series()
 
 
 def _unscored(

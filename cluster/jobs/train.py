@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 import polars as pl
 
 from cluster.evaluation.baselines import BASELINES
-from cluster.evaluation.harness import Evaluation, evaluate
+from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
+from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
     Label,
@@ -20,7 +21,7 @@ from cluster.jobs.fitting import (
     outcomes_of,
     prepare,
     short_table,
-    validation_reward,
+    validation_rewards,
 )
 from cluster.jobs.run import Manifest, Run, main
 from cluster.lake.commit import append_new
@@ -74,8 +75,11 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         answers=_reads_answers(spec),
     )
     data = prepare(outcomes)
+    require_measurable(data.test)
+    check_methods(spec, data=data)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
     evaluation = _evaluate(spec, data=data, fits=fits)
+    validated = validation_rewards(fits, data=data)
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
     _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
     lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
@@ -90,7 +94,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
                 "version": version,
                 "checkpoint": _checkpoint_uri(lake, version),
                 "metrics": headlines(evaluation.rows, method=method),
-                "validation_macro_reward": validation_reward(fits[method]),
+                "validation_macro_reward": validated[method],
             }
             for method, version in versions.items()
         ],

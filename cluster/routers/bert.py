@@ -22,9 +22,9 @@ from cluster.plugins import load_plugin
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.gradient import Trained
 from cluster.routers.network import NetworkMethod, NetworkRouter
-from cluster.routers.pairs import ComparisonMethod, compare
+from cluster.routers.pairs import ComparisonMethod, compare, require_comparable
 from cluster.routers.router import Router
-from cluster.routers.wins import pair_rows
+from cluster.routers.wins import checked_pair_rows, pair_rows
 from cluster.training.examples import Arrays
 
 
@@ -64,6 +64,16 @@ class Bert(ComparisonMethod, NetworkMethod):
         if self.is_tuned and isinstance(encoder, HuggingFaceEncoder) and encoder.pooling is None:
             return encoder.model_copy(update={"pooling": "cls"})
         return encoder
+
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`.
+
+        Raises:
+            InputError: no such pair, no query with both rewards, or rewards further apart than 1.
+        """
+        self.wanted_encoder()
+        for rows in checked_pair_rows(outcomes, validation, strong=self.strong, weak=self.weak):
+            require_comparable(rows)
 
     def network(self, *, n_candidates: int, dimensions: int) -> object:
         """See `cluster.training.bert`."""

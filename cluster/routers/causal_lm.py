@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from pydantic import Field, ValidationError, field_validator
 
@@ -29,7 +30,7 @@ from cluster.routers.pairs import ComparisonMethod
 from cluster.routers.question import QUESTIONS, Question, Target, grades, outcome_labels
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
-from cluster.routers.wins import pair_rows
+from cluster.routers.wins import checked_pair_rows, pair_rows
 from cluster.state import State
 from cluster.training.examples import Examples, ragged
 from cluster.training.plan import Plan
@@ -191,6 +192,17 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
             )
         return Question(self.template or usual.template, self.labels or usual.labels, usual.worth)
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`; a model of a hub is fetched, which training needs anyway.
+
+        Raises:
+            InputError: no model named or none there, no such pair, no query with both rewards, or
+                rewards that have no grade.
+        """
+        self._folder()
+        for rows in checked_pair_rows(outcomes, validation, strong=self.strong, weak=self.weak):
+            self._grades(rows)
+
     def instruction(self, tokenizer: Any, *, limit: int) -> Instruction:
         """What is asked, in tokens, no more than the model takes.
 
@@ -290,9 +302,11 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
         return find_folder(self.model, revision=self.revision)
 
     def _examples(self, rows: OutcomeMatrix, *, instruction: Instruction) -> Examples:
-        labels = {"grade": grades, "outcome": outcome_labels}[self.target](rows)
         tokens = ragged(instruction(rows.texts))
-        return Examples(tokens, {"label": labels}, rows.reward, task_numbers(rows))
+        return Examples(tokens, {"label": self._grades(rows)}, rows.reward, task_numbers(rows))
+
+    def _grades(self, rows: OutcomeMatrix) -> npt.NDArray[np.int64]:
+        return {"grade": grades, "outcome": outcome_labels}[self.target](rows)
 
 
 def read_settings(state: RouterState) -> CausalLM:

@@ -10,21 +10,22 @@ from pydantic import ValidationError
 
 from cluster.errors import InputError
 from cluster.folds import Folds
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.plugins import load_plugin
-from cluster.query import digest
 from cluster.routers.context import ALONE, FitContext
-from cluster.routers.gradient import GradientMethod, Trained, hold_out
+from cluster.routers.gradient import GradientMethod, held_out_rows
 from cluster.routers.means import require_rewards
 from cluster.routers.router import Method, Router
 from cluster.routers.search import (
     Trial,
     chosen_reward,
-    cross_validate,
     judge,
+    out_of_fold_rewards,
     simplest_near_best,
-    try_all,
+    validation_rewards,
 )
+from cluster.routers.space import combinations, is_choice, require_few
+from cluster.routers.train_each import train_each
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Fit:
         trials: all that were tried, in the grid's order; none without rows to judge by.
         history: of the training, in `cluster.routers.gradient.HISTORY_SCHEMA`; None for a method
             that does not train by gradient.
+        unseen: (n_train + n_validation,), on each row of train and then of validation the reward of
+            what the chosen settings choose when fitted without that row; NaN on rows that nothing
+            was fitted without, and without a reward.
     """
 
     router: Router
     settings: Method
     trials: tuple[Trial, ...]
     history: pl.DataFrame | None = None
+    unseen: FloatMatrix | None = None
 
 
 def load_method(name: str) -> type[Method]:
@@ -58,19 +63,32 @@ def load_method(name: str) -> type[Method]:
 
 
 def settings_to_try(method: type[Method], *, fixed: Mapping[str, Any]) -> list[Method]:
-    """The method's grid with some settings held fixed; what is then equal is tried once.
+    """The method's grid with some settings held fixed, or tried as declared; none of them twice.
+
+    A setting with a declared space (`cluster.routers.space`) leaves the grid's own values of it
+    out; of every combination declared the others' values in the grid are tried.
 
     Raises:
-        InputError: a fixed setting is unknown or out of range.
+        InputError: a setting is unknown or out of range, or there is too much to try.
     """
+    declared = combinations(fixed, method=method.name)
     try:
-        grid = [method(**{**entry.model_dump(), **fixed}) for entry in method.grid()]
+        others = distinct([method(**{**own.model_dump(), **declared[0]}) for own in method.grid()])
+        if len(declared) == 1:
+            return others
+        require_few(len(declared) * len(others), method=method.name)
+        kept = [{k: v for k, v in own.model_dump().items() if k not in fixed} for own in others]
+        return distinct([method(**{**own, **chosen}) for chosen in declared for own in kept])
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
         )
         known = ", ".join(method.model_fields) or "none"
         raise InputError(f"method '{method.name}': {faults}; its settings: {known}") from error
+
+
+def distinct(grid: Sequence[Method]) -> list[Method]:
+    """The settings in their order, what is equal once."""
     return [entry for place, entry in enumerate(grid) if entry not in grid[:place]]
 
 
@@ -97,7 +115,7 @@ def fit_method(
         name: of the method.
         train, validation: what is learned from, and what settings are chosen on.
         seed: of everything random.
-        fixed: settings that are given and not to be chosen.
+        fixed: settings that are given and not to be chosen, or the values to choose among.
         context: where the fit runs.
         folds: (n_train + n_validation,), the fold of each row of train and then of validation:
             settings are chosen by cross-validation on both. Methods that train by gradient choose
@@ -109,19 +127,31 @@ def fit_method(
     """
     method = load_method(name)
     grid = settings_to_try(method, fixed=fixed or {})
-    usable = validation.take(np.flatnonzero(validation.mask.any(axis=1)))
     if issubclass(method, GradientMethod):
-        return _best_trained(grid, train=train, validation=usable, seed=seed, context=context)
+        return _best_trained(grid, train=train, validation=validation, seed=seed, context=context)
     both = concatenate(train, validation)
-    trials: tuple[Trial, ...] = ()
+    judges = len(train) + np.flatnonzero(validation.mask.any(axis=1))
+    values = np.full((len(grid), len(both)), np.nan)
     if folds is not None:
-        trials = cross_validate(grid, outcomes=both, folds=folds, seed=seed, context=context)
-    elif len(usable):
-        trials = try_all(grid, train=train, validation=usable, seed=seed, context=context)
-    untried = grid[0] if len(grid) == 1 else method(**(fixed or {}))
-    chosen = simplest_near_best(trials) if trials else untried
+        values = out_of_fold_rewards(grid, outcomes=both, folds=folds, seed=seed, context=context)
+    elif len(judges):
+        values[:, judges] = validation_rewards(
+            grid, train=train, validation=both.take(judges), seed=seed, context=context
+        )
+    trials = judge(grid, values=values, tasks=both.tasks)
+    if not trials:
+        chosen = grid[0] if len(grid) == 1 else _undecided(method, fixed=fixed or {})
+        return Fit(chosen.fit(both, seed=seed, context=context), chosen, trials)
+    chosen = simplest_near_best(trials)
     router = chosen.fit(both, seed=seed, context=context)
-    return Fit(router=router, settings=chosen, trials=trials)
+    return Fit(router, chosen, trials, unseen=values[grid.index(chosen)])
+
+
+def _undecided(method: type[Method], *, fixed: Mapping[str, Any]) -> Method:
+    """The settings where nothing decides: the first of a declared space, else the defaults."""
+    if any(is_choice(value) for value in fixed.values()):
+        return settings_to_try(method, fixed=fixed)[0]
+    return method(**fixed)
 
 
 def _best_trained(
@@ -134,32 +164,25 @@ def _best_trained(
 ) -> Fit:
     """Train with each of the settings; keep the router of those that are chosen."""
     require_rewards(train)
-    if not len(validation):
-        train, validation = hold_out(train)
-    trained = [
-        _trained(settings, train=train, validation=validation, seed=seed, context=context)
-        for settings in grid
-    ]
-    values = np.stack([chosen_reward(one.router, validation) for one in trained])
-    trials = judge(grid, values=values, tasks=validation.tasks)
-    chosen = simplest_near_best(trials)
-    kept = trained[list(grid).index(chosen)]
-    return Fit(router=kept.router, settings=chosen, trials=trials, history=kept.history)
-
-
-def _trained(
-    settings: Method,
-    *,
-    train: OutcomeMatrix,
-    validation: OutcomeMatrix,
-    seed: int,
-    context: FitContext,
-) -> Trained:
-    """Trained under a name of its own: settings are resumed by name."""
-    assert isinstance(settings, GradientMethod), f"{settings.name} does not train by gradient"
-    own = digest([settings.name, settings.model_dump_json()])[:8]
-    named = replace(context, name=f"{context.name}-{own}" if context.name else "")
-    return settings.train(train, validation=validation, seed=seed, context=named)
+    both = concatenate(train, validation)
+    judges = len(train) + np.flatnonzero(validation.mask.any(axis=1))
+    learned_from = np.arange(len(train))
+    if not len(judges):
+        held_out = held_out_rows(train)
+        judges, learned_from = np.flatnonzero(held_out), np.flatnonzero(~held_out)
+    # Of a handful of rows all teach and all judge; what that comes to is no figure to be compared.
+    judged_by = both.take(judges) if len(judges) else train
+    methods = [entry for entry in grid if isinstance(entry, GradientMethod)]
+    trained = train_each(
+        methods, train=both.take(learned_from), validation=judged_by, seed=seed, context=context
+    )
+    rewards = np.stack([chosen_reward(one.router, judged_by) for one in trained])
+    trials = judge(grid, values=rewards, tasks=judged_by.tasks)
+    place = list(grid).index(simplest_near_best(trials))
+    unseen = np.full(len(both), np.nan)
+    unseen[judges] = rewards[place, : len(judges)]
+    kept = trained[place]
+    return Fit(kept.router, grid[place], trials, kept.history, unseen)
 
 
 def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:

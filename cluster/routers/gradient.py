@@ -4,13 +4,14 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import polars as pl
 
 from cluster.folds import text_folds
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import BoolMatrix, OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.means import require_rewards
-from cluster.routers.router import Method, Router
+from cluster.routers.router import Method, Router, RouterState
 
 # One row an epoch, split and metric: what the pictures of training are drawn from.
 HISTORY_SCHEMA: dict[str, type[pl.DataType]] = {
@@ -55,6 +56,16 @@ class GradientMethod(Method):
         Both have the same candidates, and at least one row with a reward.
         """
 
+    def reopened(
+        self,
+        state: RouterState,
+        *,
+        candidates: tuple[str, ...],
+        context: FitContext,  # noqa: ARG002 - for the methods that remember vectors
+    ) -> Router:
+        """A router that was trained in another process, as one trained in this one would be."""
+        return self.router.from_state(state, candidates=candidates)
+
     def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:
         """Hold a tenth of the texts out as validation, and train on the rest.
 
@@ -67,13 +78,23 @@ class GradientMethod(Method):
 
 
 def hold_out(outcomes: OutcomeMatrix) -> tuple[OutcomeMatrix, OutcomeMatrix]:
-    """Rows to train on and rows to validate on, a tenth, by the texts' hash.
+    """Rows to train on and rows to validate on, as `held_out_rows` says.
 
-    Of a handful of rows the hash may put all on one side, or all that a candidate has been
-    rewarded on: then every row does both.
+    Where that is none every row does both.
+    """
+    held_out = held_out_rows(outcomes)
+    if held_out.any():
+        return outcomes.take(~held_out), outcomes.take(held_out)
+    return outcomes, outcomes
+
+
+def held_out_rows(outcomes: OutcomeMatrix) -> BoolMatrix:
+    """(n_queries,): a tenth to validate on, by the texts' hash.
+
+    None where of a handful of rows the hash puts all on one side, or all that a candidate has been
+    rewarded on.
     """
     folds = text_folds(outcomes.texts, n_folds=HELD_OUT_FOLDS, purpose="early stopping")
-    rows, validation = outcomes.take(folds != 0), outcomes.take(folds == 0)
-    if rows.mask.any(axis=0).all() and validation.mask.any():
-        return rows, validation
-    return outcomes, outcomes
+    held_out: BoolMatrix = folds == 0
+    taught = outcomes.mask[~held_out].any(axis=0).all()
+    return held_out if taught and outcomes.mask[held_out].any() else np.zeros_like(held_out)

@@ -19,7 +19,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.gradient import Trained
-from cluster.routers.multihead import reward_labels
+from cluster.routers.multihead import require_unit_rewards, reward_labels
 from cluster.routers.network import NetworkMethod, NetworkRouter
 from cluster.routers.newcomer.vectors import add_to_mf
 from cluster.routers.pairs import ComparisonMethod, compare
@@ -61,6 +61,16 @@ class MatrixFactorisation(ComparisonMethod, NetworkMethod):
     weight_decay: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     noise: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, no such pair, nothing to compare, or a reward not between 0 and 1.
+        """
+        super().check(outcomes, validation=validation)
+        columns = self.columns(outcomes)
+        require_unit_rewards(*(on_candidates(rows, columns) for rows in (outcomes, validation)))
 
     @classmethod
     def grid(cls) -> list[Self]:

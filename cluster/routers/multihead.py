@@ -46,6 +46,15 @@ class Multihead(NetworkMethod):
     rank: int = Field(default=8, ge=1)
     ranking_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, a candidate without a reward, or a reward not between 0 and 1.
+        """
+        super().check(outcomes, validation=validation)
+        require_unit_rewards(outcomes, validation)
+
     @classmethod
     def grid(cls) -> list[Self]:
         """Without and with the ranking term."""
@@ -100,20 +109,30 @@ def pair_gaps(reward: FloatMatrix) -> FloatMatrix:
     return gaps
 
 
+def require_unit_rewards(*parts: OutcomeMatrix) -> None:
+    """Refuse rewards that are not between 0 and 1.
+
+    Raises:
+        InputError: names the first.
+    """
+    for outcomes in parts:
+        outside = (outcomes.reward < 0) | (outcomes.reward > 1)
+        if outside.any():
+            row, column = np.argwhere(outside)[0]
+            raise InputError(
+                f"query '{outcomes.queries['query_id'][int(row)]}', candidate "
+                f"'{outcomes.candidates[column]}': reward {outcomes.reward[row, column]:g}, "
+                "expected 0 to 1; use --normalisation min_max"
+            )
+
+
 def reward_labels(outcomes: OutcomeMatrix) -> Arrays:
     """`reward` (0 where missing) and `known`, each (n, n_candidates) float32.
 
     Raises:
         InputError: a reward is not between 0 and 1.
     """
-    outside = (outcomes.reward < 0) | (outcomes.reward > 1)
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
-        raise InputError(
-            f"query '{outcomes.queries['query_id'][int(row)]}', candidate "
-            f"'{outcomes.candidates[column]}': reward {outcomes.reward[row, column]:g}, expected 0 "
-            "to 1; use --normalisation min_max"
-        )
+    require_unit_rewards(outcomes)
     return {
         "reward": np.nan_to_num(outcomes.reward).astype(np.float32),
         "known": outcomes.mask.astype(np.float32),

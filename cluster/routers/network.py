@@ -21,6 +21,7 @@ from cluster.encoders.encoder import (
     unpack_encoder,
 )
 from cluster.encoders.huggingface import FittedHuggingFace, HuggingFaceEncoder
+from cluster.encoders.memory import RememberedEncoder
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
@@ -158,6 +159,15 @@ class NetworkMethod(GradientMethod, TrainingSettings):
             )
         return encoder
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, a candidate without a reward, or an encoder that cannot be tuned.
+        """
+        super().check(outcomes, validation=validation)
+        self.wanted_encoder()
+
     @abstractmethod
     def network(self, *, n_candidates: int, dimensions: int) -> Any:
         """The method's `cluster.training.network.Network`, its weights as yet by chance."""
@@ -221,6 +231,16 @@ class NetworkMethod(GradientMethod, TrainingSettings):
             vectors = encoder.encode(outcomes.texts), vectors[1]
         router = self._router(outcomes, encoder=encoder, head=weights, vectors=vectors[0])
         return Trained(router, history_of(notes))
+
+    def reopened(
+        self, state: RouterState, *, candidates: tuple[str, ...], context: FitContext
+    ) -> Router:
+        """See `GradientMethod.reopened`; what a slow encoder says is remembered here too."""
+        router = super().reopened(state, candidates=candidates, context=context)
+        assert isinstance(router, NetworkRouter), f"{router} is not a NetworkRouter"
+        if self.wanted_encoder().is_slow and not self.is_tuned:
+            router.encoder = RememberedEncoder(router.encoder, context.memory)
+        return router
 
     def _inputs(self, encoder: FittedEncoder, rows: OutcomeMatrix, *, vectors: Vectors) -> Arrays:
         """What passes through the network: a frozen encoder's vectors, or a tuned one's tokens."""

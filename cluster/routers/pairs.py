@@ -27,6 +27,15 @@ class ComparisonMethod(Method):
     strong: str = ""
     weak: str = ""
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, no such pair, or rewards that no comparisons can be made of.
+        """
+        super().check(outcomes, validation=validation)
+        require_comparable(self.narrowed(outcomes))
+
     def columns(self, outcomes: OutcomeMatrix) -> list[int]:
         """Columns the router will have, in its order: of a pair the strong candidate first.
 
@@ -74,6 +83,19 @@ def compare(outcomes: OutcomeMatrix) -> Comparisons:
         n_rows=len(outcomes),
         n_players=len(outcomes.candidates),
     )
+
+
+def require_comparable(outcomes: OutcomeMatrix) -> None:
+    """Refuse what `compare` would, without making the comparisons of all rows.
+
+    Raises:
+        InputError: as `compare`.
+    """
+    known = outcomes.mask
+    highest = np.where(known, outcomes.reward, -np.inf).max(axis=1, initial=-np.inf)
+    lowest = np.where(known, outcomes.reward, np.inf).min(axis=1, initial=np.inf)
+    telling = (known.sum(axis=1) > 1, highest - lowest > 1)
+    compare(outcomes.take(np.concatenate([np.flatnonzero(rows)[:1] for rows in telling])))
 
 
 def _require_unit(

@@ -155,6 +155,22 @@ class PostAnswer(PairMethod):
     answer_encoder: str = "lexical"
     answer_encoder_settings: dict[str, Any] = Field(default_factory=dict)
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:  # noqa: ARG002
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, no such pair, no query with both rewards, or no answers.
+        """
+        self._answers(self.pair(outcomes))
+
+    def answer_read(self, outcomes: OutcomeMatrix) -> str:
+        """The weak candidate.
+
+        Raises:
+            InputError: no such pair, or no query with both rewards.
+        """
+        return self.pair(outcomes).candidates[1]
+
     def fit(
         self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE
     ) -> PostAnswerRouter:

@@ -20,6 +20,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.errors import InputError
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.context import ALONE, FitContext
+from cluster.routers.means import require_rewards
 from cluster.state import State, Tensors
 
 __all__ = ["Method", "Prediction", "Router", "RouterState", "Tensors"]
@@ -123,6 +124,34 @@ class Method(BaseModel, ABC):
     @abstractmethod
     def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:
         """Fit on every row of `outcomes`; rows where a candidate is missing are masked, not 0."""
+
+    def check(
+        self,
+        outcomes: OutcomeMatrix,
+        *,
+        validation: OutcomeMatrix,  # noqa: ARG002 - for the methods that stop by it
+    ) -> None:
+        """Refuse, at a glance, outcomes that this method cannot be fitted on.
+
+        Asked of all methods of a run before the first is fitted, so that nobody waits for one to be
+        told of another. It loads no model and looks at no text; what it passes may still fail.
+
+        Args:
+            outcomes: what would be fitted on.
+            validation: what training would be stopped by; may be empty.
+
+        Raises:
+            InputError: they will not do.
+        """
+        require_rewards(outcomes)
+
+    def answer_read(self, outcomes: OutcomeMatrix) -> str:  # noqa: ARG002 - of nobody by default
+        """The candidate whose answer a router fitted on `outcomes` would read, or nothing.
+
+        Raises:
+            InputError: there is no such candidate.
+        """
+        return ""
 
     @classmethod
     def fit_each(

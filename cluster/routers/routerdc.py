@@ -18,7 +18,7 @@ from cluster.encoders.encoder import Vectors
 from cluster.encoders.kmeans import k_means, nearest
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.means import group_means
-from cluster.routers.multihead import reward_labels
+from cluster.routers.multihead import require_unit_rewards, reward_labels
 from cluster.routers.network import NetworkMethod, NetworkRouter
 from cluster.routers.newcomer.vectors import add_to_routerdc
 from cluster.routers.router import Router
@@ -62,6 +62,15 @@ class RouterDC(NetworkMethod):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     groups: int = Field(default=5, ge=1)
     highest_negative: float = Field(default=0.5, allow_inf_nan=False)
+
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`: who counts as good and as bad is said of rewards from 0 to 1.
+
+        Raises:
+            InputError: no rows, a candidate without a reward, or a reward not between 0 and 1.
+        """
+        super().check(outcomes, validation=validation)
+        require_unit_rewards(outcomes, validation)
 
     @classmethod
     def grid(cls) -> list[Self]:

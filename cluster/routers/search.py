@@ -49,32 +49,31 @@ class Part:
     fold: int
 
 
-def try_all(
+def validation_rewards(
     grid: Sequence[Method],
     *,
     train: OutcomeMatrix,
     validation: OutcomeMatrix,
     seed: int,
     context: FitContext = ALONE,
-) -> tuple[Trial, ...]:
-    """Fit every entry on train, and value its choices on validation."""
+) -> FloatMatrix:
+    """(n_settings, n_validation): reward of what each entry, fitted on train, chooses there."""
     routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed, context=context)
-    values = np.stack([chosen_reward(router, validation) for router in routers])
-    return judge(grid, values=values, tasks=validation.tasks)
+    return np.stack([chosen_reward(router, validation) for router in routers])
 
 
-def cross_validate(
+def out_of_fold_rewards(
     grid: Sequence[Method],
     *,
     outcomes: OutcomeMatrix,
     folds: Folds,
     seed: int,
     context: FitContext = ALONE,
-) -> tuple[Trial, ...]:
-    """Fit every entry without each fold in turn, and value its choices on all folds together.
+) -> FloatMatrix:
+    """(n_settings, n_queries): reward of what each entry chooses, fitted without the query's fold.
 
     Runs on Ray where this process has joined a cluster, a CPU a fit, and in this process
-    otherwise; the result is the same. None is tried where all rows are in one fold.
+    otherwise; the result is the same. All NaN where all rows are in one fold.
 
     Args:
         grid: settings of one method, the simplest first.
@@ -87,11 +86,12 @@ def cross_validate(
         InputError: no rows, or a candidate without a reward.
     """
     require_rewards(outcomes)
+    values = np.full((len(grid), len(outcomes)), np.nan)
     if len(np.unique(folds)) < 2:
-        return ()
+        return values
     parts = list(_parts(grid, folds=folds))
-    if _ray_is_up():
-        _remember(grid, outcomes=outcomes, seed=seed, context=context)
+    if ray_is_up():
+        remember(grid, fitted_on=outcomes, seed=seed, context=context)
         found = _on_ray(grid, parts, outcomes=outcomes, folds=folds, seed=seed, context=context)
     else:
         found = [
@@ -104,11 +104,9 @@ def cross_validate(
             )
             for part in parts
         ]
-    values = np.full((len(grid), len(outcomes)), np.nan)
     for part, rewards in zip(parts, found, strict=True):
         values[np.ix_(part.places, folds == part.fold)] = rewards
-    known = ~np.isnan(values).any(axis=0)
-    return judge(grid, values=values[:, known], tasks=outcomes.tasks[known]) if known.any() else ()
+    return values
 
 
 def fold_rewards(
@@ -217,18 +215,24 @@ def encoders_of(settings: Method) -> list[Encoder]:
     return [first, *(load_encoder(name, **own) for name, own in more.items())]
 
 
-def _remember(
-    grid: Sequence[Method], *, outcomes: OutcomeMatrix, seed: int, context: FitContext
+def remember(
+    grid: Sequence[Method],
+    *,
+    fitted_on: OutcomeMatrix,
+    asked: Sequence[OutcomeMatrix] = (),
+    seed: int,
+    context: FitContext,
 ) -> None:
     """Ask slow encoders once for all texts: what is in memory travels to every worker."""
     used = {encoder.spec_id: encoder for settings in grid for encoder in encoders_of(settings)}
     for encoder in used.values():
         if encoder.is_slow:
-            fitted = fit_encoder(encoder, outcomes=outcomes, seed=seed, context=context)
-            fitted.encode(outcomes.texts)
+            fitted = fit_encoder(encoder, outcomes=fitted_on, seed=seed, context=context)
+            for part in (fitted_on, *asked):
+                fitted.encode(part.texts)
 
 
-def _ray_is_up() -> bool:
+def ray_is_up() -> bool:
     """Whether this process has joined a cluster; Ray is not imported for the question."""
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())

@@ -1,4 +1,7 @@
-"""Settings that a user gives and that are not to be chosen: from flags and from a YAML file."""
+"""Settings that a user gives: from flags and from a YAML file.
+
+They are fixed, or a space that is declared to choose in (`cluster.routers.space`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ class GivenSettings:
     Attributes:
         encoder: of every method that has one.
         encoder_model: folder or name of a pretrained model; empty for an encoder without one.
-        by_method: method → setting → value; goes before everything else here.
+        by_method: method → setting → value, or `{try: [values]}`; goes before everything else here.
         shared: setting → value, of every method that has such a setting.
     """
 

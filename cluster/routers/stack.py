@@ -41,6 +41,7 @@ from cluster.routers.newcomer.parts import add_to_stack
 from cluster.routers.router import Method, Prediction, Router, RouterState
 from cluster.routers.search import paired_shortfall
 from cluster.routers.shrinkage import Parts
+from cluster.routers.space import is_choice
 from cluster.routers.stack_weights import Weights, non_negative, read_later
 
 # Names in the state of a part: `pack_encoder` writes the first two.
@@ -184,6 +185,16 @@ class Stack(Method):
     encoder: str = "lexical"
     encoder_settings: dict[str, Any] = Field(default_factory=dict)
     n_folds: int = Field(default=5, ge=2)
+
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
+        """See `Method.check`; of all parts.
+
+        Raises:
+            InputError: as they say, or a part is not installed or does not take its settings.
+        """
+        super().check(outcomes, validation=validation)
+        for part in self.parts:
+            method_of(part).check(outcomes, validation=validation)
 
     def fit(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext = ALONE) -> Router:
         """Fit the weights out of fold, then the parts that have one on every row.
@@ -331,6 +342,10 @@ def method_of(part: StackPart) -> Method:
     if issubclass(method, EncodedMethod) and part.settings.keys() & {ENCODER, "encoder_settings"}:
         raise InputError(
             f"stack, part '{part.method}': parts share the stack's encoder; name it there"
+        )
+    if any(is_choice(value) for value in part.settings.values()):
+        raise InputError(
+            f"stack, part '{part.method}': a part's settings are fixed; leave out 'try'"
         )
     return settings_to_try(method, fixed={**method().model_dump(), **part.settings})[0]
 

@@ -56,6 +56,14 @@ class PairMethod(Method):
             )
         return complete
 
+    def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:  # noqa: ARG002
+        """See `Method.check`.
+
+        Raises:
+            InputError: no rows, no such pair, or no query with both rewards.
+        """
+        self.pair(outcomes)
+
     def fitted_encoders(
         self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext
     ) -> list[FittedEncoder]:
@@ -102,7 +110,7 @@ def pair_columns(outcomes: OutcomeMatrix, *, strong: str, weak: str) -> list[int
     if len(names) != 2:
         raise InputError(
             f"a pair is asked for and there are {len(names)} candidates ({listed}): "
-            "name the settings 'strong' and 'weak'"
+            "name the settings 'strong' and 'weak', or --strong and --weak where there are such"
         )
     if strong or weak:
         first = names.index(strong) if strong else 1 - names.index(weak)

@@ -29,3 +29,11 @@ def pair_rows(
                 f"no {side} query has a reward of both {names}: collect both on the same queries"
             )
     return complete[0], complete[1]
+
+
+def checked_pair_rows(
+    train: OutcomeMatrix, validation: OutcomeMatrix, *, strong: str, weak: str
+) -> tuple[OutcomeMatrix, OutcomeMatrix]:
+    """As `pair_rows`, before the fit: without validation rows a part of train takes their place."""
+    judges = validation if len(validation) else train
+    return pair_rows(train, judges, strong=strong, weak=weak)

@@ -56,6 +56,7 @@ def value(evaluation, method: str, metric: str, *, task: str = "all", column: st
 REWARD = [[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]]
 TASKS = ["x"] * 4 + ["y"] * 2
 COST = [[1.0, 3.0]] * 6
+TASKS_OF_8 = ["x"] * 5 + ["y"] * 3
 
 
 def test_values_by_hand(make) -> None:
@@ -152,3 +153,46 @@ def test_a_pair_the_wrong_way_round_is_told(make, strong, weak) -> None:
     is_right_way = strong == "b"
     assert ("apgr" in found.rows["metric"]) == is_right_way
     assert any(alarm.startswith("no PGR") for alarm in found.alarms) != is_right_way
+
+
+def test_aiq_by_hand_from_choices_to_the_area(make) -> None:
+    train = make(REWARD, TASKS, cost=COST, split="train")
+    test = make(REWARD, TASKS, cost=COST)
+    found = run(train, test, {"r": told(test, REWARD)})
+    # Candidates: .375 at 1 USD, .625 at 3 USD; mixed by lot, the middle.
+    assert value(found, "cost_matched_mix", "aiq") == pytest.approx(0.5)
+    # From .375 at 1 USD up to everything right at (1.5 + 3) / 2 = 2.25 USD, then level.
+    area = 1.25 * (0.375 + 1) / 2 + 0.75 * 1
+    assert value(found, "r", "aiq") == pytest.approx(area / 2)
+    assert value(found, "r", "aiq_lift_over_mix") == pytest.approx(area / 2 - 0.5)
+
+
+def test_the_interval_over_held_out_tasks_by_hand(make) -> None:
+    """Two tasks, 0 and 1: drawn twice with replacement their mean is 0, 1/2, 1/2 or 1."""
+    reward = [[1, 0]] * 5 + [[0, 1]] * 3
+    train, test = make(reward, TASKS_OF_8, split="train"), make(reward, TASKS_OF_8)
+    found = run(train, test, {}, held_out_tasks=True, resamples=4000)
+    for column, expected in (("value", 0.5), ("ci_low", 0.0), ("ci_high", 1.0)):
+        assert value(found, "candidate:a", "macro_accuracy", column=column) == expected
+    # Over queries each task is what it is, without any doubt.
+    sure = run(train, test, {}, resamples=400)
+    for column in ("value", "ci_low", "ci_high"):
+        assert value(sure, "candidate:a", "macro_accuracy", column=column) == 0.5
+    # The whole task comes or goes: of 8 queries 0, 5 of 8, or all.
+    assert value(found, "candidate:a", "micro_accuracy") == 5 / 8
+    assert value(found, "candidate:a", "micro_accuracy", column="ci_low") == 0.0
+
+
+def test_lift_over_task_lookup_within_a_task_by_hand(make) -> None:
+    """Half of task x is for b; the lookup always takes a there."""
+    reward = [[1, 0]] * 3 + [[0, 1]] * 2 + [[0, 1]] * 3
+    train, test = make(reward, TASKS_OF_8, split="train"), make(reward, TASKS_OF_8)
+    found = run(train, test, {"r": told(test, reward), "a": told(test, [[1, 0]] * 8)})
+    assert value(found, "task_lookup", "accuracy", task="x") == pytest.approx(0.6)
+    assert value(found, "r", "lift_over_task_lookup", task="x") == pytest.approx(0.4)
+    assert value(found, "r", "lift_over_task_lookup", task="y") == pytest.approx(0.0)
+    assert value(found, "a", "lift_over_task_lookup", task="y") == pytest.approx(-1.0)
+    assert value(found, "r", "lift_over_task_lookup") == pytest.approx(0.2)
+    # Oracle 1, best single b (.4 + 1) / 2; r closes what lies between.
+    assert value(found, "r", "oracle_gap_closed") == pytest.approx(1.0)
+    assert value(found, "a", "oracle_gap_closed") == pytest.approx((0.3 - 0.7) / (1 - 0.7))

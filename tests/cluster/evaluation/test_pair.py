@@ -103,6 +103,15 @@ def test_known_curves() -> None:
     )
 
 
+def test_apgr_11_by_hand() -> None:
+    """One of twenty queries gains, and is sent first: all is recovered from a share of .05 on."""
+    score = np.arange(20.0)
+    gain = (score == 19).astype(float)
+    assert value(score, gain) == pytest.approx(0.05 / 2 + 0.95)
+    # The deciles' thresholds send 0, 2, 4 … 20: the first step rises over two queries.
+    assert value(score, gain, "apgr_11") == pytest.approx(0.1 / 2 + 0.9)
+
+
 def test_cpt_is_the_first_share_that_suffices() -> None:
     # Up to all of the gap at once, down to nothing, and up again.
     gain = np.array([1.0, -1.0, 1.0])

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.evaluation.harness import evaluate
 from cluster.evaluation.report import Extras, report
+from cluster.evaluation.styles import styles
 from cluster.policy import load_policy
 from cluster.routers.gradient import HISTORY_SCHEMA
 from cluster.routers.knn import Knn
@@ -39,9 +40,9 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def evaluated(make):
-    def run(*, priced=False, rename=None):
+    def run(*, priced=False, rename=None, reward=None, **pair):
         train, test = (
-            made_up(make, n, split=split, priced=priced, rename=rename)
+            made_up(make, n, split=split, priced=priced, rename=rename, reward=reward)
             for n, split in ((120, "train"), (60, "test"))
         )
         return evaluate(
@@ -53,14 +54,15 @@ def evaluated(make):
             seed=0,
             dataset="made-up",
             resamples=50,
+            **pair,
         )
 
     return run
 
 
-def made_up(make, n, *, split, priced, rename):
+def made_up(make, n, *, split, priced, rename, reward=None):
     rng = np.random.default_rng(n)
-    reward = rng.random((n, 3)) < [0.2, 0.5, 0.7]
+    reward = rng.random((n, 3)) < [0.2, 0.5, 0.7] if reward is None else reward[:n]
     cost = np.tile([1.0, 2.0, 3.0], (n, 1)) if priced else None
     made = make(reward, ["sums", "words"] * (n // 2), cost=cost, split=split)
     return replace(made, candidates=(rename, *made.candidates[1:])) if rename else made
@@ -118,3 +120,53 @@ def test_equal_evaluations_give_equal_reports(evaluated):
 def test_what_could_not_be_fitted_is_told(evaluated):
     page = Page(report(evaluated(), extras=Extras(refused={"causal_lm": f"no model, {HOSTILE}"})))
     assert f"causal_lm is left out: no model, {HOSTILE}" in page.text
+
+
+def test_methods_left_out_for_one_reason_stand_together(evaluated):
+    refused = {"gain": "no pair", "causal_lm": "no model", "bert": "no pair"}
+    page = Page(report(evaluated(), extras=Extras(refused=refused)))
+    assert "gain, bert are left out: no pair" in page.text
+    assert "causal_lm is left out: no model" in page.text
+
+
+def test_an_empty_section_says_why(evaluated):
+    text = Page(report(evaluated())).text
+    for heading, why in (
+        ("Strong or weak", "There are 3, and none were named; name two with --strong and --weak"),
+        ("Training", "no method that was fitted here trains by gradient"),
+        ("How the methods see the queries", "has a space of its own"),
+        ("Cost and quality", "costs of these queries are not known"),
+    ):
+        assert heading in text
+        assert why in text
+    rounds = Page(report(evaluated(), extras=Extras(rounds=5))).text
+    assert "in each of 5 rounds the methods learned another space" in rounds
+    equal = Page(report(evaluated(reward=np.full((180, 3), 0.5)))).text
+    assert "the rewards are as undecided for one query as for another" in equal
+
+
+def test_a_pair_the_wrong_way_round_is_told_in_its_section(evaluated):
+    text = Page(report(evaluated(strong="a", weak="c"))).text
+    assert "'a' is not better than 'c' on these queries" in text
+    assert "performance gap recovered" in Page(report(evaluated(strong="c", weak="a"))).text
+
+
+def test_the_first_seventy_methods_are_drawn_apart():
+    looks = styles([f"method {number}" for number in range(70)])
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 70
+
+
+def test_zooter_is_in_the_picture_of_reward_entropy_however_it_does(make):
+    train, test = (
+        made_up(make, n, split=split, priced=False, rename=None)
+        for n, split in ((120, "train"), (60, "test"))
+    )
+    router = Knn(k=5).fit(train, seed=0)
+    names = [*(f"knn {number}" for number in range(8)), "zooter"]
+    found = evaluate(
+        train, test, routers=dict.fromkeys(names, router), prices={}, policy=load_policy("best"),
+        seed=0, dataset="made-up", resamples=20,
+    )  # fmt: skip
+    entropy = report(found).decode().partition("Reward entropy")[2].partition("<details")[0]
+    assert ">zooter<" in entropy
+    assert ">knn 7<" not in entropy

@@ -287,3 +287,109 @@ def test_where_no_method_can_be_fitted_the_baselines_are_still_measured(
     manifest, rows = evaluated(scores(), skip_refused=True, control=True)
     assert manifest["left_out"]["methods"] == {"knn": "not today"}
     assert value(rows, method="best_single", metric="macro_accuracy") > 0
+
+
+def test_a_method_without_its_pair_is_left_out_and_named(evaluated, scores) -> None:
+    manifest, rows = evaluated(
+        scores(), methods=("knn", "gain", "bert"), cross=2, skip_refused=True
+    )
+    assert set(manifest["left_out"]["methods"]) == {"gain", "bert"}
+    assert {row["method"] for row in rows} >= {"knn"}
+    assert "gain is left out" in Path(manifest["outputs"][3]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": ("knn", "gain")}, "gain: a pair is asked for"),
+        ({"strong": "small", "weak": "nobody"}, "nobody"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_fitted(
+    changes, words, evaluated, scores, monkeypatch
+) -> None:
+    monkeypatch.setattr(Knn, "fit_vectors", lambda *_, **__: pytest.fail("knn was fitted"))
+    with pytest.raises(InputError, match=words):
+        evaluated(scores(), **changes)
+
+
+QUICK = {
+    "methods": ("knn", "ridge", "zooter", "gain"),
+    "settings": {"zooter": {"epochs": 1, "hidden": 4, "beta": 0.3, "reward_temperature": 1.0}},
+    "skip_refused": True,
+}
+NAMES = ("small", "large", "both")
+
+
+def odd_table(kind: str, rows: dict) -> dict:
+    """A table with one oddity."""
+    n = len(rows["text"])
+    if kind == "one candidate":
+        return {name: values for name, values in rows.items() if name not in NAMES[1:]}
+    changed = {
+        "one task": {"task": ["only"] * n},
+        "equal scores": dict.fromkeys(NAMES, [0.5] * n),
+        "no success": dict.fromkeys(NAMES, [0.0] * n),
+        "missing cells": {
+            "small": [None if row % 3 == 0 else value for row, value in enumerate(rows["small"])]
+        },
+        "long texts": {
+            "text": [f"{text} {'word ' * (20_000 * (row % 40 == 0))}"
+                     for row, text in enumerate(rows["text"])]
+        },
+        "a task called all": {"task": ["all" if task == "sum" else task for task in rows["task"]]},
+        "one test row": {
+            "split": ["test" if row == 9 else {"test": "train"}.get(split, split)
+                      for row, split in enumerate(rows["split"])]
+        },
+    }  # fmt: skip
+    return rows | changed[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "one candidate", "one task", "equal scores", "no success", "missing cells", "long texts",
+        "a task called all", "one test row",
+    ],
+)  # fmt: skip
+def test_odd_data_is_measured_by_every_kind_of_method(evaluated, scores, kind) -> None:
+    manifest, rows = evaluated(odd_table(kind, scores(150)), **QUICK)
+    assert set(manifest["left_out"]["methods"]) == {"gain"}
+    methods = {row["method"] for row in rows}
+    assert methods > {*QUICK["methods"]} - {"gain"}
+    assert all(np.isfinite(row["value"]) for row in rows)
+    for method in ("best_single", "task_lookup", "oracle", "zooter"):
+        assert 0 <= value(rows, method=method, metric="macro_accuracy") <= 1
+    if kind in ("one candidate", "one task", "equal scores", "no success"):
+        assert not [alarm for alarm in manifest["alarms"] if "collapsed" in alarm]
+
+
+def test_a_task_that_is_called_all_is_not_taken_for_all_tasks(evaluated, scores) -> None:
+    _, rows = evaluated(odd_table("a task called all", scores()))
+    assert tasks_of(rows) == {"task:all", "word", "rhyme"}
+    by_task = [
+        value(rows, method="knn", metric="accuracy", task=task)
+        for task in ("task:all", "word", "rhyme")
+    ]
+    assert value(rows, method="knn", metric="macro_accuracy") == pytest.approx(np.mean(by_task))
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ("train", "none of the .* test queries has a reward of every candidate; .* of 'large'"),
+        ("test", "'large' has no reward in any training row"),
+    ],
+)
+def test_a_candidate_on_one_side_alone_is_told_before_anything_is_fitted(
+    kept, words, evaluated, scores, monkeypatch
+) -> None:
+    monkeypatch.setattr(Knn, "fit_vectors", lambda *_, **__: pytest.fail("knn was fitted"))
+    rows = scores()
+    rows["large"] = [
+        value if (split == "test") == (kept == "test") else None
+        for value, split in zip(rows["large"], rows["split"], strict=True)
+    ]
+    with pytest.raises(InputError, match=words):
+        evaluated(rows)

@@ -18,6 +18,7 @@ from cluster.routers import fit as fit_module
 from cluster.routers.best_single import BestSingleRouter
 from cluster.routers.checkpoint import load_router
 from cluster.routers.gradient import HISTORY_SCHEMA, GradientMethod, Trained
+from cluster.routers.knn import Knn
 from cluster.routers.router import Router
 
 
@@ -214,3 +215,83 @@ def test_a_dataset_without_rows_to_fit_or_to_test_on_is_refused(trained, scores,
     rows["split"] = [other if one in (split, "validation") else one for one in rows["split"]]
     with pytest.raises(InputError, match=f"no query of split '{split}'"):
         trained(rows)
+
+
+class LateColumn(GradientMethod):
+    """Bets on the column that validation likes, as if it had been trained."""
+
+    name: ClassVar[str] = "late_column"
+    router: ClassVar[type[Router]] = BestSingleRouter
+
+    def train(self, outcomes, *, validation, seed, context):
+        mean = np.nanmean(validation.reward, axis=0)
+        history = pl.DataFrame(schema=HISTORY_SCHEMA)
+        router = BestSingleRouter(outcomes.candidates, reward=mean, completion_tokens=mean)
+        return Trained(router, history)
+
+
+def test_methods_are_compared_on_the_same_validation_rows(trained, scores, monkeypatch) -> None:
+    """Who always chooses the same candidate is worth the same, however it was validated."""
+    rows = scores(480)
+    load_plugin = fit_module.load_plugin
+
+    def load(kind, *, name):
+        return LateColumn if name == "late_column" else load_plugin(kind, name=name)
+
+    monkeypatch.setattr(fit_module, "load_plugin", load)
+    # The best everywhere, and better still on train rows: to be valued on them too would show.
+    rows["both"] = [
+        {"train": 1.0}.get(split, 0.9 + value / 20)
+        for value, split in zip(rows["both"], rows["split"], strict=True)
+    ]
+    methods = ("best_single", "late_column", "knn")
+    folded, split = (
+        {
+            router["method"]: router["validation_macro_reward"]
+            for router in trained(rows, methods=methods, folds=folds)["routers"]
+        }
+        for folds in (4, 0)
+    )
+    assert folded["best_single"] == folded["late_column"] == split["best_single"]
+    assert 0.9 < folded["late_column"] < 1
+
+
+@pytest.fixture
+def trained_without_knn(trained, monkeypatch):
+    """As `trained`, where no knn may be fitted."""
+    monkeypatch.setattr(Knn, "fit_vectors", lambda *_, **__: pytest.fail("knn was fitted"))
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("change", "methods", "words"),
+    [
+        ({}, ("knn", "gain", "post_answer"), ("gain, post_answer: a pair is asked for",)),
+        ({"small": 7.0}, ("knn", "multihead"), ("multihead: query", "reward 7, expected 0 to 1")),
+        ({"small": 7.0}, ("knn", "mf"), ("mf: query", "--normalisation min_max")),
+        ({"small": 7.0}, ("knn", "routerdc"), ("routerdc: query", "expected 0 to 1")),
+        ({"small": 7.0}, ("knn", "similarity_weighted"), ("similarity_weighted", "differ by")),
+        ({}, ("knn", "causal_lm"), ("causal_lm", "setting 'model' is empty")),
+        ({}, ("knn", "bert"), ("bert: a pair is asked for and there are 3 candidates",)),
+    ],
+)
+def test_what_a_method_needs_is_told_before_another_is_fitted(
+    change, methods, words, trained_without_knn, scores
+) -> None:
+    rows = scores()
+    for name, value in change.items():
+        # Of the last train row: the others are what they were.
+        place = max(p for p, split in enumerate(rows["split"]) if split == "train")
+        rows[name][place] = value
+    with pytest.raises(InputError) as error:
+        trained_without_knn(rows, methods=methods)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_answers_that_a_method_would_read_are_asked_for_first(trained_without_knn, scores) -> None:
+    pair = {"strong": "large", "weak": "small"}
+    with pytest.raises(InputError, match=r"post_answer: .*reads the answers of 'small'"):
+        trained_without_knn(
+            scores(), methods=("knn", "post_answer"), settings={"post_answer": pair}
+        )

@@ -17,8 +17,8 @@ from cluster.routers.router import Method, Router
 from cluster.routers.search import (
     Trial,
     chosen_reward,
-    cross_validate,
     judge,
+    out_of_fold_rewards,
     paired_shortfall,
     plainly,
     simplest_near_best,
@@ -40,6 +40,11 @@ class Lean(Method):
         mean = np.nanmean(outcomes.reward, axis=0)
         lean = self.lean * np.eye(len(mean))[min(self.column, len(mean) - 1)]
         return BestSingleRouter(outcomes.candidates, reward=mean + lean, completion_tokens=mean)
+
+
+def cross_validate(grid, *, outcomes, folds, seed):
+    values = out_of_fold_rewards(grid, outcomes=outcomes, folds=folds, seed=seed)
+    return judge(grid, values=values, tasks=outcomes.tasks)
 
 
 def folds_of(outcomes, n_folds=4):
@@ -130,25 +135,42 @@ import sys
 from cluster.ray_cluster import prepare_environment
 prepare_environment()
 import ray
+import numpy as np
 from cluster.folds import text_folds
 from cluster.routers.cluster_table import ClusterTable
-from cluster.routers.search import cross_validate
+from cluster.routers.context import ALONE
+from cluster.routers.search import out_of_fold_rewards
+from cluster.routers.train_each import train_each
+from cluster.routers.zooter import Zooter
 from conftest import two_tasks
 
 outcomes = two_tasks(90)
 grid = ClusterTable.grid()[:3]
 folds = text_folds(outcomes.texts, n_folds=3, purpose="settings")
 
-def trials():
-    return cross_validate(grid, outcomes=outcomes, folds=folds, seed=1)
+def values():
+    return out_of_fold_rewards(grid, outcomes=outcomes, folds=folds, seed=1)
 
-alone = trials()
+def trained():
+    grid = [Zooter(beta=beta, epochs=2, hidden=8) for beta in (0.1, 0.7)]
+    validation = two_tasks(30, seed=3)
+    return train_each(grid, train=outcomes, validation=validation, seed=1, context=ALONE)
+
+alone, networks = values(), trained()
 ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR", _temp_dir=sys.argv[1])
 tasks = []
 remote = ray.remote
 ray.remote = lambda **options: lambda work: tasks.append(options) or remote(**options)(work)
-assert trials() == alone
+assert np.array_equal(values(), alone)
 assert tasks == [{"num_cpus": 1}]
+for one, other in zip(trained(), networks, strict=True):
+    assert one.history.equals(other.history)
+    assert one.router.candidates == other.router.candidates
+    said = [each.router.predict(outcomes.texts) for each in (one, other)]
+    assert np.array_equal(said[0].reward, said[1].reward)
+    assert np.array_equal(said[0].completion_tokens, said[1].completion_tokens, equal_nan=True)
+assert not np.array_equal(networks[0].router.predict(outcomes.texts).reward, said[0].reward)
+assert len(tasks) == 2
 print("equal")
 """
 
