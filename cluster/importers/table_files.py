@@ -3,19 +3,27 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.importers.score_table import json_lines, refuse_twin_columns, shown
+from cluster.importers.score_table import (
+    LONE_SURROGATE,
+    json_lines,
+    refuse_constant,
+    refuse_twin_columns,
+    shown,
+)
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def load(file: Path) -> pl.DataFrame:
-    """A table file as it is, CSV as text only.
+def load(file: Path, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """A table file as it is, CSV as text only; of `columns` those that it has.
 
     Raises:
         InputError: it cannot be read; broken CSV and JSONL name the row.
@@ -23,7 +31,7 @@ def load(file: Path) -> pl.DataFrame:
     kind = kind_of(file)
     try:
         if kind == ".parquet":
-            frame = pl.read_parquet(file, glob=False)
+            frame = _read_parquet(file, columns=columns)
         elif kind == ".csv":
             frame = refuse_twin_columns(
                 pl.read_csv(file, infer_schema=False, glob=False), where=str(file)
@@ -37,7 +45,13 @@ def load(file: Path) -> pl.DataFrame:
         raise InputError(f"{file}: cannot be read as {kind[1:]} ({reason})") from error
     if frame.is_empty():
         raise InputError(f"{file}: no rows")
-    return frame
+    return frame if columns is None else frame.select(name for name in columns if name in frame)
+
+
+def _read_parquet(file: Path, *, columns: Sequence[str] | None) -> pl.DataFrame:
+    """A Parquet file; of `columns` those it has, or all of them where it has none."""
+    wanted = [name for name in pl.read_parquet_schema(file) if name in (columns or ())]
+    return pl.read_parquet(file, columns=wanted or None, glob=False)
 
 
 def kind_of(file: Path, *, json_lists: bool = False) -> str:
@@ -104,20 +118,14 @@ def _read_lines(file: Path) -> pl.DataFrame:
         InputError: a broken line, or a value that is a list or an object.
     """
     lines = decompressed(file).split("\n")
-    columns: dict[str, None] = {}
-    entries = []
-    for row, entry in enumerate(json_lines(lines, where=str(file)), start=1):
-        for name, value in entry.items():
-            if isinstance(value, list | dict):
-                raise InputError(
-                    f"{file}, row {row}, field '{name}': expected text or a number, "
-                    f"found {shown(value)}"
-                )
-            columns[name] = None
-        entries.append(entry)
+    entries = list(json_lines(lines, where=str(file)))
+    names = dict.fromkeys(name for entry in entries for name in entry)
+    values = {name: [entry.get(name) for entry in entries] for name in names}
+    for name, said in values.items():
+        _refuse_lists(said, name=name, file=file)
     return pl.DataFrame(
-        {name: [_as_text(entry.get(name)) for entry in entries] for name in columns},
-        schema=dict.fromkeys(columns, pl.String),
+        {name: list(map(_as_text, said)) for name, said in values.items()},
+        schema=dict.fromkeys(values, pl.String),
     )
 
 
@@ -165,3 +173,74 @@ def decompressed(file: Path) -> str:
         ) from error
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
+
+
+def load_fields(file: Path, *, names: Sequence[str], lists: Sequence[str]) -> pl.DataFrame:
+    """The columns of a table file that have one of some names.
+
+    JSON is read value by value, so that a column may mix types: everything becomes text, lists and
+    objects JSON text. Of Parquet nothing else is read, and everything keeps its type.
+
+    Args:
+        file: of any kind, a JSON list among them.
+        names: of the columns.
+        lists: the columns among them that may hold lists and objects.
+
+    Raises:
+        InputError: it cannot be read, is empty, or holds a list where none may be.
+    """
+    kind = kind_of(file, json_lists=True)
+    if kind in (".json", ".jsonl"):
+        return _fields_of(_entries(file, kind=kind), names=names, lists=lists, file=file)
+    frame = load(file, columns=names)
+    for name in frame.columns:
+        if frame[name].dtype.is_nested() and name not in lists:
+            raise InputError(f"{file}, field '{name}': expected text, found {frame[name].dtype}")
+    return frame
+
+
+def _entries(file: Path, *, kind: str) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, or of one JSON list."""
+    text = decompressed(file)
+    if kind == ".jsonl":
+        return list(json_lines(text.split("\n"), where=str(file)))
+    try:
+        entries = json.loads(text, parse_constant=refuse_constant)
+    except ValueError as error:
+        raise InputError(f"{file}: broken JSON ({error}); is the file complete?") from error
+    if not isinstance(entries, list):
+        raise InputError(f"{file}: expected a JSON list of objects, found {shown(entries)}")
+    for row, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            raise InputError(f"{file}, row {row}: expected a JSON object, found {shown(entry)}")
+    return entries
+
+
+def _fields_of(
+    entries: list[dict[str, Any]], *, names: Sequence[str], lists: Sequence[str], file: Path
+) -> pl.DataFrame:
+    if not entries:
+        raise InputError(f"{file}: no rows")
+    found = {}
+    for name in names:
+        values = [entry.get(name) for entry in entries]
+        if any(name in entry for entry in entries):
+            if name not in lists:
+                _refuse_lists(values, name=name, file=file)
+            found[name] = pl.Series(map(_written, values), dtype=pl.String)
+    return pl.DataFrame(found)
+
+
+def _refuse_lists(values: Sequence[Any], *, name: str, file: Path) -> None:
+    for row, value in enumerate(values, start=1):
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"{file}, row {row}, field '{name}': expected text or a number, found "
+                f"{shown(value)}"
+            )
+
+
+def _written(value: object) -> str | None:
+    """A JSON value as text that a table can hold, whatever stood in it."""
+    text = _as_text(value)
+    return None if text is None else LONE_SURROGATE.sub("\ufffd", text)
