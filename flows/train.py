@@ -11,18 +11,23 @@ from cluster.errors import InputError
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, check_outcomes
+from cluster.lake.outcomes import check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
 from flows.fit_fields import (
     EncoderField,
     EncoderModelField,
     FoldsField,
+    JudgeField,
+    PreferencesField,
     SettingsField,
+    StrongField,
     TaggerField,
+    WeakField,
     WorkersField,
     check_fit,
     fit_fields,
+    fit_inputs,
 )
 from flows.params import (
     CandidatesField,
@@ -67,6 +72,10 @@ class TrainParams(FlowParams):
     tagger: TaggerField = ""
     workers: WorkersField = 0
     folds: FoldsField = 0
+    preferences: PreferencesField = ""
+    judge: JudgeField = ""
+    strong: StrongField = ""
+    weak: WeakField = ""
     promote: bool = Field(
         default=False,
         title="Promote",
@@ -120,7 +129,7 @@ def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
         prices=read_prices(params.prices, lake=lake),
         champion=_champion(lake, version=registry.champion(lake)),
         seed=params.seed,
-        inputs=lake.versions(INPUTS),
+        inputs=lake.versions(fit_inputs(params)),
         **fit_fields(params),
     )
 

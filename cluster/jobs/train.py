@@ -11,17 +11,16 @@ from cluster.evaluation.picture import picture
 from cluster.jobs.fitting import (
     FittingSpec,
     Label,
-    Prepared,
     checkpoint_meta,
     fit_all,
     keep_histories,
     keep_outcomes,
     on_cluster,
     outcomes_of,
-    prepare,
     short_table,
     validation_reward,
 )
+from cluster.jobs.prepared import Prepared, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
@@ -73,7 +72,9 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         tagger=spec.tagger,
         answers=_reads_answers(spec),
     )
-    data = prepare(outcomes)
+    battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
+    pair = (spec.strong, spec.weak) if spec.strong else None
+    data = prepare(outcomes, battles=battles, pair=pair)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
     evaluation = _evaluate(spec, data=data, fits=fits)
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
@@ -113,13 +114,15 @@ def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evalu
     if champion is not None and set(champion.candidates) <= set(data.test.candidates):
         routers[CHAMPION] = champion
     return evaluate(
-        data.fitted_on,
+        data.known,
         data.test,
         routers=routers,
         prices=spec.prices,
         policy=load_policy("best"),
         seed=spec.seed,
         dataset=spec.dataset,
+        strong=spec.strong,
+        weak=spec.weak,
     )
 
 
@@ -148,7 +151,7 @@ def _save(
         meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
         version = version_of(checkpoint_files(fit.router, meta=meta))
         uri = _checkpoint_uri(lake, version)
-        keep_outcomes(data.fitted_on, uri=f"{uri}.outcomes.parquet", lake=lake)
+        keep_outcomes(data.taught(fit.settings), uri=f"{uri}.outcomes.parquet", lake=lake)
         save_checkpoint(fit.router, uri, meta=meta)
         versions[method] = version
     return versions

@@ -20,6 +20,8 @@ from cluster.lake.tables import CANDIDATES, PREFERENCES, QUERIES, Table
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 
 INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, PREFERENCES)
+# Names shown of what may be thousands.
+JUDGES_SHOWN = 20
 SIDES = ("candidate_a", "candidate_b")
 
 
@@ -62,6 +64,25 @@ def read_preferences(
     return as_outcomes(battles, names=names, wanted=candidates)
 
 
+def check_preferences(lake: Lake, *, dataset: str, judge: str) -> None:
+    """Make sure that there are battles of a dataset before one judge; reads no text.
+
+    Raises:
+        InputError: as `read_preferences`, with the datasets that have battles.
+    """
+    queries = lake.scan(QUERIES).select("query_id", "dataset")
+    fought = lake.scan(PREFERENCES).join(queries, on="query_id").select("dataset", "judge")
+    judged = fought.unique().sort("dataset", "judge").collect()
+    if dataset not in judged["dataset"]:
+        there = ", ".join(judged["dataset"].unique().sort()) or "none"
+        raise InputError(
+            f"{lake.table_uri(PREFERENCES)}: dataset '{dataset}' has no battles; datasets that "
+            f"have: {there}; bring some in with 'signalbox import --format battles'"
+        )
+    own = judged.filter(pl.col("dataset") == dataset)
+    of_judge(own, judge=judge, dataset=dataset, where=lake.table_uri(PREFERENCES))
+
+
 def of_judge(battles: pl.DataFrame, *, judge: str, dataset: str, where: str) -> pl.DataFrame:
     """The battles of one judge.
 
@@ -71,15 +92,16 @@ def of_judge(battles: pl.DataFrame, *, judge: str, dataset: str, where: str) -> 
     judges = battles["judge"].unique().sort().to_list()
     if not judges:
         raise InputError(f"{where}: no preferences of dataset '{dataset}'; collect battles first")
+    more = ", …" if len(judges) > JUDGES_SHOWN else ""
     if judge and judge not in judges:
         raise InputError(
             f"{where}: no preferences of judge '{judge}' on dataset '{dataset}'; judges there: "
-            f"{', '.join(judges)}"
+            f"{', '.join(judges[:JUDGES_SHOWN])}{more}"
         )
     if not judge and len(judges) > 1:
         raise InputError(
             f"{where}: dataset '{dataset}' has preferences of several judges "
-            f"({', '.join(judges)}); name one"
+            f"({', '.join(judges[:JUDGES_SHOWN])}{more}); name one with --judge"
         )
     return battles.filter(pl.col("judge") == (judge or judges[0]))
 

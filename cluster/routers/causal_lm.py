@@ -29,6 +29,7 @@ from cluster.routers.pairs import ComparisonMethod
 from cluster.routers.question import QUESTIONS, Question, Target, grades, outcome_labels
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
+from cluster.routers.tier_pair import paired_rows
 from cluster.routers.wins import pair_rows
 from cluster.state import State
 from cluster.training.examples import Examples, ragged
@@ -262,6 +263,7 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
         folder = self._folder()
         tokenizer, limit = load_tokenizer(folder)
         instruction = self.instruction(tokenizer, limit=limit)
+        outcomes, validation = paired_rows(self, outcomes, validation)
         sides = pair_rows(outcomes, validation, strong=self.strong, weak=self.weak)
         examples = [self._examples(rows, instruction=instruction) for rows in sides]
         base = base_facts(self, folder=folder, limit=limit, precision=self._precision())

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cluster.errors import InputError
 from cluster.folds import Folds
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import OutcomeMatrix, concatenate
 from cluster.plugins import load_plugin
 from cluster.query import digest
 from cluster.routers.context import ALONE, FitContext
@@ -25,6 +25,8 @@ from cluster.routers.search import (
     simplest_near_best,
     try_all,
 )
+
+__all__ = ["Fit", "concatenate", "fit_method", "load_method", "settings_to_try"]
 
 
 @dataclass(frozen=True)
@@ -160,24 +162,3 @@ def _trained(
     own = digest([settings.name, settings.model_dump_json()])[:8]
     named = replace(context, name=f"{context.name}-{own}" if context.name else "")
     return settings.train(train, validation=validation, seed=seed, context=named)
-
-
-def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:
-    """The rows of both, which must have the same candidates in the same order."""
-    assert first.candidates == second.candidates, "candidates differ"
-    matrices = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in (
-            "reward",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_usd",
-            "n_samples",
-            "truncated",
-        )
-    }
-    answers = None
-    if first.answers is not None and second.answers is not None:
-        answers = pl.concat([first.answers, second.answers])
-    queries = pl.concat([first.queries, second.queries])
-    return replace(first, queries=queries, answers=answers, **matrices)

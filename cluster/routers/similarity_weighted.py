@@ -41,6 +41,7 @@ from cluster.routers.pairs import ComparisonMethod, compare
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
 from cluster.routers.strong_weak import on_candidates
+from cluster.routers.tier_pair import tier_pair
 from cluster.routers.tiers import strength_tiers
 
 # Similarities held at a time: 16 million float32 are 64 MB.
@@ -220,16 +221,17 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
             training queries (`paper`; with itself among them it would always be 1), or the asked
             query's (`code`). Beyond ±1 a quotient is cut off.
         tiers: cut the candidates into so many tiers by strength, and compare tiers; 0 compares
-            candidates. Within a tier candidates differ by their strengths over all queries.
+            candidates. Within a tier candidates differ by their strengths over all queries. With
+            `strong_tiers` and `weak_tier` the pair is what is compared.
         ties: comparisons of every two players that came out even, besides those that are known.
     """
 
     name: ClassVar[str] = "similarity_weighted"
     router: ClassVar[type[Router]] = SimilarityWeightedRouter
+    compares_tiers: ClassVar[bool] = True
 
     gamma: float | None = Field(default=10.0, ge=1, le=1e6)
     normalise: Normalise = "paper"
-    tiers: int = Field(default=0, ge=0)
     ties: float = Field(default=1.0, gt=0, le=1e6)
 
     @classmethod
@@ -249,6 +251,9 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
         Raises:
             InputError: no such pair, or no query with rewards of two candidates.
         """
+        if self.learns_tiers and len(outcomes.candidates) > 2:
+            outcomes, origin = tier_pair(self, outcomes).rows(outcomes)
+            vectors = vectors[origin]
         columns = self.columns(outcomes)
         narrowed = on_candidates(outcomes, columns)
         comparisons, players, offsets = self._players(outcomes, narrowed=narrowed, columns=columns)
@@ -276,7 +281,7 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
         self, outcomes: OutcomeMatrix, *, narrowed: OutcomeMatrix, columns: list[int]
     ) -> tuple[Comparisons, npt.NDArray[np.int64], FloatMatrix]:
         """What is compared, and the player and the offset of each of the router's candidates."""
-        if not self.tiers:
+        if not self.tiers or self.learns_tiers:
             n_candidates = len(columns)
             return compare(narrowed), np.arange(n_candidates), np.zeros(n_candidates)
         everyone = compare(outcomes)
