@@ -89,8 +89,8 @@ PreferencesField = Annotated[
         title="Preferences",
         description="Dataset whose battles ('import --format battles') mf, similarity_weighted, "
         "bert and causal_lm learn from too, or alone where no train query has a reward. Where none "
-        "is between the candidates at hand, they are compared in RouteLLM's tiers (10; 0 and 1 "
-        "against 2; settings tiers, strong_tiers, weak_tier). Empty: no battles",
+        "is between the candidates at hand, those who fought are compared in tiers by strength, as "
+        "RouteLLM does (settings tiers, strong_tiers, weak_tier). Empty: no battles",
     ),
 ]
 JudgeField = Annotated[

@@ -31,7 +31,6 @@ from cluster.routers.checkpoint import CheckpointMeta
 from cluster.routers.context import FitContext
 from cluster.routers.fit import Fit, fit_method, load_method, settings_to_try
 from cluster.routers.lesson import learns_from_battles, usual_settings
-from cluster.routers.router import Method
 from cluster.routers.settings import GivenSettings
 
 LOG = logging.getLogger("signalbox.fit")
@@ -195,13 +194,15 @@ def _fit(
     fixed = given.of(method, method=kind)
     if data.battles is not None and learns_from_battles(kind):
         fixed = usual_settings(fixed, train=data.train, battles=data.battles) | fixed
-    train, validation = data.lesson(settings_to_try(kind, fixed=fixed)[0])
-    _tell_lesson(kind, data=data, rows=len(train) + len(validation))
-    folds = settings_folds(concatenate(train, validation), n_folds=spec.folds, by_task=by_task)
+    lesson = data.lesson(settings_to_try(kind, fixed=fixed)[0])
+    if lesson.words:
+        LOG.info("%s %s", method, lesson.words)
+    seen = concatenate(lesson.train, lesson.validation)
+    folds = settings_folds(seen, n_folds=spec.folds, by_task=by_task)
     fit = fit_method(
         method,
-        train=train,
-        validation=validation,
+        train=lesson.train,
+        validation=lesson.validation,
         seed=spec.seed,
         fixed=fixed,
         context=context,
@@ -209,16 +210,6 @@ def _fit(
     )
     LOG.info("%s: fitted with %s", method, fit.settings)
     return fit
-
-
-def _tell_lesson(kind: type[Method], *, data: Prepared, rows: int) -> None:
-    """Say what a method makes of the battles, where there are any."""
-    if data.battles is None:
-        return
-    if learns_from_battles(kind):
-        LOG.info("%s learns from %d outcomes and battles", kind.name, rows)
-    else:
-        LOG.warning("%s learns from rewards alone: the battles are not for it", kind.name)
 
 
 def settings_folds(outcomes: OutcomeMatrix, *, n_folds: int, by_task: bool) -> Folds | None:

@@ -141,7 +141,9 @@ def _keep_scores(
 
 
 def _counts(queries: pl.DataFrame) -> list[dict[str, Any]]:
-    return queries.group_by("task", "split").len("queries").sort("task", "split").to_dicts()
+    """By task, and by the split that the queries have in the lake."""
+    kept = queries.select("task", split="kept_split")
+    return kept.group_by("task", "split").len("queries").sort("task", "split").to_dicts()
 
 
 def _rows(table: ScoreTable, *, queries: pl.DataFrame, spec: ImportSpec) -> pl.DataFrame:

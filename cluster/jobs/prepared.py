@@ -10,7 +10,7 @@ from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.preferences import read_preferences
 from cluster.outcome import OutcomeMatrix, concatenate
-from cluster.routers.lesson import LEARNED, lesson
+from cluster.routers.lesson import LEARNED, Lesson, lesson
 from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.router import Method
 
@@ -48,7 +48,7 @@ class Prepared:
         """What baselines are fitted on: train + validation, or what was stated; never battles."""
         return self.fitted_on if self.stated is None else self.stated
 
-    def lesson(self, method: Method) -> tuple[OutcomeMatrix, OutcomeMatrix]:
+    def lesson(self, method: Method) -> Lesson:
         """What a method with these settings is trained on, and judged on.
 
         Raises:
@@ -58,7 +58,8 @@ class Prepared:
 
     def taught(self, method: Method) -> OutcomeMatrix:
         """All that a method with these settings has seen."""
-        return concatenate(*self.lesson(method))
+        seen = self.lesson(method)
+        return concatenate(seen.train, seen.validation)
 
 
 def prepare(
@@ -109,7 +110,23 @@ def _with_battles(
     Raises:
         InputError: none is left, or nothing is known of the candidates and no pair was named.
     """
-    battles = battles.on_splits(LEARNED)
+    cleaned = _clean(battles.on_splits(LEARNED), data=data)
+    stated = None if len(data.fitted_on) else stated_order(data.test, pair=pair)
+    return replace(cleaned, stated=stated)
+
+
+def battles_alone(battles: OutcomeMatrix) -> Prepared:
+    """Battles and nothing else: there is no reward to fit on or to measure by.
+
+    Raises:
+        InputError: none is of split train.
+    """
+    nothing = battles.take(np.zeros(0, dtype=np.int64))
+    return _clean(battles.on_splits(LEARNED), data=Prepared(nothing, nothing, nothing, 0))
+
+
+def _clean(battles: OutcomeMatrix, *, data: Prepared) -> Prepared:
+    """The data with those of the battles that do not nearly repeat what is held out."""
     held_out = pl.concat([data.validation.texts, data.test.texts])
     near = near_duplicates(battles.texts, held_out=held_out)
     if not len(data.validation):
@@ -123,13 +140,7 @@ def _with_battles(
         raise InputError(
             "no battle of split 'train' is left to learn from; import some with --split train"
         )
-    stated = None if len(data.fitted_on) else stated_order(data.test, pair=pair)
-    return replace(
-        data,
-        battles=battles,
-        near_duplicates=data.near_duplicates + int(near.sum()),
-        stated=stated,
-    )
+    return replace(data, battles=battles, near_duplicates=data.near_duplicates + int(near.sum()))
 
 
 def stated_order(test: OutcomeMatrix, *, pair: tuple[str, str] | None) -> OutcomeMatrix:

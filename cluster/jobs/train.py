@@ -20,10 +20,11 @@ from cluster.jobs.fitting import (
     short_table,
     validation_reward,
 )
-from cluster.jobs.prepared import Prepared, battles_of, prepare
+from cluster.jobs.prepared import Prepared, battles_alone, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import has_rewards
 from cluster.lake.tables import EVALUATIONS
 from cluster.lake.vectors import LakeVectors
 from cluster.policy import load_policy
@@ -59,27 +60,20 @@ class TrainSpec(FittingSpec):
 def train(spec: TrainSpec, run: Run) -> Manifest:
     """Fit, evaluate and save; returns one entry a router with its headline numbers.
 
+    Of battles alone nothing can be measured: the entries then have no numbers.
+
     Raises:
         InputError: the dataset has nothing to fit on or to test on, or a method cannot be fitted.
     """
     lake = Lake.open(spec.lake)
     label = Label(spec.dataset, spec.scorer, spec.normalisation)
-    outcomes = outcomes_of(
-        label,
-        lake=lake,
-        versions=spec.inputs,
-        candidates=spec.candidates,
-        tagger=spec.tagger,
-        answers=_reads_answers(spec),
-    )
-    battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
-    pair = (spec.strong, spec.weak) if spec.strong else None
-    data = prepare(outcomes, battles=battles, pair=pair)
+    data = _data(spec, label=label, lake=lake)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
-    evaluation = _evaluate(spec, data=data, fits=fits)
+    evaluation = _evaluate(spec, data=data, fits=fits) if len(data.test) else None
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
-    _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
-    lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
+    if evaluation is not None:
+        _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
+        lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
     return {
         "outputs": [
             _checkpoint_uri(lake, version) + "/router.json" for version in versions.values()
@@ -90,22 +84,44 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
                 "reads_answer_of": fits[method].router.reads_answer_of,
                 "version": version,
                 "checkpoint": _checkpoint_uri(lake, version),
-                "metrics": headlines(evaluation.rows, method=method),
+                "metrics": _headlines(evaluation, method=method),
                 "validation_macro_reward": validation_reward(fits[method]),
             }
             for method, version in versions.items()
         ],
-        "champion": headlines(evaluation.rows, method=CHAMPION),
-        "table": short_table(evaluation),
-        "picture": run.uri("cost_quality.png"),
+        "champion": _headlines(evaluation, method=CHAMPION),
+        "table": short_table(evaluation) if evaluation else [],
+        "picture": run.uri("cost_quality.png") if evaluation else None,
         "history": keep_histories(fits, run=run),
         "left_out": {
             "near_duplicates": data.near_duplicates,
-            "incomplete_test_queries": dict(evaluation.incomplete),
+            "incomplete_test_queries": dict(evaluation.incomplete) if evaluation else {},
         },
         "rows": {"train": len(data.train), "validation": len(data.validation)}
-        | {"test": len(evaluation.outcomes)},
+        | {"test": len(evaluation.outcomes) if evaluation else 0}
+        | ({} if data.battles is None else {"battles": len(data.battles)}),
     }
+
+
+def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
+    """Outcomes, battles beside them, or battles alone where the dataset has no reward."""
+    battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
+    if battles is not None and not has_rewards(lake, dataset=spec.dataset, versions=spec.inputs):
+        return battles_alone(battles)
+    outcomes = outcomes_of(
+        label,
+        lake=lake,
+        versions=spec.inputs,
+        candidates=spec.candidates,
+        tagger=spec.tagger,
+        answers=_reads_answers(spec),
+    )
+    pair = (spec.strong, spec.weak) if spec.strong else None
+    return prepare(outcomes, battles=battles, pair=pair)
+
+
+def _headlines(evaluation: Evaluation | None, *, method: str) -> dict[str, Any]:
+    return headlines(evaluation.rows, method=method) if evaluation else {}
 
 
 def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evaluation:

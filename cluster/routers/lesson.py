@@ -14,7 +14,7 @@ battles' validation rows are then learned from too; otherwise they are the battl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ from cluster.outcome import FloatMatrix, OutcomeMatrix, concatenate
 from cluster.routers.pairs import ComparisonMethod
 from cluster.routers.router import Method
 from cluster.routers.strong_weak import pair_columns
-from cluster.routers.tier_pair import paired_rows
+from cluster.routers.tier_pair import paired_rows, tier_pair
 
-# RouteLLM's cut of the arena's candidates (ICLR 2025, arXiv 2406.18665, section 3.1).
-ARENA_TIERS = {"tiers": 10, "strong_tiers": (0, 1), "weak_tier": 2}
+# RouteLLM cuts the arena's 64 candidates into 10 tiers (ICLR 2025, arXiv 2406.18665, section 3.1).
+MOST_TIERS = 10
+CANDIDATES_A_TIER = 6
 LEARNED = ("train", "validation")
 
 
@@ -36,14 +37,29 @@ def learns_from_battles(method: type[Method]) -> bool:
     return issubclass(method, ComparisonMethod)
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """The rows of one method.
+
+    Attributes:
+        train: what it is trained on.
+        validation: what it is judged on.
+        words: what was made of battles; empty without.
+    """
+
+    train: OutcomeMatrix
+    validation: OutcomeMatrix
+    words: str = ""
+
+
 def lesson(
     method: Method,
     train: OutcomeMatrix,
     validation: OutcomeMatrix,
     *,
     battles: OutcomeMatrix | None = None,
-) -> tuple[OutcomeMatrix, OutcomeMatrix]:
-    """The rows a method with these settings is trained on, and those that it is judged on.
+) -> Lesson:
+    """What a method with these settings is trained on, and judged on.
 
     Args:
         method: with its settings.
@@ -56,23 +72,74 @@ def lesson(
     """
     if not isinstance(method, ComparisonMethod):
         _require_rows(method, train)
-        return train, validation
+        word = "" if battles is None else "learns from rewards alone: the battles are not for it"
+        return Lesson(train, validation, word)
     if battles is None:
-        return paired_rows(method, train, validation)
+        return Lesson(*paired_rows(method, train, validation))
+    taught = _with_tiers if method.learns_tiers else _with_battles
+    return taught(method, train, validation, battles=battles)
+
+
+def _with_battles(
+    method: ComparisonMethod,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    *,
+    battles: OutcomeMatrix,
+) -> Lesson:
+    """Outcomes, and the battles between their candidates, or between the pair that is named."""
+    named = bool(method.strong and method.weak)
+    fighters = (method.strong, method.weak) if named else train.candidates
+    own = between(battles, candidates=fighters)
+    if not len(own):
+        raise InputError(
+            f"method '{method.name}': no battle to learn from is between two of "
+            f"{', '.join(fighters)}: compare tiers of all that fought, with the settings 'tiers', "
+            "'strong_tiers' and 'weak_tier'"
+        )
     ids = dict(zip(train.candidates, train.candidate_ids, strict=True))
-    if method.learns_tiers:
-        ids = dict(zip(battles.candidates, battles.candidate_ids, strict=True)) | ids
-    else:
-        battles = between(battles, candidates=_fighters(method, names=train.candidates))
-    fought = [on_candidates_of(battles.on_splits([split]), ids=ids) for split in LEARNED]
-    own = [on_candidates_of(rows, ids=ids) for rows in (train, validation)]
-    learned = _joined([own[0], fought[0], *([fought[1]] if len(validation) else [])])
-    if not method.learns_tiers:
-        _require_battles(method, fought, names=train.candidates)
-    judged = own[1] if len(validation) else fought[1]
-    rows = paired_rows(method, learned, _joined([judged]))
-    _require_own(rows[0], train=train)
-    return rows
+    rows = _rows(train, validation, battles=own, ids=ids)
+    words = f"learns from {len(train):,} outcomes and {len(own):,} battles between these candidates"
+    return Lesson(rows[0], rows[1], words)
+
+
+def _with_tiers(
+    method: ComparisonMethod,
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    *,
+    battles: OutcomeMatrix,
+) -> Lesson:
+    """Outcomes of the pair, and the battles between tiers, which are cut by the battles alone."""
+    ids = dict(zip(battles.candidates, battles.candidate_ids, strict=True)) | dict(
+        zip(train.candidates, train.candidate_ids, strict=True)
+    )
+    learned, judged, fought = _rows(train, validation, battles=battles, ids=ids)
+    pair = tier_pair(method, fought)
+    rows, _ = pair.rows(learned)
+    strange = [name for name in rows.candidates if name not in train.candidates]
+    if strange:
+        raise InputError(
+            f"tiers of battles teach a pair, here {' and '.join(rows.candidates)}, and there are "
+            f"outcomes of {', '.join(train.candidates)}: name two of these with --strong and --weak"
+        )
+    words = f"learns from {len(rows):,} comparisons: {pair.words(learned.candidates)}"
+    return Lesson(rows, pair.rows(judged, needed=False)[0], words)
+
+
+def _rows(
+    train: OutcomeMatrix,
+    validation: OutcomeMatrix,
+    *,
+    battles: OutcomeMatrix,
+    ids: Mapping[str, str],
+) -> tuple[OutcomeMatrix, OutcomeMatrix, OutcomeMatrix]:
+    """What is learned from, what is judged on, and the battles among what is learned from."""
+    splits = LEARNED if len(validation) else LEARNED[:1]
+    fought = on_candidates_of(battles.on_splits(splits), ids=ids)
+    judged = validation if len(validation) else battles.on_splits(["validation"])
+    own = on_candidates_of(train, ids=ids)
+    return concatenate(own, fought), on_candidates_of(judged, ids=ids), fought
 
 
 def usual_settings(
@@ -81,7 +148,8 @@ def usual_settings(
     """Settings of a method that compares, where they are not given: the pair, and its tiers.
 
     Two candidates with outcomes are a pair, the one with the higher macro mean the strong. Tiers
-    are RouteLLM's where no battle is between those who are to be routed between.
+    are the usual ones where no battle is between those who are to be routed between, and where
+    battles are all there is, which are to teach a scale for any pair.
 
     Args:
         fixed: what is given.
@@ -95,8 +163,21 @@ def usual_settings(
         named = [train.candidates[column] for column in columns]
         found = dict(zip(("strong", "weak"), named, strict=True))
     fighters = named if all(named) else train.candidates
-    met = len(between(battles, candidates=fighters))
-    return found if "tiers" in fixed or met else found | ARENA_TIERS
+    alone = train.candidates == battles.candidates and not len(train)
+    met = not alone and len(between(battles, candidates=fighters)) > 0
+    tiers = usual_tiers(len(battles.candidates))
+    return found if "tiers" in fixed or met else found | tiers
+
+
+def usual_tiers(n_candidates: int) -> dict[str, Any]:
+    """How so many candidates are cut: the best fifth of the tiers against the next tier.
+
+    RouteLLM's of 60 and more: 10, and 0 and 1 against 2. Ten tiers of a dozen candidates would be
+    one candidate each, with next to nothing between neighbours and hardly a battle of theirs.
+    """
+    tiers = min(max(n_candidates // CANDIDATES_A_TIER, 2), MOST_TIERS)
+    n_strong = max(round(tiers / 5), 1)
+    return {"tiers": tiers, "strong_tiers": tuple(range(n_strong)), "weak_tier": n_strong}
 
 
 def between(battles: OutcomeMatrix, *, candidates: Sequence[str]) -> OutcomeMatrix:
@@ -106,7 +187,10 @@ def between(battles: OutcomeMatrix, *, candidates: Sequence[str]) -> OutcomeMatr
 
 
 def on_candidates_of(outcomes: OutcomeMatrix, *, ids: Mapping[str, str]) -> OutcomeMatrix:
-    """The same rows with these candidates (name → id) for columns; of the new nothing is known."""
+    """The same rows with these candidates (name → id) for columns; of the new nothing is known.
+
+    Answers and tags, which no battle has, are left out.
+    """
     place = {name: column for column, name in enumerate(outcomes.candidates)}
 
     def moved(matrix: FloatMatrix, *, empty: float) -> FloatMatrix:
@@ -118,6 +202,7 @@ def on_candidates_of(outcomes: OutcomeMatrix, *, ids: Mapping[str, str]) -> Outc
 
     return replace(
         outcomes,
+        queries=outcomes.queries.drop("tags", strict=False),
         candidates=tuple(ids),
         candidate_ids=tuple(ids.values()),
         reward=moved(outcomes.reward, empty=np.nan),
@@ -130,43 +215,9 @@ def on_candidates_of(outcomes: OutcomeMatrix, *, ids: Mapping[str, str]) -> Outc
     )
 
 
-def _joined(parts: Sequence[OutcomeMatrix]) -> OutcomeMatrix:
-    """The rows of all; tags, which battles do not have, are left out."""
-    bare = [replace(part, queries=part.queries.drop("tags", strict=False)) for part in parts]
-    joined = bare[0]
-    for part in bare[1:]:
-        joined = concatenate(joined, part)
-    return joined
-
-
-def _fighters(method: ComparisonMethod, *, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Whose battles teach: those of the pair that is named, or of all candidates."""
-    return (method.strong, method.weak) if method.strong and method.weak else names
-
-
-def _require_own(rows: OutcomeMatrix, *, train: OutcomeMatrix) -> None:
-    strange = [name for name in rows.candidates if name not in train.candidates]
-    if strange:
-        raise InputError(
-            f"tiers of battles teach a pair, here {' and '.join(rows.candidates)}, and there are "
-            f"outcomes of {', '.join(train.candidates)}: name two of these with --strong and --weak"
-        )
-
-
 def _require_rows(method: Method, train: OutcomeMatrix) -> None:
     if not len(train):
         raise InputError(
             f"method '{method.name}' learns from rewards, and no train query has one: battles "
             "teach the methods that compare, such as mf or similarity_weighted"
-        )
-
-
-def _require_battles(
-    method: ComparisonMethod, fought: Sequence[OutcomeMatrix], *, names: tuple[str, ...]
-) -> None:
-    if not any(len(rows) for rows in fought):
-        listed = " and ".join(f"'{name}'" for name in _fighters(method, names=names))
-        raise InputError(
-            f"method '{method.name}': no battle to learn from is between {listed}: compare tiers "
-            "of all that fought, with the settings 'tiers', 'strong_tiers' and 'weak_tier'"
         )

@@ -21,6 +21,8 @@ from cluster.routers.tiers import Tiers, strength_tiers
 STRONG, WEAK, NEITHER = 0, 1, -1
 # Comparisons of every two that came out even, as in `SimilarityWeighted.ties`.
 TIES = 1.0
+# Names of a side that are shown.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ class TierPair:
 
     side_of: Positions
     columns: tuple[int, int]
+
+    def words(self, candidates: tuple[str, ...]) -> str:
+        """Who is compared with whom; of many the first few."""
+        sides = [
+            [name for name, own in zip(candidates, self.side_of, strict=True) if own == side]
+            for side in (STRONG, WEAK)
+        ]
+        few = [", ".join(names[:SHOWN]) + (", …" if names[SHOWN:] else "") for names in sides]
+        strong, weak = (candidates[column] for column in self.columns)
+        return f"{few[0]} (strong tiers) against {few[1]} (weak tier), for {strong} and {weak}"
 
     def rows(
         self, outcomes: OutcomeMatrix, *, needed: bool = True
