@@ -69,7 +69,8 @@ def settings_to_try(method: type[Method], *, fixed: Mapping[str, Any]) -> list[M
         grid = [method(**{**entry.model_dump(), **fixed}) for entry in method.grid()]
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
+            for fault in error.errors()
         )
         known = ", ".join(method.model_fields) or "none"
         raise InputError(f"method '{method.name}': {faults}; its settings: {known}") from error
