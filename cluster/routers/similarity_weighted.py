@@ -40,6 +40,7 @@ from cluster.routers.out_of_fold import most_shrunk_near_best
 from cluster.routers.pairs import ComparisonMethod, compare
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
+from cluster.routers.similarity import first_occurrences, to_weights
 from cluster.routers.strong_weak import on_candidates
 from cluster.routers.tier_pair import tier_pair
 from cluster.routers.tiers import strength_tiers
@@ -53,9 +54,6 @@ MAX_ASKED = 4_000
 # What gamma may be, the most shrunk first: all queries alike, the published one, …; at 10⁶ only
 # the next of kin count.
 GAMMAS = (1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
-# A highest cosine below this is nobody's neighbourhood: vectors without a common term are
-# orthogonal up to rounding, and dividing by it would make a neighbour of anyone.
-SAME_AS_NOTHING = 1e-4
 
 Normalise = Literal["paper", "code"]
 
@@ -330,39 +328,6 @@ def mean_of_known(values: FloatMatrix) -> float:
     """The mean of all that is not NaN; 0 of nothing."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
-
-
-def first_occurrences(texts: pl.Series) -> npt.NDArray[np.int64]:
-    """(n,): the first row that has each row's text."""
-    rows = texts.to_frame("text").with_row_index("row")
-    return rows.select(pl.col("row").min().over("text"))["row"].to_numpy().astype(np.int64)
-
-
-def to_weights(
-    similarity: npt.NDArray[np.float32], *, highest: npt.NDArray[np.float32], gamma: float
-) -> None:
-    """Cosines, (n, n_battles), to weights gamma^(S − 1), in place; −inf becomes 0.
-
-    gamma^(1 + S) but for a factor that all of a query's weights share.
-
-    Args:
-        similarity: cosines.
-        highest: (n_battles,), what each column is divided by; empty: the row's own maximum.
-        gamma: at least 1.
-    """
-    if not similarity.shape[1]:
-        return
-    nothing = np.float32(SAME_AS_NOTHING)
-    divisor = highest[None, :] if len(highest) else similarity.max(axis=1, keepdims=True)
-    near = divisor > nothing
-    similarity /= np.where(near, divisor, np.float32(1.0))
-    left_out = np.isneginf(similarity) if np.isneginf(similarity.min()) else None
-    np.clip(similarity, -1.0, 1.0, out=similarity)
-    similarity -= np.float32(1.0)
-    similarity *= np.float32(np.log(gamma))
-    np.exp(similarity, out=similarity)
-    if left_out is not None:
-        similarity[left_out] = 0.0
 
 
 def highest_cosines(vectors: Vectors) -> npt.NDArray[np.float32]:
