@@ -166,8 +166,12 @@ def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> Non
         method=router["method"],
         dataset=params.dataset,
         metrics=router["metrics"],
-        why=f"trained on {params.dataset}",
+        why=f"trained on {params.dataset}" + _battles_too(params),
     )
+
+
+def _battles_too(params: TrainParams) -> str:
+    return f" and battles of {params.preferences}" if params.preferences else ""
 
 
 def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:

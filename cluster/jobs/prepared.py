@@ -15,6 +15,7 @@ from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.router import Method
 
 LOG = logging.getLogger("signalbox.fit")
+STATED = "No train query has a reward, so baselines take the one named as the strong for the best"
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,10 @@ def _with_battles(
         InputError: none is left, or nothing is known of the candidates and no pair was named.
     """
     cleaned = _clean(battles.on_splits(LEARNED), data=data)
-    stated = None if len(data.fitted_on) else stated_order(data.test, pair=pair)
-    return replace(cleaned, stated=stated)
+    if len(data.fitted_on):
+        return cleaned
+    LOG.info("%s", STATED)
+    return replace(cleaned, stated=stated_order(data.test, pair=pair))
 
 
 def battles_alone(battles: OutcomeMatrix) -> Prepared:

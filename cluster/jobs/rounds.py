@@ -13,7 +13,7 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.folds import Folds, task_folds, text_folds
-from cluster.jobs.prepared import Prepared, prepare
+from cluster.jobs.prepared import STATED, Prepared, prepare
 from cluster.outcome import OutcomeMatrix
 
 EACH = "each"
@@ -64,10 +64,11 @@ class Rounds:
             return f"Measured in {len(self.rounds)} rounds, each fitted on {what}."
         data = self.rounds[0].data
         without = " without the measured tasks" if self.unseen_tasks else ""
+        stated = "" if data.stated is None else f" {STATED}."
         battles = "" if data.battles is None else f", and on battles ({len(data.battles):,})"
         return (
             f"Fitted on {len(data.train):,} train and {len(data.validation):,} validation queries"
-            f"{without}{battles}."
+            f"{without}{battles}.{stated}"
         )
 
     @property

@@ -1,10 +1,11 @@
-"""The `preferences` of a dataset as outcomes: one row a battle, so that every method can learn.
+"""The `preferences` of a dataset as outcomes: one row a battle, for the methods that compare.
 
 A battle's outcome is 1 where the judge prefers candidate a, 0 where b, 1/2 for a tie. Its row holds
 outcome and 1 − outcome as the two rewards and nothing of the other candidates, so the preference
-made of them, (1 + r_a − r_b) / 2, is the outcome again (`cluster.routers.pairs`). Rows can be
-added to those of a scorer (`cluster.routers.fit.concatenate`): RouteLLM's data augmentation
-(ICLR 2025, arXiv 2406.18665, section 4.1).
+made of them, (1 + r_a − r_b) / 2, is the outcome again (`cluster.routers.pairs`). They are no
+rewards: whoever takes means of them learns who was met, not who is good. How they are added to a
+scorer's rows, RouteLLM's data augmentation (ICLR 2025, arXiv 2406.18665, section 4.1), is in
+`cluster.routers.lesson`.
 """
 
 from collections.abc import Mapping, Sequence
