@@ -30,7 +30,7 @@ from cluster.ray_cluster import connect
 from cluster.routers.checkpoint import CheckpointMeta
 from cluster.routers.context import FitContext
 from cluster.routers.fit import Fit, fit_method, load_method, settings_to_try
-from cluster.routers.lesson import learns_from_battles, usual_settings
+from cluster.routers.lesson import usual_settings
 from cluster.routers.settings import GivenSettings
 
 LOG = logging.getLogger("signalbox.fit")
@@ -192,8 +192,8 @@ def _fit(
 ) -> Fit:
     kind = load_method(method)
     fixed = given.of(method, method=kind)
-    if data.battles is not None and learns_from_battles(kind):
-        fixed = usual_settings(fixed, train=data.train, battles=data.battles) | fixed
+    if data.battles is not None:
+        fixed = usual_settings(kind, fixed, train=data.train, battles=data.battles) | fixed
     lesson = data.lesson(settings_to_try(kind, fixed=fixed)[0])
     if lesson.words:
         LOG.info("%s %s", method, lesson.words)

@@ -7,6 +7,7 @@ RouteLLM (ICLR 2025, arXiv 2406.18665), section 4.2.4. The network is in
 in `cluster.routers.causal_base`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -152,6 +153,7 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
 
     name: ClassVar[str] = "causal_lm"
     router: ClassVar[type[Router]] = CausalLMRouter
+    by_difference: ClassVar[Mapping[str, Any]] = {"target": "outcome"}
 
     model: str = ""
     revision: str | None = None

@@ -76,6 +76,7 @@ def lesson(
         return Lesson(train, validation, word)
     if battles is None:
         return Lesson(*paired_rows(method, train, validation))
+    method.require_differences()
     taught = _with_tiers if method.learns_tiers else _with_battles
     return taught(method, train, validation, battles=battles)
 
@@ -143,25 +144,32 @@ def _rows(
 
 
 def usual_settings(
-    fixed: Mapping[str, Any], *, train: OutcomeMatrix, battles: OutcomeMatrix
+    method: type[Method],
+    fixed: Mapping[str, Any],
+    *,
+    train: OutcomeMatrix,
+    battles: OutcomeMatrix,
 ) -> dict[str, Any]:
-    """Settings of a method that compares, where they are not given: the pair, and its tiers.
+    """Settings of a method that learns from battles, where they are not given: pair and tiers.
 
     Two candidates with outcomes are a pair, the one with the higher macro mean the strong. Tiers
     are the usual ones where no battle is between those who are to be routed between, and where
     battles are all there is, which are to teach a scale for any pair.
 
     Args:
+        method: one that learns from battles; any other needs nothing.
         fixed: what is given.
         train: outcomes; may have no row.
         battles: to learn from.
     """
-    found: dict[str, Any] = {}
+    if not issubclass(method, ComparisonMethod):
+        return {}
+    found = {key: value for key, value in method.by_difference.items() if key not in fixed}
     named = [fixed.get(side, "") for side in ("strong", "weak")]
     if not any(named) and len(train.candidates) == 2 and len(train):
         columns = pair_columns(train, strong="", weak="")
         named = [train.candidates[column] for column in columns]
-        found = dict(zip(("strong", "weak"), named, strict=True))
+        found |= zip(("strong", "weak"), named, strict=True)
     fighters = named if all(named) else train.candidates
     alone = train.candidates == battles.candidates and not len(train)
     met = not alone and len(between(battles, candidates=fighters)) > 0

@@ -7,7 +7,8 @@ a judge's battles (`cluster.lake.preferences`) hold the outcome and its compleme
 rewards, which gives the outcome back: gold and judged preferences are made and mixed alike.
 """
 
-from typing import ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -37,6 +38,8 @@ class ComparisonMethod(Method):
 
     # Whether tiers without a strong and a weak one among them are what it compares.
     compares_tiers: ClassVar[bool] = False
+    # Settings with which it looks at nothing but differences of rewards, where it has others.
+    by_difference: ClassVar[Mapping[str, Any]] = {}
 
     strong: str = ""
     weak: str = ""
@@ -67,6 +70,21 @@ class ComparisonMethod(Method):
     def learns_tiers(self) -> bool:
         """Whether the pair is learned from comparisons of tiers."""
         return bool(self.strong_tiers) or self.weak_tier is not None
+
+    def require_differences(self) -> None:
+        """Refuse settings that look at a reward itself, where only differences are known.
+
+        Raises:
+            InputError: there is such a setting.
+        """
+        for setting, value in self.by_difference.items():
+            found = getattr(self, setting)
+            if found != value:
+                raise InputError(
+                    f"method '{self.name}': setting '{setting}' is '{found}', which is about a "
+                    "reward itself, and battles and comparisons of tiers tell only who did better: "
+                    f"set {setting}: {value}"
+                )
 
     def columns(self, outcomes: OutcomeMatrix) -> list[int]:
         """Columns the router will have, in its order: of a pair the strong candidate first.

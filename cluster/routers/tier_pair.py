@@ -141,9 +141,10 @@ def paired_rows(
     """Both as rows of the pair, by the tiers of `train`; as they are where none are to be learned.
 
     Raises:
-        InputError: as `tier_pair`.
+        InputError: settings that look at more than differences, or as `tier_pair`.
     """
     if not method.learns_tiers or len(train.candidates) == 2:
         return train, validation
+    method.require_differences()
     pair = tier_pair(method, train)
     return pair.rows(train)[0], pair.rows(validation, needed=False)[0]

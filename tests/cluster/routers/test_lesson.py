@@ -9,6 +9,7 @@ import pytest
 from cluster.errors import InputError
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.bert import Bert
+from cluster.routers.causal_lm import CausalLM
 from cluster.routers.knn import Knn
 from cluster.routers.lesson import (
     learns_from_battles,
@@ -113,13 +114,21 @@ def test_tiers_need_to_know_for_whom(make_two_tasks, battles):
 
 def test_the_pair_and_its_tiers_where_nothing_is_given(pair, battles):
     strangers = replace(battles, candidates=("x", "y", "z"))
-    met = usual_settings({}, train=pair, battles=battles)
+    met = usual_settings(Bert, {}, train=pair, battles=battles)
     assert set(met) == {"strong", "weak"}
-    assert usual_settings({}, train=pair, battles=strangers) == met | usual_tiers(3)
-    assert usual_settings(PAIR, train=none_of(pair), battles=strangers) == usual_tiers(3)
-    assert usual_settings(PAIR | {"tiers": 4}, train=pair, battles=strangers) == {}
+    assert usual_settings(Bert, {}, train=pair, battles=strangers) == met | usual_tiers(3)
+    assert usual_settings(Bert, PAIR, train=none_of(pair), battles=strangers) == usual_tiers(3)
+    assert usual_settings(Bert, PAIR | {"tiers": 4}, train=pair, battles=strangers) == {}
     alone = none_of(battles)
-    assert usual_settings({}, train=alone, battles=battles) == usual_tiers(3)
+    assert usual_settings(Bert, {}, train=alone, battles=battles) == usual_tiers(3)
+
+
+def test_a_battle_tells_no_grade(pair, battles):
+    with pytest.raises(InputError, match="'target' is 'grade', which is about a reward itself"):
+        lesson(CausalLM(**PAIR), pair, none_of(pair), battles=battles)
+    usual = usual_settings(CausalLM, PAIR, train=pair, battles=battles)
+    assert usual == {"target": "outcome"}
+    assert len(lesson(CausalLM(**PAIR, **usual), pair, none_of(pair), battles=battles).train) == 11
 
 
 @pytest.mark.parametrize(

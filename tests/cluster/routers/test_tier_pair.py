@@ -121,5 +121,15 @@ def test_a_method_learns_the_pair_by_itself(method, make_two_tasks):
     assert np.isfinite(said).all()
 
 
+def test_a_language_model_learns_the_pair_by_itself(make_two_tasks, pretrained):
+    model = {"model": pretrained("llama"), "epochs": 1, "max_length": 48}
+    tiers = {"tiers": 3, "strong_tiers": (0,), "weak_tier": 2}
+    train = make_two_tasks(24)
+    router = CausalLM(**model, **tiers, target="outcome").fit(train, seed=0)
+    assert len(router.candidates) == 2
+    with pytest.raises(InputError, match="'target' is 'grade'.*set target: outcome"):
+        CausalLM(**model, **tiers).fit(train, seed=0)
+
+
 def _quick(method):
     return {} if method is SimilarityWeighted else {"epochs": 2}
