@@ -127,7 +127,7 @@ def test_a_language_model_learns_the_pair_by_itself(make_two_tasks, pretrained):
     train = make_two_tasks(24)
     router = CausalLM(**model, **tiers, target="outcome").fit(train, seed=0)
     assert len(router.candidates) == 2
-    with pytest.raises(InputError, match="'target' is 'grade'.*set target: outcome"):
+    with pytest.raises(InputError, match=r"'target' is 'grade'.*set target: outcome"):
         CausalLM(**model, **tiers).fit(train, seed=0)
 
 
