@@ -96,3 +96,24 @@ class OutcomeMatrix:
         """The queries for which every candidate has a reward."""
         everywhere: npt.NDArray[np.bool_] = np.asarray(self.mask.all(axis=1))
         return self.take(everywhere)
+
+
+def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:
+    """The rows of both, which must have the same candidates in the same order."""
+    assert first.candidates == second.candidates, "candidates differ"
+    matrices = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in (
+            "reward",
+            "prompt_tokens",
+            "completion_tokens",
+            "cost_usd",
+            "n_samples",
+            "truncated",
+        )
+    }
+    answers = None
+    if first.answers is not None and second.answers is not None:
+        answers = pl.concat([first.answers, second.answers])
+    queries = pl.concat([first.queries, second.queries])
+    return replace(first, queries=queries, answers=answers, **matrices)

@@ -53,7 +53,11 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "import": Command(
-        "flows.import_tables", "import_tables", "ImportParams", "bring in score tables", "check"
+        "flows.import_tables",
+        "import_tables",
+        "ImportParams",
+        "bring in score tables and battles",
+        "check",
     ),
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"

@@ -10,7 +10,7 @@ from cluster.errors import InputError
 from cluster.jobs.evaluate import EvaluateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, check_outcomes
+from cluster.lake.outcomes import check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
@@ -20,12 +20,17 @@ from flows.fit_fields import (
     EncoderField,
     EncoderModelField,
     FoldsField,
+    JudgeField,
     NoneOrSeveral,
+    PreferencesField,
     SettingsField,
+    StrongField,
     TaggerField,
+    WeakField,
     WorkersField,
     check_fit,
     fit_fields,
+    fit_inputs,
 )
 from flows.params import (
     CandidatesField,
@@ -83,6 +88,10 @@ class EvaluateParams(FlowParams):
     tagger: TaggerField = ""
     workers: WorkersField = 0
     folds: FoldsField = 0
+    preferences: PreferencesField = ""
+    judge: JudgeField = ""
+    strong: StrongField = ""
+    weak: WeakField = ""
     holdout_task: list[str] = Field(
         default=[],
         title="Held-out tasks",
@@ -103,15 +112,6 @@ class EvaluateParams(FlowParams):
         title="Folds of tasks",
         description="Measure every query of the dataset, fitted on other tasks, in 10 folds of "
         "whole tasks. Intervals are over tasks",
-    )
-    strong: str = Field(
-        default="",
-        title="Strong candidate",
-        description="Of the pair that PGR, APGR and CPT are about, with --weak. Empty: of exactly "
-        "two candidates the one that is better on train",
-    )
-    weak: str = Field(
-        default="", title="Weak candidate", description="The other one of the pair, with --strong"
     )
     ranking: str = Field(
         default="",
@@ -170,8 +170,6 @@ def _check_measured(params: EvaluateParams) -> None:
             f"{asked[0]} measures queries that registered routers may have been trained on; leave "
             "out --routers"
         )
-    if bool(params.strong) != bool(params.weak) or (params.strong and params.strong == params.weak):
-        raise InputError("--strong and --weak name two different candidates; give both or neither")
 
 
 @flow(name="evaluate", persist_result=False)
@@ -202,12 +200,10 @@ def _spec(params: EvaluateParams, *, lake: Lake) -> EvaluateSpec:
         prices=read_prices(params.prices, lake=lake),
         output=Storage.at(params.output).uri,
         seed=params.seed,
-        inputs=lake.versions(INPUTS),
+        inputs=lake.versions(fit_inputs(params)),
         holdout_tasks=tuple(params.holdout_task),
         cross=params.cross,
         group_folds=params.group_folds,
-        strong=params.strong,
-        weak=params.weak,
         ranking=params.ranking,
         control=params.control,
         skip_refused="all" in params.methods,

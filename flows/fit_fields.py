@@ -8,8 +8,12 @@ from pydantic_core import PydanticCustomError
 
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
-from cluster.lake.tables import TAGGERS
-from cluster.plugins import load_plugin
+from cluster.lake.outcomes import INPUTS
+from cluster.lake.preferences import check_preferences
+from cluster.lake.tables import PREFERENCES, TAGGERS, Table
+from cluster.plugins import load_plugin, plugin_names
+from cluster.routers.fit import load_method
+from cluster.routers.lesson import learns_from_battles
 from cluster.routers.settings import GivenSettings, check_settings, read_settings
 from flows.params import plugin_name
 
@@ -80,6 +84,34 @@ FoldsField = Annotated[
         "do",
     ),
 ]
+PreferencesField = Annotated[
+    str,
+    Field(
+        title="Preferences",
+        description="Dataset whose battles ('import --format battles') mf, similarity_weighted, "
+        "bert and causal_lm learn from too, or alone where no train query has a reward. Where none "
+        "is between the candidates at hand, those who fought are compared in tiers by strength, as "
+        "RouteLLM does (settings tiers, strong_tiers, weak_tier). Empty: no battles",
+    ),
+]
+JudgeField = Annotated[
+    str,
+    Field(
+        title="Judge",
+        description="Whose verdicts count, with --preferences. Empty: those of the only judge",
+    ),
+]
+StrongField = Annotated[
+    str,
+    Field(
+        title="Strong candidate",
+        description="Of the pair that methods for a pair learn, and that PGR, APGR and CPT are "
+        "about, with --weak. Empty: of exactly two candidates the one that is better on train",
+    ),
+]
+WeakField = Annotated[
+    str, Field(title="Weak candidate", description="The other one of the pair, with --strong")
+]
 NoneOrSeveral = AfterValidator(_none_or_several)
 
 
@@ -98,10 +130,18 @@ class FitFields(Protocol):
     def workers(self) -> int: ...
     @property
     def folds(self) -> int: ...
+    @property
+    def preferences(self) -> str: ...
+    @property
+    def judge(self) -> str: ...
+    @property
+    def strong(self) -> str: ...
+    @property
+    def weak(self) -> str: ...
 
 
 def check_fit(params: FitFields, *, methods: list[str] | tuple[str, ...], lake: Lake) -> None:
-    """Make sure settings, encoder and tagger are what they must be, before anything is started.
+    """Make sure settings, encoder, tagger, pair and battles are what they must be, before a start.
 
     Raises:
         InputError: they are not.
@@ -116,6 +156,25 @@ def check_fit(params: FitFields, *, methods: list[str] | tuple[str, ...], lake: 
             f"tagger '{params.tagger}' has tagged nothing in {lake.storage.uri}; taggers that "
             f"have: {names}; name one of them with --tagger"
         )
+    if bool(params.strong) != bool(params.weak) or (params.strong and params.strong == params.weak):
+        raise InputError("--strong and --weak name two different candidates; give both or neither")
+    _check_preferences(params, methods=methods, lake=lake)
+
+
+def _check_preferences(
+    params: FitFields, *, methods: list[str] | tuple[str, ...], lake: Lake
+) -> None:
+    if not params.preferences:
+        if params.judge:
+            raise InputError("--judge says whose battles count; name their dataset, --preferences")
+        return
+    check_preferences(lake, dataset=params.preferences, judge=params.judge)
+    if methods and not any(learns_from_battles(load_method(name)) for name in methods):
+        able = [name for name in plugin_names("routers") if learns_from_battles(load_method(name))]
+        raise InputError(
+            f"--preferences {params.preferences}: {', '.join(methods)} learn from rewards alone; "
+            f"battles are for {', '.join(able)}; add one with --methods, or leave --preferences out"
+        )
 
 
 def _check_encoder(params: FitFields) -> None:
@@ -125,6 +184,11 @@ def _check_encoder(params: FitFields) -> None:
             f"encoder '{params.encoder}' needs a pretrained model: name its folder or its name on "
             "a hub with --encoder-model"
         )
+
+
+def fit_inputs(params: FitFields) -> tuple[Table, ...]:
+    """The tables that are read: battles only where they are learned from."""
+    return (*INPUTS, PREFERENCES) if params.preferences else INPUTS
 
 
 def fit_fields(params: FitFields) -> dict[str, Any]:
@@ -137,6 +201,10 @@ def fit_fields(params: FitFields) -> dict[str, Any]:
         "tagger": params.tagger,
         "workers": params.workers,
         "folds": params.folds,
+        "preferences": params.preferences,
+        "judge": params.judge,
+        "strong": params.strong,
+        "weak": params.weak,
     }
 
 

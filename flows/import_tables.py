@@ -1,4 +1,4 @@
-"""import: score tables made elsewhere become queries, candidates and rewards in the lake."""
+"""import: what others measured or judged becomes queries, rewards and battles in the lake."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,13 +22,14 @@ else:
 
 
 class ImportParams(FlowParams):
-    """Bring in a table of scores that somebody else has computed."""
+    """Bring in scores that somebody else has computed, or battles that somebody has judged."""
 
     format: FormatName = Field(
         title="Format",
         description="routerdc, routellm, llmrouter: a clone of that repository as it is, or any "
         "of its files; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
-        "a query and candidate; any other: what its package says",
+        "a query and candidate; battles: an arena's files as published, or a table with text, "
+        "model_a, model_b and winner (or outcome, 0 to 1); any other: what its package says",
     )
     path: str = Field(title="Path", description="The folder or file to read")
     dataset: str = Field(
@@ -39,7 +40,9 @@ class ImportParams(FlowParams):
     split: Literal["", "train", "validation", "calibration", "test"] = Field(
         default="",
         title="Split",
-        description="Split of every row. Default: what the files say, test where they say nothing",
+        description="Split of every row. Default: what the files say; where they say nothing, test "
+        "for scores, and train for battles, which are there to be learned from. Of train a tenth "
+        "becomes validation, by the text's hash",
     )
     calibration: float = Field(
         default=0.0,
@@ -51,8 +54,9 @@ class ImportParams(FlowParams):
     text_column: str = Field(
         default="",
         title="Text column",
-        description="For format table: the column that holds the query. Default: the first of "
-        "text, question, prompt, query that is there",
+        description="For formats table and battles: the column that holds the query. Default: the "
+        "first of text, question, prompt, query that is there; of battles a conversation before "
+        "these",
     )
 
 
@@ -69,7 +73,7 @@ def check(params: ImportParams) -> None:
 
 @flow(name="import", persist_result=False)
 def import_tables(params: ImportParams) -> Manifest:
-    """Bring in score tables made elsewhere (RouterDC, RouteLLM, LLMRouter, plain table).
+    """Bring in score tables (RouterDC, RouteLLM, LLMRouter, plain) or battles made elsewhere.
 
     Rows that are in the lake already are left as they are.
     """

@@ -11,18 +11,23 @@ from cluster.errors import InputError
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS, check_outcomes
+from cluster.lake.outcomes import check_outcomes, has_rewards
 from cluster.lake.prices import read_prices
 from cluster.ray_cluster import cluster_address
 from flows.fit_fields import (
     EncoderField,
     EncoderModelField,
     FoldsField,
+    JudgeField,
+    PreferencesField,
     SettingsField,
+    StrongField,
     TaggerField,
+    WeakField,
     WorkersField,
     check_fit,
     fit_fields,
+    fit_inputs,
 )
 from flows.params import (
     CandidatesField,
@@ -55,7 +60,11 @@ class TrainParams(FlowParams):
         description="Routers to fit; settings are chosen on the validation split, or by --folds",
     )
     dataset: str = Field(
-        default="default", title="Dataset", description="What to learn from", min_length=1
+        default="default",
+        title="Dataset",
+        description="What to learn from, and to measure on. With the dataset of --preferences, "
+        "where it has no rewards, battles are learned from alone and nothing is measured",
+        min_length=1,
     )
     scorer: ScorerField = ""
     normalisation: NormalisationField = "none"
@@ -67,6 +76,10 @@ class TrainParams(FlowParams):
     tagger: TaggerField = ""
     workers: WorkersField = 0
     folds: FoldsField = 0
+    preferences: PreferencesField = ""
+    judge: JudgeField = ""
+    strong: StrongField = ""
+    weak: WeakField = ""
     promote: bool = Field(
         default=False,
         title="Promote",
@@ -85,8 +98,21 @@ def check(params: TrainParams) -> None:
     lake = Lake.open(params.lake, create=False)
     read_prices(params.prices, lake=lake)
     check_fit(params, methods=params.methods, lake=lake)
-    check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
+    if _learns_alone(params, lake=lake):
+        if params.promote:
+            raise InputError(
+                f"--promote: dataset '{params.dataset}' has no rewards to measure by; beside "
+                "--preferences name one that has with --dataset"
+            )
+    else:
+        check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
     check_ray(params)
+
+
+def _learns_alone(params: TrainParams, *, lake: Lake) -> bool:
+    """Whether there are battles of the dataset and nothing else."""
+    same = params.preferences == params.dataset
+    return same and not has_rewards(lake, dataset=params.dataset)
 
 
 @flow(name="train", persist_result=False)
@@ -120,7 +146,7 @@ def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
         prices=read_prices(params.prices, lake=lake),
         champion=_champion(lake, version=registry.champion(lake)),
         seed=params.seed,
-        inputs=lake.versions(INPUTS),
+        inputs=lake.versions(fit_inputs(params)),
         **fit_fields(params),
     )
 
@@ -140,8 +166,12 @@ def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> Non
         method=router["method"],
         dataset=params.dataset,
         metrics=router["metrics"],
-        why=f"trained on {params.dataset}",
+        why=f"trained on {params.dataset}" + _battles_too(params),
     )
+
+
+def _battles_too(params: TrainParams) -> str:
+    return f" and battles of {params.preferences}" if params.preferences else ""
 
 
 def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
@@ -181,7 +211,14 @@ def _validation_reward(router: dict[str, Any]) -> float:
 
 def show_result(manifest: Manifest) -> None:
     """The short table and the gate's word, on stderr."""
-    show_table(manifest["table"], title="test queries")
+    if manifest["table"]:
+        show_table(manifest["table"], title="test queries")
+    else:
+        say(
+            "nothing was measured, as battles have no rewards: 'signalbox evaluate --routers "
+            f"{manifest['routers'][0]['version'][:12]} --strong NAME --weak NAME' measures on a "
+            "dataset that has"
+        )
     promotion = manifest["promotion"]
     if promotion:
         verdict = "is champion now" if promotion["promoted"] else "stays challenger"

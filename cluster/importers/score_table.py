@@ -254,7 +254,7 @@ def json_lines(lines: Sequence[str] | Iterator[str], *, where: str) -> Iterator[
         if not line.strip():
             continue
         try:
-            entry = json.loads(line, parse_constant=_refuse_constant)
+            entry = json.loads(line, parse_constant=refuse_constant)
         except ValueError as error:
             raise InputError(
                 f"{where}, line {number}: broken JSON ({error}); mend or remove the line"
@@ -266,5 +266,5 @@ def json_lines(lines: Sequence[str] | Iterator[str], *, where: str) -> Iterator[
         yield entry
 
 
-def _refuse_constant(name: str) -> None:
+def refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number, use null where there is none")

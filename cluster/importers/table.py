@@ -7,9 +7,6 @@ Long: the same query columns with `candidate` and `score`, optionally `scorer`, 
 `cost_usd`, `prompt_tokens`, `completion_tokens` and `answer`.
 """
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +15,24 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.importers.score_table import (
-    LARGEST_SCORE,
     QUERY_KEY,
     ROW_SCHEMA,
-    SPLIT_WORDS,
     ScoreTable,
     checked_texts,
     conform,
     count_left_out,
-    json_lines,
     named_task_and_split,
-    refuse_twin_columns,
-    shown,
     table_of,
     with_occurrence,
 )
+from cluster.importers.table_fields import (
+    can_hold_numbers,
+    label,
+    lenient,
+    numbers_of,
+    splits_of,
+)
+from cluster.importers.table_files import find_tables, load, stem_of
 
 TEXT_COLUMNS = ("text", "question", "prompt", "query")
 BOOKKEEPING = (
@@ -53,9 +53,6 @@ LONG_FIELDS = {
     "samples": "weight",
     "answer": "answer",
 }
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-TRUTH = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def read(
         candidates=None if candidates is None else tuple(candidates),
         scorer=scorer,
     )
-    files = _files(path)
+    files = find_tables(path)
     frames = [(file, load(file)) for file in files]
     long = [file for file, frame in frames if {"candidate", "score"} <= set(frame.columns)]
     if long and len(long) < len(files):
@@ -141,151 +138,10 @@ def _refuse_absent(candidates: Sequence[str], *, table: ScoreTable, path: str) -
             )
 
 
-def load(file: Path) -> pl.DataFrame:
-    """A table file as it is, CSV as text only.
-
-    Raises:
-        InputError: it cannot be read; broken CSV and JSONL name the row.
-    """
-    kind = _kind(file)
-    try:
-        if kind == ".parquet":
-            frame = pl.read_parquet(file, glob=False)
-        elif kind == ".csv":
-            frame = refuse_twin_columns(
-                pl.read_csv(file, infer_schema=False, glob=False), where=str(file)
-            )
-        else:
-            frame = _read_jsonl(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if kind == ".csv":
-            _explain_csv(file)
-        reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise InputError(f"{file}: cannot be read as {kind[1:]} ({reason})") from error
-    if frame.is_empty():
-        raise InputError(f"{file}: no rows")
-    return frame
-
-
-def _kind(file: Path) -> str:
-    """`.parquet`, `.csv` or `.jsonl`; empty for anything else."""
-    endings = [ending.lower() for ending in file.suffixes]
-    packed = bool(endings) and endings[-1] in COMPRESSIONS
-    last = endings[-2] if packed and len(endings) > 1 else (endings[-1] if endings else "")
-    kind = {".ndjson": ".jsonl"}.get(last, last)
-    allowed = (".csv", ".jsonl") if packed else (".csv", ".jsonl", ".parquet")
-    return kind if kind in allowed else ""
-
-
-def _stem(file: Path) -> str:
-    """The file's name without its endings."""
-    bare = file.with_suffix("") if file.suffix.lower() in COMPRESSIONS else file
-    return bare.stem
-
-
-def _files(path: str) -> list[Path]:
-    found = Path(path).expanduser()
-    if found.is_dir():
-        files = sorted(file for file in found.iterdir() if file.is_file() and _kind(file))
-    elif found.exists():
-        files = [found]
-    else:
-        pattern = found.relative_to(found.anchor)
-        files = sorted(Path(found.anchor).glob(str(pattern))) if pattern.name else []
-    if not files:
-        raise InputError(f"{path}: no such table file; expected .parquet, .csv or .jsonl")
-    for file in files:
-        if not _kind(file):
-            raise InputError(
-                f"{file}: unknown format; expected .parquet, or .csv or .jsonl, as it is or "
-                "compressed (.gz, .zst)"
-            )
-    return files
-
-
-def _read_jsonl(file: Path) -> pl.DataFrame:
-    """A JSONL file; where a column mixes types, or a line is broken, line by line."""
-    try:
-        data = file.read_bytes().removeprefix(BYTE_ORDER_MARK)
-        return pl.read_ndjson(data, infer_schema_length=None)
-    except pl.exceptions.PolarsError:
-        return _read_lines(file)
-
-
-def _read_lines(file: Path) -> pl.DataFrame:
-    """A JSONL file with every value as text, as in CSV.
-
-    Raises:
-        InputError: a broken line, or a value that is a list or an object.
-    """
-    lines = _decompressed(file).split("\n")
-    columns: dict[str, None] = {}
-    entries = []
-    for row, entry in enumerate(json_lines(lines, where=str(file)), start=1):
-        for name, value in entry.items():
-            if isinstance(value, list | dict):
-                raise InputError(
-                    f"{file}, row {row}, field '{name}': expected text or a number, "
-                    f"found {shown(value)}"
-                )
-            columns[name] = None
-        entries.append(entry)
-    return pl.DataFrame(
-        {name: [_as_text(entry.get(name)) for entry in entries] for name in columns},
-        schema=dict.fromkeys(columns, pl.String),
-    )
-
-
-def _as_text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _explain_csv(file: Path) -> None:
-    """Find the row that the reader stumbled over, and name it.
-
-    Raises:
-        InputError: the first broken row of a CSV file. Returns when there is none.
-    """
-    if not file.is_file():
-        return
-    text = _decompressed(file)
-    if not text.strip():
-        raise InputError(f"{file}: the file is empty")
-    rows = csv.reader(io.StringIO(text, newline=""))
-    width, number = len(next(rows)), 0
-    try:
-        for number, row in enumerate(rows, start=1):
-            if len(row) > width:
-                raise InputError(
-                    f"{file}, row {number}: {len(row)} fields, the header has {width}; "
-                    "quote fields that hold a comma"
-                )
-    except csv.Error as error:
-        raise InputError(f"{file}, row {number + 1}: broken CSV ({error})") from error
-
-
-def _decompressed(file: Path) -> str:
-    """A text file that may be compressed, as one string."""
-    import pyarrow as pa
-
-    compression = COMPRESSIONS.get(file.suffix.lower())
-    try:
-        with pa.input_stream(str(file), compression=compression) as stream:
-            data: bytes = stream.read()
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{file}, line {line}: bytes that are not UTF-8; save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error})") from error
-
-
 def _queries(frame: pl.DataFrame, *, file: Path, columns: Columns, first_row: int) -> pl.DataFrame:
     """`row`, `split`, `task`, `text`, `reference` of every row of a file."""
     _refuse_unknown(frame, file=file, columns=columns)
-    task, split = named_task_and_split(_stem(file))
+    task, split = named_task_and_split(stem_of(file))
     text = _text_column(frame, file=file, columns=columns)
     texts = frame[text]
     if texts.dtype.is_nested():
@@ -295,9 +151,9 @@ def _queries(frame: pl.DataFrame, *, file: Path, columns: Columns, first_row: in
         {
             "row": pl.int_range(first_row, first_row + frame.height, eager=True),
             "text": pl.Series(checked, dtype=pl.String),
-            "task": _label(frame, column=columns.task, default=task or "table"),
-            "split": _splits(frame, file=file, column=columns.split, default=split),
-            "reference": _label(frame, column=columns.reference, default=None),
+            "task": label(frame, column=columns.task, default=task or "table"),
+            "split": splits_of(frame, file=file, column=columns.split, default=split),
+            "reference": label(frame, column=columns.reference, default=None),
         }
     )
 
@@ -328,63 +184,9 @@ def _text_column(frame: pl.DataFrame, *, file: Path, columns: Columns) -> str:
     return found
 
 
-def _label(frame: pl.DataFrame, *, column: str, default: str | None) -> pl.Series:
-    """(n_rows,) a column as text, nulls and an absent column as the default."""
-    if column not in frame.columns:
-        return pl.repeat(default, frame.height, dtype=pl.String, eager=True)
-    values = frame[column].cast(pl.String)
-    return values if default is None else values.fill_null(default)
-
-
-def _splits(frame: pl.DataFrame, *, file: Path, column: str, default: str) -> pl.Series:
-    said = _label(frame, column=column, default=default).str.strip_chars().str.to_lowercase()
-    splits = said.replace_strict(SPLIT_WORDS, default=None, return_dtype=pl.String)
-    wrong = splits.is_null().arg_true()
-    if len(wrong) > 0:
-        raise InputError(
-            f"{file}, row {wrong[0] + 1}, field '{column}': expected train, validation, "
-            f"calibration or test, found {shown(frame[column][wrong[0]])}"
-        )
-    return splits
-
-
-def _numbers(values: pl.Series, *, file: Path) -> pl.Series:
-    """(n_rows,) the column as numbers; empty text is null, true and false are 1 and 0.
-
-    Raises:
-        InputError: a value is not a finite number.
-    """
-    if not _can_hold_numbers(values):
-        raise InputError(f"{file}, field '{values.name}': expected numbers, found {values.dtype}")
-    numbers = _lenient(values)
-    given = _given(values)
-    wrong = (given & ~(numbers.abs() <= LARGEST_SCORE).fill_null(False)).arg_true()
-    if len(wrong) > 0:
-        raise InputError(
-            f"{file}, row {wrong[0] + 1}, field '{values.name}': expected a finite number, "
-            f"found {shown(values[wrong[0]])}; leave the cell empty where there is none"
-        )
-    return numbers
-
-
-def _lenient(values: pl.Series) -> pl.Series:
-    """(n_rows,) numbers, null where there is none."""
-    if values.dtype != pl.String:
-        return values.cast(pl.Float64, strict=False)
-    said = values.str.strip_chars().str.to_lowercase()
-    return said.replace(TRUTH).cast(pl.Float64, strict=False)
-
-
-def _given(values: pl.Series) -> pl.Series:
-    """(n_rows,) True where the cell is not empty."""
-    if values.dtype != pl.String:
-        return values.is_not_null()
-    return (values.str.strip_chars() != "").fill_null(False)
-
-
 def _field(values: pl.Series, *, name: str, file: Path) -> pl.Series:
     """A column as the field `name` of `ROW_SCHEMA`."""
-    typed = values.cast(pl.String) if name == "answer" else _numbers(values, file=file)
+    typed = values.cast(pl.String) if name == "answer" else numbers_of(values, file=file)
     return typed.alias(name)
 
 
@@ -408,7 +210,7 @@ def _wide_cells(frame: pl.DataFrame, *, candidate: str, file: Path) -> pl.DataFr
         if f"{prefix}:{candidate}" in frame.columns
     }
     fields = [_field(values, name=name, file=file) for name, values in beside.items()]
-    cells = pl.DataFrame([_numbers(frame[candidate], file=file).alias("value"), *fields])
+    cells = pl.DataFrame([numbers_of(frame[candidate], file=file).alias("value"), *fields])
     return _weighted(cells).with_columns(candidate=pl.lit(candidate))
 
 
@@ -451,14 +253,10 @@ def _free_columns(frame: pl.DataFrame, *, file: Path, columns: Columns) -> list[
     ]
 
 
-def _can_hold_numbers(values: pl.Series) -> bool:
-    return values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Null)
-
-
 def _holds_numbers(values: pl.Series) -> bool:
     if values.dtype in (pl.String, pl.Null):
-        return bool(_lenient(values).is_not_null().any())
-    return _can_hold_numbers(values)
+        return bool(lenient(values).is_not_null().any())
+    return can_hold_numbers(values)
 
 
 def _refuse_strays(frame: pl.DataFrame, *, file: Path) -> None:
@@ -490,8 +288,8 @@ def _long_part(frame: pl.DataFrame, *, file: Path, columns: Columns, first_row: 
         [
             queries["row"],
             _names(frame["candidate"], file=file).alias("candidate"),
-            _label(frame, column="scorer", default=columns.scorer).alias("scorer"),
-            _numbers(frame["score"], file=file).alias("value"),
+            label(frame, column="scorer", default=columns.scorer).alias("scorer"),
+            numbers_of(frame["score"], file=file).alias("value"),
             *fields,
         ]
     )

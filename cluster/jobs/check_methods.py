@@ -9,9 +9,10 @@ import numpy as np
 
 from cluster.errors import InputError
 from cluster.evaluation.folds import answers_of
-from cluster.jobs.fitting import FittingSpec, Prepared
-from cluster.outcome import OutcomeMatrix
-from cluster.routers.fit import concatenate, load_method, settings_to_try
+from cluster.jobs.fitting import FittingSpec, lesson_of
+from cluster.jobs.prepared import Prepared
+from cluster.outcome import OutcomeMatrix, concatenate
+from cluster.routers.fit import load_method, settings_to_try
 from cluster.routers.gradient import GradientMethod
 
 LOG = logging.getLogger("signalbox.fit")
@@ -32,16 +33,17 @@ def check_methods(
     Raises:
         InputError: names the methods, unless such are to be left out.
     """
-    given = replace(spec.given, shared=shared or {})
+    given = replace(spec.given, shared=spec.pair | dict(shared or {}))
     faults = {}
     for name in spec.methods:
         try:
+            fixed, lesson = lesson_of(name, data=data, given=given)
             check_method(
                 name,
-                train=data.train,
-                validation=data.validation,
+                train=lesson.train,
+                validation=lesson.validation,
                 test=data.test,
-                fixed=given.of(name, method=load_method(name)),
+                fixed=fixed,
                 crossed=bool(spec.folds),
             )
         except InputError as error:

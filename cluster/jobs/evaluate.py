@@ -29,12 +29,12 @@ from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
     Label,
-    Prepared,
     fit_all,
     on_cluster,
     outcomes_of,
     short_table,
 )
+from cluster.jobs.prepared import Prepared, battles_of
 from cluster.jobs.rounds import Round, Rounds, by_split, crossed, group_crossed, without_tasks
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.train import headlines
@@ -52,6 +52,8 @@ from cluster.storage import Storage
 class EvaluateSpec(FittingSpec):
     """What to evaluate.
 
+    A registered router that does not know the pair lends it what it learned of its own.
+
     Attributes:
         routers: name → (version, checkpoint) of registered routers.
         train_dataset, train_scorer: what methods and baselines are fitted on.
@@ -59,8 +61,6 @@ class EvaluateSpec(FittingSpec):
         holdout_tasks: fitted without these, measured on them; `each` for each in turn.
         cross: folds over all rows of the dataset, each measured fitted on the others.
         group_folds: the same with whole tasks in a fold.
-        strong, weak: the pair of candidates for the metrics of pairs; empty for the harness' own.
-            A registered router that does not know the pair lends it what it learned of its own.
         control: fit every method on shuffled labels too; none of them must show a gain.
         ranking: scorer of a reward model, which the baseline `rmr` chooses by; empty for none.
         skip_refused: leave out methods that cannot be fitted here, and say why.
@@ -75,8 +75,6 @@ class EvaluateSpec(FittingSpec):
     holdout_tasks: tuple[str, ...] = ()
     cross: int = 0
     group_folds: bool = False
-    strong: str = ""
-    weak: str = ""
     control: bool = False
     ranking: str = ""
     skip_refused: bool = False
@@ -197,7 +195,7 @@ def _evaluate(
     ranking: OutcomeMatrix | None,
 ) -> Evaluation:
     """What methods and registered routers say, and what that is worth."""
-    folds = [Fold(train=one.data.fitted_on, rows=one.rows) for one in rounds.rounds]
+    folds = [Fold(train=one.data.known, rows=one.rows) for one in rounds.rounds]
     predictions = {**measured.pooled(folds), **registered}
     evaluation = evaluate_predictions(
         rounds.measured,
@@ -229,19 +227,21 @@ def _rounds(spec: EvaluateSpec, *, lake: Lake) -> Rounds:
         tagger=spec.tagger,
         answers=True,
     )
+    battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
+    pair = (spec.strong, spec.weak) if spec.strong else None
     if spec.holdout_tasks:
-        return without_tasks(outcomes, tasks=spec.holdout_tasks)
+        return without_tasks(outcomes, tasks=spec.holdout_tasks, battles=battles)
     if spec.cross:
-        return crossed(outcomes, n_folds=spec.cross)
+        return crossed(outcomes, n_folds=spec.cross, battles=battles)
     if spec.group_folds:
-        return group_crossed(outcomes)
+        return group_crossed(outcomes, battles=battles)
     if spec.dataset == spec.train_dataset and spec.scorer == spec.train_scorer:
-        return by_split(outcomes)
+        return by_split(outcomes, battles=battles, pair=pair)
     other = Label(spec.dataset, spec.scorer, spec.normalisation)
     test = outcomes_of(
         other, lake=lake, versions=spec.inputs, candidates=outcomes.candidates, answers=True
     )
-    return by_split(outcomes, test=test.on_splits(["test"]))
+    return by_split(outcomes, test=test.on_splits(["test"]), battles=battles, pair=pair)
 
 
 def _ranking(spec: EvaluateSpec, *, lake: Lake, candidates: Sequence[str]) -> OutcomeMatrix | None:
@@ -262,7 +262,7 @@ def _fit_rounds(
     """
     refused = measured.refused if spec.skip_refused else None
     for one in rounds.rounds:
-        shared = _shared(spec, rounds=rounds)
+        shared = _shared(rounds)
         check_methods(spec, data=one.data, shared=shared, refused=refused)
     for one in rounds.rounds:
         fits = _fits(spec, one=one, rounds=rounds, run=run, measured=measured, memory=memory)
@@ -304,24 +304,25 @@ def _fits(
         run=run,
         name=one.name,
         by_task=rounds.unseen_tasks,
-        shared=_shared(spec, rounds=rounds),
+        shared=_shared(rounds),
         memory=memory,
         refused=measured.refused if spec.skip_refused else None,
     )
 
 
-def _shared(spec: EvaluateSpec, *, rounds: Rounds) -> dict[str, Any]:
-    """Settings of every method that has such: the pair, and what is new to it."""
-    pair = {"strong": spec.strong, "weak": spec.weak} if spec.strong else {}
-    return pair | ({"unseen": "tasks"} if rounds.unseen_tasks else {})
+def _shared(rounds: Rounds) -> dict[str, Any]:
+    """Settings of every method that has such: what is new to it."""
+    return {"unseen": "tasks"} if rounds.unseen_tasks else {}
 
 
 def _shuffled(one: Round, spec: EvaluateSpec) -> Prepared:
     """The round's rows, with labels that have nothing to do with the queries fitted on."""
+    battles = one.data.battles
     return replace(
         one.data,
         train=shuffled(one.data.train, seed=spec.seed),
         validation=shuffled(one.data.validation, seed=spec.seed + 1),
+        battles=None if battles is None else shuffled(battles, seed=spec.seed + 2),
     )
 
 

@@ -18,19 +18,20 @@ from cluster.errors import InputError
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import table_rows
 from cluster.folds import Folds, task_folds, text_folds
+from cluster.jobs.prepared import Prepared
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import Normalisation, read_outcomes
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import FloatMatrix, OutcomeMatrix, concatenate
 from cluster.price import Price
 from cluster.query import digest
 from cluster.ray_cluster import connect
 from cluster.routers.checkpoint import CheckpointMeta
 from cluster.routers.context import FitContext
-from cluster.routers.fit import Fit, concatenate, fit_method, load_method
+from cluster.routers.fit import Fit, fit_method, load_method, settings_to_try
+from cluster.routers.lesson import Lesson, usual_settings
 from cluster.routers.means import macro_means
-from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.settings import GivenSettings
 
 LOG = logging.getLogger("signalbox.fit")
@@ -51,6 +52,10 @@ class FittingSpec(JobSpec):
         tagger: whose tags the queries carry; empty: the task.
         workers: Ray Train workers of a method that trains by gradient; 0: this process.
         folds: of the cross-validation that settings are chosen by; 0: on validation.
+        preferences: dataset whose battles are learned from too; empty: none.
+        judge: whose battles; empty: those of the only judge there is.
+        strong, weak: the pair of candidates that methods for a pair learn, and that the metrics of
+            pairs are about; empty: of two candidates, by their rewards on train.
     """
 
     methods: tuple[str, ...]
@@ -67,6 +72,15 @@ class FittingSpec(JobSpec):
     tagger: str = ""
     workers: int = 0
     folds: int = 0
+    preferences: str = ""
+    judge: str = ""
+    strong: str = ""
+    weak: str = ""
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """The settings that name the pair, where it is named."""
+        return {"strong": self.strong, "weak": self.weak} if self.strong else {}
 
     @property
     def given(self) -> GivenSettings:
@@ -97,27 +111,6 @@ class Label:
     normalisation: Normalisation = "none"
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Outcomes cut for fitting and testing.
-
-    Attributes:
-        train, validation, test: no query in two of them.
-        near_duplicates: rows left out: of train where a validation or test row says nearly the
-            same, of validation where a test row does (methods are fitted on both in the end).
-    """
-
-    train: OutcomeMatrix
-    validation: OutcomeMatrix
-    test: OutcomeMatrix
-    near_duplicates: int
-
-    @property
-    def fitted_on(self) -> OutcomeMatrix:
-        """Train + validation: what methods and baselines are fitted on in the end."""
-        return concatenate(self.train, self.validation)
-
-
 def outcomes_of(
     label: Label,
     *,
@@ -140,39 +133,6 @@ def outcomes_of(
     )
 
 
-def prepare(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Prepared:
-    """Cut outcomes by split and leave out what would leak.
-
-    Args:
-        outcomes: what is fitted on.
-        test: the rows to test on, if they are of another dataset.
-
-    Raises:
-        InputError: there is no row to fit on, or none to test on.
-    """
-    test = outcomes.on_splits(["test"]) if test is None else test
-    train, validation = outcomes.on_splits(["train"]), outcomes.on_splits(["validation"])
-    for rows, split in ((train, "train"), (test, "test")):
-        if len(rows) == 0:
-            raise InputError(
-                f"no query of split '{split}' has a reward here; add queries, or import with "
-                f"--split {split}, or measure with 'evaluate --cross 5', which cuts its own splits"
-            )
-    leaks = near_duplicates(validation.texts, held_out=test.texts)
-    validation = validation.take(~leaks)
-    held_out = pl.concat([validation.texts, test.texts])
-    near = near_duplicates(train.texts, held_out=held_out)
-    left_out = int(near.sum() + leaks.sum())
-    if left_out:
-        LOG.info("%d queries nearly repeat a held-out one and are left out", left_out)
-    if near.all():
-        raise InputError(
-            "every train query nearly repeats a validation or test query, and none is left to fit "
-            "on: measure on other queries, or give these a split each with --split"
-        )
-    return Prepared(train.take(~near), validation, test, left_out)
-
-
 def fit_all(
     spec: FittingSpec,
     *,
@@ -193,15 +153,15 @@ def fit_all(
         memory: vectors that slow encoders have given already.
         name: of these fits among those of the run.
         by_task: choose settings on tasks that the fit has not seen, where there are folds.
-        shared: settings of every method that has such, where it was given no other.
+        shared: settings of every method that has such, where it was given no other, beside the
+            pair that is named.
         refused: where a method that cannot be fitted here is noted, with the reason; those noted
             already are not tried. None: it is an error.
 
     Raises:
         InputError: a method cannot be fitted.
     """
-    given = replace(spec.given, shared=shared or {})
-    folds = settings_folds(data.fitted_on, n_folds=spec.folds, by_task=by_task)
+    given = replace(spec.given, shared=spec.pair | dict(shared or {}))
     fits = {}
     for number, method in enumerate(spec.methods):
         part = Part(name, number, len(spec.methods), unit="methods", note=method)
@@ -211,7 +171,7 @@ def fit_all(
         context = _context(spec, part=part, run=run, memory=memory)
         try:
             fits[method] = _fit(
-                method, spec=spec, data=data, given=given, context=context, folds=folds
+                method, spec=spec, data=data, given=given, context=context, by_task=by_task
             )
         except InputError as error:
             if refused is None:
@@ -229,19 +189,39 @@ def _fit(
     data: Prepared,
     given: GivenSettings,
     context: FitContext,
-    folds: Folds | None,
+    by_task: bool,
 ) -> Fit:
+    fixed, lesson = lesson_of(method, data=data, given=given)
+    if lesson.words:
+        LOG.info("%s %s", method, lesson.words)
+    seen = concatenate(lesson.train, lesson.validation)
+    folds = settings_folds(seen, n_folds=spec.folds, by_task=by_task)
     fit = fit_method(
         method,
-        train=data.train,
-        validation=data.validation,
+        train=lesson.train,
+        validation=lesson.validation,
         seed=spec.seed,
-        fixed=given.of(method, method=load_method(method)),
+        fixed=fixed,
         context=context,
         folds=folds,
     )
     LOG.info("%s: fitted with %s", method, fit.settings)
     return fit
+
+
+def lesson_of(
+    method: str, *, data: Prepared, given: GivenSettings
+) -> tuple[dict[str, Any], Lesson]:
+    """A method's fixed settings, those that battles ask for included, and the rows it learns from.
+
+    Raises:
+        InputError: the method is not installed, or there is nothing for it to learn from.
+    """
+    kind = load_method(method)
+    fixed = given.of(method, method=kind)
+    if data.battles is not None:
+        fixed = usual_settings(kind, fixed, train=data.train, battles=data.battles) | fixed
+    return fixed, data.lesson(settings_to_try(kind, fixed=fixed)[0])
 
 
 def settings_folds(outcomes: OutcomeMatrix, *, n_folds: int, by_task: bool) -> Folds | None:
@@ -304,7 +284,7 @@ def _gpus_per_worker(workers: int) -> float:
 
 def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> CheckpointMeta:
     """What is known about a fitted router, for its checkpoint."""
-    outcomes = data.fitted_on
+    outcomes = data.taught(fit.settings)
     ids = dict(zip(outcomes.candidates, outcomes.candidate_ids, strict=True))
     return CheckpointMeta(
         candidate_ids=tuple(ids[name] for name in fit.router.candidates),
@@ -314,6 +294,7 @@ def checkpoint_meta(fit: Fit, *, label: Label, data: Prepared, seed: int) -> Che
             "outcomes": outcomes_digest(outcomes),
             "train": len(data.train),
             "validation": len(data.validation),
+            "learned_from": len(outcomes),
             "near_duplicates_left_out": data.near_duplicates,
             "prompt_tokens_per_character": tokens_per_character(outcomes),
         },
@@ -331,11 +312,8 @@ def validation_rewards(fits: Mapping[str, Fit], *, data: Prepared) -> dict[str, 
     where no row is common to them.
     """
     outcomes = data.fitted_on
-    judged = {
-        name: fit.unseen
-        for name, fit in fits.items()
-        if fit.unseen is not None and not np.isnan(fit.unseen).all()
-    }
+    found = {name: _unseen(fit, data=data) for name, fit in fits.items()}
+    judged = {name: values for name, values in found.items() if values is not None}
     nothing: dict[str, float | None] = dict.fromkeys(fits)
     if not judged:
         return nothing
@@ -348,6 +326,26 @@ def validation_rewards(fits: Mapping[str, Fit], *, data: Prepared) -> dict[str, 
     return nothing | {
         name: float(macro_means(values[rows, None], tasks)[0]) for name, values in judged.items()
     }
+
+
+def _unseen(fit: Fit, *, data: Prepared) -> FloatMatrix | None:
+    """`Fit.unseen` on the rows of `data.fitted_on`; None where none of these judged the method.
+
+    With battles a method has rows of its own, of which only the outcomes' validation rows, which
+    are then its last ones, are those of the others.
+    """
+    if fit.unseen is None or np.isnan(fit.unseen).all():
+        return None
+    lesson = data.lesson(fit.settings)
+    if lesson.train is data.train:
+        return fit.unseen
+    n_judged = len(data.validation)
+    same = lesson.validation.queries["query_id"].equals(data.validation.queries["query_id"])
+    if not n_judged or not same:
+        return None
+    values = np.full(len(data.train) + n_judged, np.nan)
+    values[-n_judged:] = fit.unseen[-n_judged:]
+    return values
 
 
 def tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:

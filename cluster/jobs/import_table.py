@@ -1,7 +1,6 @@
-"""The import job: score tables made elsewhere become queries, candidates and rewards."""
+"""The import job: what others have measured becomes queries, candidates, rewards and battles."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +8,17 @@ import polars as pl
 from pydantic import Field
 
 from cluster.errors import InputError
+from cluster.importers.battle_table import BattleTable
 from cluster.importers.score_table import ScoreTable
+from cluster.jobs.import_battles import keep_battles
+from cluster.jobs.imported import (
+    LOG,
+    hashed,
+    identified,
+    stored_queries,
+    tell_known,
+    with_query_ids,
+)
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.lake.candidates import keep_specs
@@ -24,10 +33,7 @@ from cluster.lake.tables import (
     TAGS,
 )
 from cluster.plugins import load_plugin
-from cluster.query import digest, imported_query_id, imported_split
-
-LOG = logging.getLogger("signalbox.import")
-QUERY = ["split", "task", "text", "occurrence"]
+from cluster.query import digest
 
 
 class ImportSpec(JobSpec):
@@ -75,7 +81,9 @@ def import_table(spec: ImportSpec, run: Run) -> Manifest:
     Raises:
         InputError: the files are not of that format.
     """
-    table: ScoreTable = load_plugin("importers", name=spec.format)(spec.path, **spec.options)
+    table: ScoreTable | BattleTable = load_plugin("importers", name=spec.format)(
+        spec.path, **spec.options
+    )
     for note in table.notes:
         LOG.info("%s", note)
     if not spec.split and set(table.queries["split"]) == {"test"}:
@@ -86,103 +94,65 @@ def import_table(spec: ImportSpec, run: Run) -> Manifest:
         )
     lake = Lake.open(spec.lake)
     run.progress(Part("queries", done=0, total=table.queries.height), now=True)
-    queries = _queries(table, spec=spec)
-    rows = _rows(table, queries=queries, spec=spec)
-    added = append_new(_stored(queries), lake=lake, table=QUERIES)
-    _append_names(rows, spec=spec, lake=lake)
-    rewards = rows.select(REWARDS.columns).unique(list(REWARDS.key), maintain_order=True)
-    new_rewards = append_new(rewards, lake=lake, table=REWARDS)
-    append_new(_completions(rows), lake=lake, table=COMPLETIONS)
-    _append_tags(table, queries=queries, lake=lake)
+    queries = identified(
+        table.queries,
+        dataset=spec.dataset,
+        split=spec.split,
+        calibration=spec.calibration,
+        source=spec.path,
+    )
+    added = append_new(stored_queries(queries), lake=lake, table=QUERIES)
+    known = queries.height - added
+    if isinstance(table, BattleTable):
+        kept = keep_battles(table, queries=queries, known=known, format_name=spec.format, lake=lake)
+    else:
+        kept = _keep_scores(table, queries=queries, known=known, spec=spec, lake=lake)
     run.progress(Part("queries", done=queries.height, total=queries.height), now=True)
-    _tell_known(queries.height - added, rewards=rewards.height - new_rewards)
     return {
         "outputs": [],
         "dataset": spec.dataset,
         "queries": queries.height,
         "new_queries": added,
-        "queries_already_there": queries.height - added,
-        "new_rewards": new_rewards,
-        "rewards_already_there": rewards.height - new_rewards,
+        "queries_already_there": known,
+        **kept,
         "candidates": table.candidates,
-        "scorers": sorted(set(table.rows["scorer"])),
         "left_out": table.left_out.to_dicts(),
         "notes": list(table.notes),
         "counts": _counts(queries),
     }
 
 
+def _keep_scores(
+    table: ScoreTable, *, queries: pl.DataFrame, known: int, spec: ImportSpec, lake: Lake
+) -> Manifest:
+    """Append rewards, completions and tags; `known`: queries that were there already."""
+    rows = _rows(table, queries=queries, spec=spec)
+    _append_names(rows, spec=spec, lake=lake)
+    rewards = rows.select(REWARDS.columns).unique(list(REWARDS.key), maintain_order=True)
+    new_rewards = append_new(rewards, lake=lake, table=REWARDS)
+    append_new(_completions(rows), lake=lake, table=COMPLETIONS)
+    _append_tags(table, queries=queries, lake=lake)
+    tell_known(known, what="rewards", others=rewards.height - new_rewards)
+    return {
+        "new_rewards": new_rewards,
+        "rewards_already_there": rewards.height - new_rewards,
+        "scorers": sorted(set(table.rows["scorer"])),
+    }
+
+
 def _counts(queries: pl.DataFrame) -> list[dict[str, Any]]:
-    return queries.group_by("task", "split").len("queries").sort("task", "split").to_dicts()
-
-
-def _tell_known(queries: int, *, rewards: int) -> None:
-    if queries or rewards:
-        LOG.info(
-            "%d queries and %d rewards were in the lake already and stay as they are; to bring in "
-            "changed values, import under another --dataset",
-            queries,
-            rewards,
-        )
+    """By task, and by the split that the queries have in the lake."""
+    kept = queries.select("task", split="kept_split")
+    return kept.group_by("task", "split").len("queries").sort("task", "split").to_dicts()
 
 
 def _rows(table: ScoreTable, *, queries: pl.DataFrame, spec: ImportSpec) -> pl.DataFrame:
     """The table's rows with the ids of their queries, candidates and scorers."""
-    rows = table.rows.join(queries.select(*QUERY, "query_id"), on=QUERY, nulls_equal=True)
+    rows = with_query_ids(table.rows, queries=queries)
     return rows.with_columns(
-        candidate_id=_hashed(rows["candidate"], prefix=["imported"]),
-        scorer_id=_hashed(rows["scorer"], prefix=["imported", spec.format]),
+        candidate_id=hashed(rows["candidate"], prefix=["imported"]),
+        scorer_id=hashed(rows["scorer"], prefix=["imported", spec.format]),
         sample=pl.lit(0, dtype=pl.Int32),
-    )
-
-
-def _hashed(names: pl.Series, *, prefix: list[str]) -> pl.Series:
-    """Ids of imported names."""
-    ids = {name: digest([*prefix, name]) for name in names.unique()}
-    return names.replace_strict(ids, return_dtype=pl.String)
-
-
-def _queries(table: ScoreTable, *, spec: ImportSpec) -> pl.DataFrame:
-    """One row a query: its key in the table, its identity, and the split it gets here."""
-    queries = table.queries
-    stated = [spec.split or split for split in queries["split"]]
-    tasks, texts = queries["task"].fill_null(""), queries["text"]
-    occurrences = _occurrences(queries, stated=stated)
-    ids = [
-        imported_query_id(text, dataset=spec.dataset, split=split, task=task, occurrence=number)
-        for text, split, task, number in zip(texts, stated, tasks, occurrences, strict=True)
-    ]
-    splits = [
-        imported_split(text, split=split, calibration_share=spec.calibration)
-        for text, split in zip(texts, stated, strict=True)
-    ]
-    return queries.with_columns(
-        query_id=pl.Series(ids),
-        kept_split=pl.Series(splits),
-        dataset=pl.lit(spec.dataset),
-        source=pl.lit(spec.path),
-    )
-
-
-def _occurrences(queries: pl.DataFrame, *, stated: list[str]) -> pl.Series:
-    """The running number of a repetition, counted anew when `--split` throws splits together."""
-    under = queries.with_columns(pl.Series("stated", stated)).select(
-        pl.int_range(pl.len()).over("stated", "task", "text").alias("occurrence")
-    )
-    return under["occurrence"]
-
-
-def _stored(queries: pl.DataFrame) -> pl.DataFrame:
-    return queries.select(
-        "query_id",
-        "dataset",
-        pl.col("task").fill_null(""),
-        "text",
-        pl.lit(None, dtype=pl.String).alias("messages"),
-        "reference",
-        "source",
-        pl.col("kept_split").alias("split"),
-        pl.lit(1.0).alias("sampling_probability"),
     )
 
 
@@ -219,8 +189,8 @@ def _completions(rows: pl.DataFrame) -> pl.DataFrame:
 def _append_tags(table: ScoreTable, *, queries: pl.DataFrame, lake: Lake) -> None:
     if table.tags.is_empty():
         return
-    tags = table.tags.join(queries.select(*QUERY, "query_id"), on=QUERY, nulls_equal=True)
-    tags = tags.with_columns(tagger_id=_hashed(tags["tagger"], prefix=["imported"]))
+    tags = with_query_ids(table.tags, queries=queries)
+    tags = tags.with_columns(tagger_id=hashed(tags["tagger"], prefix=["imported"]))
     names = tags.select("tagger_id", pl.col("tagger").alias("name"), spec=pl.lit("{}")).unique()
     append_new(names, lake=lake, table=TAGGERS)
     append_new(tags.select(TAGS.columns), lake=lake, table=TAGS)

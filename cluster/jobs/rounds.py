@@ -13,7 +13,7 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.folds import Folds, task_folds, text_folds
-from cluster.jobs.fitting import Prepared, prepare
+from cluster.jobs.prepared import STATED, Prepared, prepare
 from cluster.outcome import OutcomeMatrix
 
 EACH = "each"
@@ -64,9 +64,11 @@ class Rounds:
             return f"Measured in {len(self.rounds)} rounds, each fitted on {what}."
         data = self.rounds[0].data
         without = " without the measured tasks" if self.unseen_tasks else ""
+        stated = "" if data.stated is None else f" {STATED}."
+        battles = "" if data.battles is None else f", and on battles ({len(data.battles):,})"
         return (
             f"Fitted on {len(data.train):,} train and {len(data.validation):,} validation queries"
-            f"{without}."
+            f"{without}{battles}.{stated}"
         )
 
     @property
@@ -75,22 +77,33 @@ class Rounds:
         return sum(one.data.near_duplicates for one in self.rounds)
 
 
-def by_split(outcomes: OutcomeMatrix, *, test: OutcomeMatrix | None = None) -> Rounds:
+def by_split(
+    outcomes: OutcomeMatrix,
+    *,
+    test: OutcomeMatrix | None = None,
+    battles: OutcomeMatrix | None = None,
+    pair: tuple[str, str] | None = None,
+) -> Rounds:
     """Fitted on train and validation, measured on test, which may be another dataset's.
+
+    `battles`, `pair`: as in `prepare`; with battles there may be no train row.
 
     Raises:
         InputError: there is no row to fit on, or none to measure.
     """
-    data = prepare(outcomes, test=test)
+    data = prepare(outcomes, test=test, battles=battles, pair=pair)
     return Rounds(data.test, (Round("methods", data, np.arange(len(data.test))),))
 
 
-def without_tasks(outcomes: OutcomeMatrix, *, tasks: Sequence[str]) -> Rounds:
+def without_tasks(
+    outcomes: OutcomeMatrix, *, tasks: Sequence[str], battles: OutcomeMatrix | None = None
+) -> Rounds:
     """Fitted without some tasks, measured on the test rows of these.
 
     Args:
         outcomes: the dataset.
         tasks: held out together, or `each` of the test split's in turn.
+        battles: to learn from too, but for those of the tasks held out.
 
     Raises:
         InputError: a task has no test row, or no task is left to fit on.
@@ -105,12 +118,20 @@ def without_tasks(outcomes: OutcomeMatrix, *, tasks: Sequence[str]) -> Rounds:
         )
     turns = [[task] for task in there] if EACH in tasks else [list(dict.fromkeys(tasks))]
     measured = test.take(np.isin(test.tasks, [task for turn in turns for task in turn]))
-    rounds = [_without(turn, outcomes=outcomes, measured=measured) for turn in turns]
+    rounds = [
+        _without(turn, outcomes=outcomes, measured=measured, battles=battles) for turn in turns
+    ]
     several = len(np.unique(measured.tasks)) > 1
     return Rounds(measured, tuple(rounds), unseen_tasks=True, resample_tasks=several)
 
 
-def _without(tasks: Sequence[str], *, outcomes: OutcomeMatrix, measured: OutcomeMatrix) -> Round:
+def _without(
+    tasks: Sequence[str],
+    *,
+    outcomes: OutcomeMatrix,
+    measured: OutcomeMatrix,
+    battles: OutcomeMatrix | None,
+) -> Round:
     named = ", ".join(tasks)
     rest = outcomes.take(~np.isin(outcomes.tasks, tasks))
     if not len(rest.on_splits(["train"])):
@@ -118,11 +139,15 @@ def _without(tasks: Sequence[str], *, outcomes: OutcomeMatrix, measured: Outcome
             f"--holdout-task {named}: no train query of another task is left to fit on"
         )
     rows = np.flatnonzero(np.isin(measured.tasks, tasks))
-    return Round(f"without {named}", prepare(rest, test=measured.take(rows)), rows)
+    others = None if battles is None else battles.take(~np.isin(battles.tasks, tasks))
+    data = prepare(rest, test=measured.take(rows), battles=others)
+    return Round(f"without {named}", data, rows)
 
 
-def crossed(outcomes: OutcomeMatrix, *, n_folds: int) -> Rounds:
-    """Every row measured once, fitted on the others: folds by the text's hash.
+def crossed(
+    outcomes: OutcomeMatrix, *, n_folds: int, battles: OutcomeMatrix | None = None
+) -> Rounds:
+    """Every row measured once, fitted on the others, and on battles: folds by the text's hash.
 
     Splits are passed over, but for `calibration`, which is never fitted on or measured.
 
@@ -131,18 +156,22 @@ def crossed(outcomes: OutcomeMatrix, *, n_folds: int) -> Rounds:
     """
     rows = _uniform(outcomes)
     folds = text_folds(rows.texts, n_folds=n_folds, purpose="evaluation")
-    return Rounds(rows, _cut(rows, folds=folds, flag=f"--cross {n_folds}"), split="cross")
+    return Rounds(
+        rows, _cut(rows, folds=folds, flag=f"--cross {n_folds}", battles=battles), split="cross"
+    )
 
 
-def group_crossed(outcomes: OutcomeMatrix, *, n_folds: int = GROUP_FOLDS) -> Rounds:
-    """Every row measured once, fitted on other tasks: folds of whole tasks.
+def group_crossed(
+    outcomes: OutcomeMatrix, *, n_folds: int = GROUP_FOLDS, battles: OutcomeMatrix | None = None
+) -> Rounds:
+    """Every row measured once, fitted on other tasks, and on battles: folds of whole tasks.
 
     Raises:
         InputError: there is one task alone.
     """
     rows = _uniform(outcomes)
     folds = task_folds(rows.tasks, n_folds=n_folds, purpose="evaluation")
-    rounds = _cut(rows, folds=folds, flag="--group-folds")
+    rounds = _cut(rows, folds=folds, flag="--group-folds", battles=battles)
     return Rounds(rows, rounds, split="cross", unseen_tasks=True, resample_tasks=True)
 
 
@@ -152,7 +181,9 @@ def _uniform(outcomes: OutcomeMatrix) -> OutcomeMatrix:
     return outcomes.take(outcomes.queries.select(usable.alias("usable"))["usable"].to_numpy())
 
 
-def _cut(outcomes: OutcomeMatrix, *, folds: Folds, flag: str) -> tuple[Round, ...]:
+def _cut(
+    outcomes: OutcomeMatrix, *, folds: Folds, flag: str, battles: OutcomeMatrix | None
+) -> tuple[Round, ...]:
     """A round a fold; of its training rows a tenth, by the text's hash, is validation."""
     present = np.unique(folds).tolist()
     if len(present) < 2:
@@ -164,7 +195,7 @@ def _cut(outcomes: OutcomeMatrix, *, folds: Folds, flag: str) -> tuple[Round, ..
     return tuple(
         Round(
             f"fold {number + 1} of {len(present)}",
-            prepare(fitted.take(folds != fold), test=outcomes.take(folds == fold)),
+            prepare(fitted.take(folds != fold), test=outcomes.take(folds == fold), battles=battles),
             np.flatnonzero(folds == fold),
         )
         for number, fold in enumerate(present)

@@ -12,20 +12,20 @@ from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
     Label,
-    Prepared,
     checkpoint_meta,
     fit_all,
     keep_histories,
     keep_outcomes,
     on_cluster,
     outcomes_of,
-    prepare,
     short_table,
     validation_rewards,
 )
+from cluster.jobs.prepared import Prepared, battles_alone, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import has_rewards
 from cluster.lake.tables import EVALUATIONS
 from cluster.lake.vectors import LakeVectors
 from cluster.policy import load_policy
@@ -61,28 +61,24 @@ class TrainSpec(FittingSpec):
 def train(spec: TrainSpec, run: Run) -> Manifest:
     """Fit, evaluate and save; returns one entry a router with its headline numbers.
 
+    Of battles alone nothing can be measured: the entries then have no numbers.
+
     Raises:
         InputError: the dataset has nothing to fit on or to test on, or a method cannot be fitted.
     """
     lake = Lake.open(spec.lake)
     label = Label(spec.dataset, spec.scorer, spec.normalisation)
-    outcomes = outcomes_of(
-        label,
-        lake=lake,
-        versions=spec.inputs,
-        candidates=spec.candidates,
-        tagger=spec.tagger,
-        answers=_reads_answers(spec),
-    )
-    data = prepare(outcomes)
-    require_measurable(data.test)
+    data = _data(spec, label=label, lake=lake)
+    if len(data.test):
+        require_measurable(data.test)
     check_methods(spec, data=data)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
-    evaluation = _evaluate(spec, data=data, fits=fits)
+    evaluation = _evaluate(spec, data=data, fits=fits) if len(data.test) else None
     validated = validation_rewards(fits, data=data)
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
-    _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
-    lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
+    if evaluation is not None:
+        _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
+        lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
     return {
         "outputs": [
             _checkpoint_uri(lake, version) + "/router.json" for version in versions.values()
@@ -93,22 +89,44 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
                 "reads_answer_of": fits[method].router.reads_answer_of,
                 "version": version,
                 "checkpoint": _checkpoint_uri(lake, version),
-                "metrics": headlines(evaluation.rows, method=method),
+                "metrics": _headlines(evaluation, method=method),
                 "validation_macro_reward": validated[method],
             }
             for method, version in versions.items()
         ],
-        "champion": headlines(evaluation.rows, method=CHAMPION),
-        "table": short_table(evaluation),
-        "picture": run.uri("cost_quality.png"),
+        "champion": _headlines(evaluation, method=CHAMPION),
+        "table": short_table(evaluation) if evaluation else [],
+        "picture": run.uri("cost_quality.png") if evaluation else None,
         "history": keep_histories(fits, run=run),
         "left_out": {
             "near_duplicates": data.near_duplicates,
-            "incomplete_test_queries": dict(evaluation.incomplete),
+            "incomplete_test_queries": dict(evaluation.incomplete) if evaluation else {},
         },
         "rows": {"train": len(data.train), "validation": len(data.validation)}
-        | {"test": len(evaluation.outcomes)},
+        | {"test": len(evaluation.outcomes) if evaluation else 0}
+        | ({} if data.battles is None else {"battles": len(data.battles)}),
     }
+
+
+def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
+    """Outcomes, battles beside them, or battles alone where the dataset has no reward."""
+    battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
+    if battles is not None and not has_rewards(lake, dataset=spec.dataset, versions=spec.inputs):
+        return battles_alone(battles)
+    outcomes = outcomes_of(
+        label,
+        lake=lake,
+        versions=spec.inputs,
+        candidates=spec.candidates,
+        tagger=spec.tagger,
+        answers=_reads_answers(spec),
+    )
+    pair = (spec.strong, spec.weak) if spec.strong else None
+    return prepare(outcomes, battles=battles, pair=pair)
+
+
+def _headlines(evaluation: Evaluation | None, *, method: str) -> dict[str, Any]:
+    return headlines(evaluation.rows, method=method) if evaluation else {}
 
 
 def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evaluation:
@@ -117,13 +135,15 @@ def _evaluate(spec: TrainSpec, *, data: Prepared, fits: dict[str, Fit]) -> Evalu
     if champion is not None and set(champion.candidates) <= set(data.test.candidates):
         routers[CHAMPION] = champion
     return evaluate(
-        data.fitted_on,
+        data.known,
         data.test,
         routers=routers,
         prices=spec.prices,
         policy=load_policy("best"),
         seed=spec.seed,
         dataset=spec.dataset,
+        strong=spec.strong,
+        weak=spec.weak,
     )
 
 
@@ -152,7 +172,7 @@ def _save(
         meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
         version = version_of(checkpoint_files(fit.router, meta=meta))
         uri = _checkpoint_uri(lake, version)
-        keep_outcomes(data.fitted_on, uri=f"{uri}.outcomes.parquet", lake=lake)
+        keep_outcomes(data.taught(fit.settings), uri=f"{uri}.outcomes.parquet", lake=lake)
         save_checkpoint(fit.router, uri, meta=meta)
         versions[method] = version
     return versions

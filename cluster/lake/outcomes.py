@@ -91,6 +91,14 @@ def check_outcomes(lake: Lake, *, dataset: str, scorer: str) -> None:
         view.scorer_id(scorer, queries=view.queries(dataset))
 
 
+def has_rewards(lake: Lake, *, dataset: str, versions: Mapping[str, int] | None = None) -> bool:
+    """Whether any scorer has scored a query of a dataset."""
+    view = _View(lake, versions or {})
+    queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
+    scored = view.scan(REWARDS).join(queries, on="query_id", how="semi")
+    return scored.head(1).collect().height > 0
+
+
 def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     """Name of the scorer that `read_outcomes` would read.
 

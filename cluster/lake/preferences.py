@@ -1,10 +1,11 @@
-"""The `preferences` of a dataset as outcomes: one row a battle, so that every method can learn.
+"""The `preferences` of a dataset as outcomes: one row a battle, for the methods that compare.
 
 A battle's outcome is 1 where the judge prefers candidate a, 0 where b, 1/2 for a tie. Its row holds
 outcome and 1 − outcome as the two rewards and nothing of the other candidates, so the preference
-made of them, (1 + r_a − r_b) / 2, is the outcome again (`cluster.routers.pairs`). Rows can be
-added to those of a scorer (`cluster.routers.fit.concatenate`): RouteLLM's data augmentation
-(ICLR 2025, arXiv 2406.18665, section 4.1).
+made of them, (1 + r_a − r_b) / 2, is the outcome again (`cluster.routers.pairs`). They are no
+rewards: whoever takes means of them learns who was met, not who is good. How they are added to a
+scorer's rows, RouteLLM's data augmentation (ICLR 2025, arXiv 2406.18665, section 4.1), is in
+`cluster.routers.lesson`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from cluster.lake.tables import CANDIDATES, PREFERENCES, QUERIES, Table
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 
 INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, PREFERENCES)
+# Names shown of what may be thousands.
+JUDGES_SHOWN = 20
 SIDES = ("candidate_a", "candidate_b")
 
 
@@ -62,6 +65,25 @@ def read_preferences(
     return as_outcomes(battles, names=names, wanted=candidates)
 
 
+def check_preferences(lake: Lake, *, dataset: str, judge: str) -> None:
+    """Make sure that there are battles of a dataset before one judge; reads no text.
+
+    Raises:
+        InputError: as `read_preferences`, with the datasets that have battles.
+    """
+    queries = lake.scan(QUERIES).select("query_id", "dataset")
+    fought = lake.scan(PREFERENCES).join(queries, on="query_id").select("dataset", "judge")
+    judged = fought.unique().sort("dataset", "judge").collect()
+    if dataset not in judged["dataset"]:
+        there = ", ".join(judged["dataset"].unique().sort()) or "none"
+        raise InputError(
+            f"{lake.table_uri(PREFERENCES)}: dataset '{dataset}' has no battles; datasets that "
+            f"have: {there}; bring some in with 'signalbox import --format battles'"
+        )
+    own = judged.filter(pl.col("dataset") == dataset)
+    of_judge(own, judge=judge, dataset=dataset, where=lake.table_uri(PREFERENCES))
+
+
 def of_judge(battles: pl.DataFrame, *, judge: str, dataset: str, where: str) -> pl.DataFrame:
     """The battles of one judge.
 
@@ -71,15 +93,16 @@ def of_judge(battles: pl.DataFrame, *, judge: str, dataset: str, where: str) -> 
     judges = battles["judge"].unique().sort().to_list()
     if not judges:
         raise InputError(f"{where}: no preferences of dataset '{dataset}'; collect battles first")
+    more = ", …" if len(judges) > JUDGES_SHOWN else ""
     if judge and judge not in judges:
         raise InputError(
             f"{where}: no preferences of judge '{judge}' on dataset '{dataset}'; judges there: "
-            f"{', '.join(judges)}"
+            f"{', '.join(judges[:JUDGES_SHOWN])}{more}"
         )
     if not judge and len(judges) > 1:
         raise InputError(
             f"{where}: dataset '{dataset}' has preferences of several judges "
-            f"({', '.join(judges)}); name one"
+            f"({', '.join(judges[:JUDGES_SHOWN])}{more}); name one with --judge"
         )
     return battles.filter(pl.col("judge") == (judge or judges[0]))
 

@@ -24,6 +24,7 @@ from cluster.routers.gradient import Trained
 from cluster.routers.network import NetworkMethod, NetworkRouter
 from cluster.routers.pairs import ComparisonMethod, compare, require_comparable
 from cluster.routers.router import Router
+from cluster.routers.tier_pair import paired_rows
 from cluster.routers.wins import checked_pair_rows, pair_rows
 from cluster.training.examples import Arrays
 
@@ -95,6 +96,7 @@ class Bert(ComparisonMethod, NetworkMethod):
         Raises:
             InputError: as there, or no such pair, or no query with both rewards.
         """
+        outcomes, validation = paired_rows(self, outcomes, validation)
         rows, judges = pair_rows(outcomes, validation, strong=self.strong, weak=self.weak)
         return super().train(rows, validation=judges, seed=seed, context=context)
 

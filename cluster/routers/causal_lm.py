@@ -7,6 +7,7 @@ RouteLLM (ICLR 2025, arXiv 2406.18665), section 4.2.4. The network is in
 in `cluster.routers.causal_base`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -30,6 +31,7 @@ from cluster.routers.pairs import ComparisonMethod
 from cluster.routers.question import QUESTIONS, Question, Target, grades, outcome_labels
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
+from cluster.routers.tier_pair import paired_rows
 from cluster.routers.wins import checked_pair_rows, pair_rows
 from cluster.state import State
 from cluster.training.examples import Examples, ragged
@@ -152,6 +154,7 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
 
     name: ClassVar[str] = "causal_lm"
     router: ClassVar[type[Router]] = CausalLMRouter
+    by_difference: ClassVar[Mapping[str, Any]] = {"target": "outcome"}
 
     model: str = ""
     revision: str | None = None
@@ -274,6 +277,7 @@ class CausalLM(ComparisonMethod, GradientMethod, TrainingSettings):
         folder = self._folder()
         tokenizer, limit = load_tokenizer(folder)
         instruction = self.instruction(tokenizer, limit=limit)
+        outcomes, validation = paired_rows(self, outcomes, validation)
         sides = pair_rows(outcomes, validation, strong=self.strong, weak=self.weak)
         examples = [self._examples(rows, instruction=instruction) for rows in sides]
         base = base_facts(self, folder=folder, limit=limit, precision=self._precision())

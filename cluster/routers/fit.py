@@ -1,7 +1,7 @@
 """Choosing a method's settings, and fitting it with them on train + validation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cluster.errors import InputError
 from cluster.folds import Folds
-from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.outcome import FloatMatrix, OutcomeMatrix, concatenate
 from cluster.plugins import load_plugin
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.gradient import GradientMethod, held_out_rows
@@ -26,6 +26,8 @@ from cluster.routers.search import (
 )
 from cluster.routers.space import combinations, is_choice, require_few
 from cluster.routers.train_each import train_each
+
+__all__ = ["Fit", "concatenate", "fit_method", "load_method", "settings_to_try"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def settings_to_try(method: type[Method], *, fixed: Mapping[str, Any]) -> list[M
         return distinct([method(**{**own, **chosen}) for chosen in declared for own in kept])
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+            ": ".join(filter(None, (".".join(map(str, fault["loc"])), fault["msg"])))
+            for fault in error.errors()
         )
         known = ", ".join(method.model_fields) or "none"
         raise InputError(f"method '{method.name}': {faults}; its settings: {known}") from error
@@ -183,24 +186,3 @@ def _best_trained(
     unseen[judges] = rewards[place, : len(judges)]
     kept = trained[place]
     return Fit(kept.router, grid[place], trials, kept.history, unseen)
-
-
-def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:
-    """The rows of both, which must have the same candidates in the same order."""
-    assert first.candidates == second.candidates, "candidates differ"
-    matrices = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in (
-            "reward",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_usd",
-            "n_samples",
-            "truncated",
-        )
-    }
-    answers = None
-    if first.answers is not None and second.answers is not None:
-        answers = pl.concat([first.answers, second.answers])
-    queries = pl.concat([first.queries, second.queries])
-    return replace(first, queries=queries, answers=answers, **matrices)

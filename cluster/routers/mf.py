@@ -25,6 +25,7 @@ from cluster.routers.newcomer.vectors import add_to_mf
 from cluster.routers.pairs import ComparisonMethod, compare
 from cluster.routers.router import Router
 from cluster.routers.strong_weak import on_candidates
+from cluster.routers.tier_pair import paired_rows
 from cluster.training.examples import Arrays
 
 
@@ -102,6 +103,7 @@ class MatrixFactorisation(ComparisonMethod, NetworkMethod):
         Raises:
             InputError: as there, or no such pair, or no query with rewards of two candidates.
         """
+        outcomes, validation = paired_rows(self, outcomes, validation)
         columns = self.columns(outcomes)
         return super().train(
             on_candidates(outcomes, columns),

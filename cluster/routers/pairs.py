@@ -7,13 +7,21 @@ a judge's battles (`cluster.lake.preferences`) hold the outcome and its compleme
 rewards, which gives the outcome back: gold and judged preferences are made and mixed alike.
 """
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 import numpy as np
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from cluster.errors import InputError
-from cluster.outcome import OutcomeMatrix
-from cluster.preference import Comparisons
+from cluster.outcome import BoolMatrix, OutcomeMatrix
+from cluster.preference import Comparisons, Positions
 from cluster.routers.router import Method
 from cluster.routers.strong_weak import on_candidates, pair_columns
+
+# Rows whose pairs are looked for at a time: of 60 candidates there are 1,770 pairs a row.
+ROWS_AT_ONCE = 4_096
 
 
 class ComparisonMethod(Method):
@@ -22,10 +30,61 @@ class ComparisonMethod(Method):
     Attributes:
         strong, weak: names of the pair, where only it is to be routed between. Two candidates are
             a pair where nothing is said, the one with the higher macro mean on train the strong.
+        tiers: cut the candidates into so many tiers by strength; 0: into none.
+        strong_tiers, weak_tier: learn the pair from every comparison of a candidate of these tiers
+            with one of that tier, 0 being the best (`cluster.routers.tier_pair`). RouteLLM has 10
+            tiers, 0 and 1 the strong and 2 the weak.
     """
+
+    # Whether tiers without a strong and a weak one among them are what it compares.
+    compares_tiers: ClassVar[bool] = False
+    # Settings with which it looks at nothing but differences of rewards, where it has others.
+    by_difference: ClassVar[Mapping[str, Any]] = {}
 
     strong: str = ""
     weak: str = ""
+    tiers: int = Field(default=0, ge=0)
+    strong_tiers: tuple[int, ...] = ()
+    weak_tier: int | None = None
+
+    @model_validator(mode="after")
+    def _tiers_that_can_be_compared(self) -> Self:
+        named = {*self.strong_tiers, -1 if self.weak_tier is None else self.weak_tier}
+        if self.learns_tiers:
+            right = self.strong_tiers and self.weak_tier not in self.strong_tiers
+            if not right or not named <= set(range(self.tiers)):
+                raise PydanticCustomError(
+                    "tiers",
+                    "'strong_tiers' and 'weak_tier' name different tiers, 0 to 'tiers' - 1, such "
+                    "as tiers: 10, strong_tiers: [0, 1], weak_tier: 2",
+                )
+        elif self.tiers and not self.compares_tiers:
+            raise PydanticCustomError(
+                "tiers",
+                "'tiers' takes 'strong_tiers' and 'weak_tier' beside it, such as tiers: 10, "
+                "strong_tiers: [0, 1], weak_tier: 2",
+            )
+        return self
+
+    @property
+    def learns_tiers(self) -> bool:
+        """Whether the pair is learned from comparisons of tiers."""
+        return bool(self.strong_tiers) or self.weak_tier is not None
+
+    def require_differences(self) -> None:
+        """Refuse settings that look at a reward itself, where only differences are known.
+
+        Raises:
+            InputError: there is such a setting.
+        """
+        for setting, value in self.by_difference.items():
+            found = getattr(self, setting)
+            if found != value:
+                raise InputError(
+                    f"method '{self.name}': setting '{setting}' is '{found}', which is about a "
+                    "reward itself, and battles and comparisons of tiers tell only who did better: "
+                    f"set {setting}: {value}"
+                )
 
     def check(self, outcomes: OutcomeMatrix, *, validation: OutcomeMatrix) -> None:
         """See `Method.check`.
@@ -55,18 +114,19 @@ class ComparisonMethod(Method):
         return on_candidates(outcomes, self.columns(outcomes))
 
 
-def compare(outcomes: OutcomeMatrix) -> Comparisons:
+def compare(outcomes: OutcomeMatrix, *, needed: bool = True) -> Comparisons:
     """All pairs of candidates whose rewards are known on the same query, each of weight 1.
 
-    Ordered by row, then by the candidates' columns; `a` is the earlier column.
+    Ordered by row, then by the candidates' columns; `a` is the earlier column. `needed`: whether
+    there must be a comparison, where there is more than one candidate.
 
     Raises:
         InputError: two rewards of a query differ by more than 1, or no query knows two rewards
-            though there is more than one candidate.
+            though a comparison is needed.
     """
     first, second = np.triu_indices(len(outcomes.candidates), k=1)
-    row, pair = np.nonzero(outcomes.mask[:, first] & outcomes.mask[:, second])
-    if not len(row) and len(first):
+    row, pair = known_pairs(outcomes.mask, first=first, second=second)
+    if needed and not len(row) and len(first):
         raise InputError(
             "no training query has rewards of two candidates, so there is nothing to compare: "
             "collect several candidates on the same queries"
@@ -96,6 +156,17 @@ def require_comparable(outcomes: OutcomeMatrix) -> None:
     lowest = np.where(known, outcomes.reward, np.inf).min(axis=1, initial=np.inf)
     telling = (known.sum(axis=1) > 1, highest - lowest > 1)
     compare(outcomes.take(np.concatenate([np.flatnonzero(rows)[:1] for rows in telling])))
+
+
+def known_pairs(mask: BoolMatrix, *, first: Positions, second: Positions) -> tuple[Positions, ...]:
+    """Rows and places of the pairs of columns that both are True, by row and then by pair."""
+    found = [
+        np.nonzero(part[:, first] & part[:, second])
+        for part in np.array_split(mask, range(ROWS_AT_ONCE, len(mask), ROWS_AT_ONCE))
+    ]
+    rows = [row + place * ROWS_AT_ONCE for place, (row, _) in enumerate(found)]
+    nothing = np.zeros(0, dtype=np.int64)
+    return np.concatenate([nothing, *rows]), np.concatenate([nothing, *(pair for _, pair in found)])
 
 
 def _require_unit(

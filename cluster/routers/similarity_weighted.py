@@ -40,7 +40,9 @@ from cluster.routers.out_of_fold import most_shrunk_near_best
 from cluster.routers.pairs import ComparisonMethod, compare
 from cluster.routers.router import Prediction, Router, RouterState
 from cluster.routers.scale import SharedScale
+from cluster.routers.similarity import first_occurrences, to_weights
 from cluster.routers.strong_weak import on_candidates
+from cluster.routers.tier_pair import tier_pair
 from cluster.routers.tiers import strength_tiers
 
 # Similarities held at a time: 16 million float32 are 64 MB.
@@ -52,9 +54,6 @@ MAX_ASKED = 4_000
 # What gamma may be, the most shrunk first: all queries alike, the published one, …; at 10⁶ only
 # the next of kin count.
 GAMMAS = (1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
-# A highest cosine below this is nobody's neighbourhood: vectors without a common term are
-# orthogonal up to rounding, and dividing by it would make a neighbour of anyone.
-SAME_AS_NOTHING = 1e-4
 
 Normalise = Literal["paper", "code"]
 
@@ -220,16 +219,17 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
             training queries (`paper`; with itself among them it would always be 1), or the asked
             query's (`code`). Beyond ±1 a quotient is cut off.
         tiers: cut the candidates into so many tiers by strength, and compare tiers; 0 compares
-            candidates. Within a tier candidates differ by their strengths over all queries.
+            candidates. Within a tier candidates differ by their strengths over all queries. With
+            `strong_tiers` and `weak_tier` the pair is what is compared.
         ties: comparisons of every two players that came out even, besides those that are known.
     """
 
     name: ClassVar[str] = "similarity_weighted"
     router: ClassVar[type[Router]] = SimilarityWeightedRouter
+    compares_tiers: ClassVar[bool] = True
 
     gamma: float | None = Field(default=10.0, ge=1, le=1e6)
     normalise: Normalise = "paper"
-    tiers: int = Field(default=0, ge=0)
     ties: float = Field(default=1.0, gt=0, le=1e6)
 
     @classmethod
@@ -249,6 +249,9 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
         Raises:
             InputError: no such pair, or no query with rewards of two candidates.
         """
+        if self.learns_tiers and len(outcomes.candidates) > 2:
+            outcomes, origin = tier_pair(self, outcomes).rows(outcomes)
+            vectors = vectors[origin]
         columns = self.columns(outcomes)
         narrowed = on_candidates(outcomes, columns)
         comparisons, players, offsets = self._players(outcomes, narrowed=narrowed, columns=columns)
@@ -276,7 +279,7 @@ class SimilarityWeighted(ComparisonMethod, EncodedMethod):
         self, outcomes: OutcomeMatrix, *, narrowed: OutcomeMatrix, columns: list[int]
     ) -> tuple[Comparisons, npt.NDArray[np.int64], FloatMatrix]:
         """What is compared, and the player and the offset of each of the router's candidates."""
-        if not self.tiers:
+        if not self.tiers or self.learns_tiers:
             n_candidates = len(columns)
             return compare(narrowed), np.arange(n_candidates), np.zeros(n_candidates)
         everyone = compare(outcomes)
@@ -325,39 +328,6 @@ def mean_of_known(values: FloatMatrix) -> float:
     """The mean of all that is not NaN; 0 of nothing."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
-
-
-def first_occurrences(texts: pl.Series) -> npt.NDArray[np.int64]:
-    """(n,): the first row that has each row's text."""
-    rows = texts.to_frame("text").with_row_index("row")
-    return rows.select(pl.col("row").min().over("text"))["row"].to_numpy().astype(np.int64)
-
-
-def to_weights(
-    similarity: npt.NDArray[np.float32], *, highest: npt.NDArray[np.float32], gamma: float
-) -> None:
-    """Cosines, (n, n_battles), to weights gamma^(S − 1), in place; −inf becomes 0.
-
-    gamma^(1 + S) but for a factor that all of a query's weights share.
-
-    Args:
-        similarity: cosines.
-        highest: (n_battles,), what each column is divided by; empty: the row's own maximum.
-        gamma: at least 1.
-    """
-    if not similarity.shape[1]:
-        return
-    nothing = np.float32(SAME_AS_NOTHING)
-    divisor = highest[None, :] if len(highest) else similarity.max(axis=1, keepdims=True)
-    near = divisor > nothing
-    similarity /= np.where(near, divisor, np.float32(1.0))
-    left_out = np.isneginf(similarity) if np.isneginf(similarity.min()) else None
-    np.clip(similarity, -1.0, 1.0, out=similarity)
-    similarity -= np.float32(1.0)
-    similarity *= np.float32(np.log(gamma))
-    np.exp(similarity, out=similarity)
-    if left_out is not None:
-        similarity[left_out] = 0.0
 
 
 def highest_cosines(vectors: Vectors) -> npt.NDArray[np.float32]:

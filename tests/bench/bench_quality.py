@@ -52,7 +52,7 @@ from cluster.evaluation.bootstrap import Bootstrap
 from cluster.evaluation.harness import write_metrics_json
 from cluster.evaluation.metrics import TestSet, metric_rows
 from cluster.folds import text_folds
-from cluster.jobs.fitting import Prepared, prepare
+from cluster.jobs.prepared import Prepared, prepare
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes
 from cluster.outcome import OutcomeMatrix

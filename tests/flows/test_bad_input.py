@@ -244,6 +244,8 @@ def test_verbose_shows_where_an_error_was_raised(told: Any, tmp_path: Path) -> N
         ("train --dataset nope", ("dataset 'nope'", "datasets there: toy")),
         ("train --dataset toy --scorer nope", ("scorer 'nope'", "accuracy", "--scorer")),
         ("train --dataset toy --prices nowhere.yaml", ("nowhere.yaml", "no such file")),
+        ("train --dataset toy --methods mf --preferences toy", ("'toy' has no battles", "none")),
+        ("train --dataset toy --judge me", ("--judge", "--preferences")),
         ("evaluate --dataset nope --output out", ("dataset 'nope'", "toy")),
         ("evaluate --dataset toy --train-dataset nope --output out", ("dataset 'nope'", "toy")),
         ("evaluate --dataset toy --routers nope --output out", ("'nope'", "newest")),

@@ -10,6 +10,7 @@ from cluster.errors import InputError
 from cluster.jobs.import_table import ImportSpec, import_table, path_digest
 from cluster.jobs.run import Run
 from cluster.lake.lake import Lake
+from cluster.lake.tables import PREFERENCES
 from flows import evaluate as evaluate_module
 from flows import train as train_module
 from flows.evaluate import EvaluateParams
@@ -131,6 +132,64 @@ def test_flags_that_contradict_each_other(
 def test_every_way_to_measure_passes_alone(check_evaluate: Any) -> None:
     for flags in ("--cross 5", "--group-folds", "--holdout-task t,u", "--strong x --weak y"):
         check_evaluate("--methods", "all", *flags.split(), "--control")
+
+
+@pytest.fixture(scope="module")
+def arena(lake: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The lake, with battles before two judges in it."""
+    rows = [
+        {"text": f"text {name}", "model_a": "x", "model_b": "y", "outcome": 1, "judge": name}
+        for name in ("gpt", "human")
+    ]
+    path = tmp_path_factory.mktemp("arena") / "votes.csv"
+    pl.DataFrame(rows).write_csv(path)
+    spec = ImportSpec(
+        lake=lake,
+        format="battles",
+        path=str(path),
+        digest=path_digest(str(path)),
+        dataset="arena",
+    )
+    import_table(spec, Run.of(spec))
+    return lake
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--preferences nope", ("'nope' has no battles", "datasets that have: arena", "import")),
+        ("--preferences arena", ("several judges (gpt, human)", "name one with --judge")),
+        ("--preferences arena --judge me", ("judge 'me'", "judges there: gpt, human")),
+        (
+            "--preferences arena --judge gpt --methods knn,ridge",
+            ("knn, ridge learn from rewards alone", "similarity_weighted", "leave --preferences"),
+        ),
+        ("--judge gpt", ("--judge", "--preferences")),
+    ],
+)
+@pytest.mark.parametrize("check", ["check_train", "check_evaluate"])
+def test_battles_that_are_not_there(
+    flags: str, words: tuple[str, ...], check: str, arena: str, request: Any
+) -> None:
+    methods = () if "--methods" in flags else ("--methods", "mf")
+    with pytest.raises(InputError) as error:
+        request.getfixturevalue(check)(*methods, *flags.split())
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_battles_are_pinned_where_they_are_learned_from(arena: str, check_train: Any) -> None:
+    flags = ("--methods", "mf,knn", "--preferences", "arena", "--judge", "gpt")
+    check_train(*flags)
+    check_train(*flags, "--dataset", "arena")
+    with pytest.raises(InputError, match="--promote: dataset 'arena' has no rewards"):
+        check_train(*flags, "--dataset", "arena", "--promote")
+    opened = Lake.open(arena)
+    given = {"dataset": "toy", "preferences": "arena", "judge": "gpt"}
+    pinned = train_module._spec(TrainParams(**given), lake=opened)
+    assert pinned.inputs["preferences"] == opened.version(PREFERENCES)
+    assert (pinned.preferences, pinned.judge) == ("arena", "gpt")
+    assert "preferences" not in train_module._spec(TrainParams(), lake=opened).inputs
 
 
 def test_a_models_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,68 @@
+"""Columns of a plain table, with the row named where a value is not what it must be."""
+
+from pathlib import Path
+
+import polars as pl
+
+from cluster.errors import InputError
+from cluster.importers.score_table import LARGEST_SCORE, SPLIT_WORDS, shown
+
+TRUTH = {"true": "1", "false": "0"}
+
+
+def label(frame: pl.DataFrame, *, column: str, default: str | None) -> pl.Series:
+    """(n_rows,) a column as text, nulls and an absent column as the default."""
+    if column not in frame.columns:
+        return pl.repeat(default, frame.height, dtype=pl.String, eager=True)
+    values = frame[column].cast(pl.String)
+    return values if default is None else values.fill_null(default)
+
+
+def splits_of(frame: pl.DataFrame, *, file: Path, column: str, default: str) -> pl.Series:
+    said = label(frame, column=column, default=default).str.strip_chars().str.to_lowercase()
+    splits = said.replace_strict(SPLIT_WORDS, default=None, return_dtype=pl.String)
+    wrong = splits.is_null().arg_true()
+    if len(wrong) > 0:
+        raise InputError(
+            f"{file}, row {wrong[0] + 1}, field '{column}': expected train, validation, "
+            f"calibration or test, found {shown(frame[column][wrong[0]])}"
+        )
+    return splits
+
+
+def numbers_of(values: pl.Series, *, file: Path) -> pl.Series:
+    """(n_rows,) the column as numbers; empty text is null, true and false are 1 and 0.
+
+    Raises:
+        InputError: a value is not a finite number.
+    """
+    if not can_hold_numbers(values):
+        raise InputError(f"{file}, field '{values.name}': expected numbers, found {values.dtype}")
+    numbers = lenient(values)
+    there = filled(values)
+    wrong = (there & ~(numbers.abs() <= LARGEST_SCORE).fill_null(False)).arg_true()
+    if len(wrong) > 0:
+        raise InputError(
+            f"{file}, row {wrong[0] + 1}, field '{values.name}': expected a finite number, "
+            f"found {shown(values[wrong[0]])}; leave the cell empty where there is none"
+        )
+    return numbers
+
+
+def lenient(values: pl.Series) -> pl.Series:
+    """(n_rows,) numbers, null where there is none."""
+    if values.dtype != pl.String:
+        return values.cast(pl.Float64, strict=False)
+    said = values.str.strip_chars().str.to_lowercase()
+    return said.replace(TRUTH).cast(pl.Float64, strict=False)
+
+
+def filled(values: pl.Series) -> pl.Series:
+    """(n_rows,) True where the cell is not empty."""
+    if values.dtype != pl.String:
+        return values.is_not_null()
+    return (values.str.strip_chars() != "").fill_null(False)
+
+
+def can_hold_numbers(values: pl.Series) -> bool:
+    return values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.String, pl.Null)
