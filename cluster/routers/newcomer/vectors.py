@@ -54,7 +54,7 @@ def add_to_multihead(
     Raises:
         InputError: a reward is not between 0 and 1.
     """
-    unit_rewards(candidate, probe=probe)
+    require_unit_rewards(candidate, probe=probe)
     reward = expected_rewards(router, candidate, probe=probe)
     reduce = router.head["reduce.weight"].astype(np.float64)
     queries = router.embed(probe.texts).astype(np.float64) @ reduce.T
@@ -75,7 +75,8 @@ def add_to_zooter(
 
     With the others' logits z_c fixed, KL(s* ‖ Z) is but for a constant the cross-entropy of the
     newcomer's s* and sigmoid(z_new − log sum over c of e^{z_c}), c the others whose reward is
-    known. A probe where none is says nothing.
+    known. A probe where none is says nothing. The rewards' scale and the tags' distributions in s*
+    are those of the probes: of the training rows none are left.
     """
     names = [name for name in router.candidates if name in probe.candidates]
     rows = on_candidates(probe, [probe.candidates.index(name) for name in (*names, candidate)])
@@ -143,7 +144,7 @@ def with_line(
     Raises:
         InputError: a reward is not between 0 and 1.
     """
-    unit_rewards(candidate, probe=probe)
+    require_unit_rewards(candidate, probe=probe)
     scale, mean = router.scale, unit(weights_of(router, "candidates")).mean(axis=0)
     expected = expected_rewards(router, candidate, probe=probe)
     design, weight = with_ones(scale.slope * queries), task_by_task(probe)
@@ -158,11 +159,11 @@ def with_line(
     )
 
 
-def unit_rewards(candidate: str, *, probe: OutcomeMatrix) -> FloatMatrix:
-    """(n_probe,): the newcomer's rewards.
+def require_unit_rewards(candidate: str, *, probe: OutcomeMatrix) -> None:
+    """Refuse what methods that are trained on rewards between 0 and 1 cannot take.
 
     Raises:
-        InputError: one is not between 0 and 1.
+        InputError: a reward of the newcomer is not between 0 and 1.
     """
     reward = probe.reward[:, probe.candidates.index(candidate)]
     if reward.min() < 0 or reward.max() > 1:
@@ -170,7 +171,6 @@ def unit_rewards(candidate: str, *, probe: OutcomeMatrix) -> FloatMatrix:
             f"candidate '{candidate}': rewards from {reward.min():g} to {reward.max():g}, expected "
             "0 to 1; use --normalisation min_max"
         )
-    return np.asarray(reward)
 
 
 def place_candidate(

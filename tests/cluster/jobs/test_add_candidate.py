@@ -19,6 +19,7 @@ from cluster.routers.checkpoint import CheckpointMeta, load_router, save_checkpo
 from cluster.routers.knn import Knn
 from cluster.routers.near_duplicates import near_duplicates
 from cluster.routers.random import Random
+from cluster.routers.routerdc import RouterDC
 
 KNOWN = ("adder", "roman")
 NEWCOMER = "poet"
@@ -130,6 +131,14 @@ def test_the_newcomer_gets_what_it_is_good_at(lake, trained):
     assert np.argmax(widened.predict(asked).reward, axis=1).tolist() == [2, 0]
     before = load_router(router[1]).predict(asked).reward
     np.testing.assert_array_equal(widened.predict(asked).reward[:, :2], before)
+
+
+def test_a_trained_network_takes_it_up(lake, trained):
+    router = trained(RouterDC(epochs=5, hidden=16, sample_weight=0.0))
+    found = take_up(lake, router, choose(lake, router)["requests"])
+    assert found["metrics"]["lift_over_champion_low"] > 0.1
+    widened = load_router(found["checkpoint"], version=found["version"])
+    assert widened.candidates == (*KNOWN, NEWCOMER)
 
 
 def test_a_method_that_cannot_take_one_up_says_so(lake, trained):
