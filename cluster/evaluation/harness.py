@@ -335,7 +335,8 @@ def require_measurable(outcomes: OutcomeMatrix) -> None:
     who = f"; on none is there one of {', '.join(without)}" if without else ""
     raise InputError(
         f"none of the {len(outcomes)} test queries has a reward of every candidate{who}: collect "
-        "what is missing, or name the other candidates with --candidates"
+        "what is missing, or leave out the candidate that has none: name the others with "
+        "--candidates"
     )
 
 

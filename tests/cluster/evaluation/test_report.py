@@ -40,9 +40,9 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def evaluated(make):
-    def run(*, priced=False, rename=None, reward=None, **pair):
+    def run(*, priced=False, rename=None, reward=None, task="sums", **pair):
         train, test = (
-            made_up(make, n, split=split, priced=priced, rename=rename, reward=reward)
+            made_up(make, n, split=split, priced=priced, rename=rename, reward=reward, task=task)
             for n, split in ((120, "train"), (60, "test"))
         )
         return evaluate(
@@ -60,11 +60,11 @@ def evaluated(make):
     return run
 
 
-def made_up(make, n, *, split, priced, rename, reward=None):
+def made_up(make, n, *, split, priced, rename, reward=None, task="sums"):
     rng = np.random.default_rng(n)
     reward = rng.random((n, 3)) < [0.2, 0.5, 0.7] if reward is None else reward[:n]
     cost = np.tile([1.0, 2.0, 3.0], (n, 1)) if priced else None
-    made = make(reward, ["sums", "words"] * (n // 2), cost=cost, split=split)
+    made = make(reward, [task, "words"] * (n // 2), cost=cost, split=split)
     return replace(made, candidates=(rename, *made.candidates[1:])) if rename else made
 
 
@@ -89,6 +89,14 @@ def test_names_are_shown_as_they_are(evaluated):
     page = Page(content)
     assert b"<script>" not in content
     assert HOSTILE in page.text
+
+
+def test_a_tasks_name_is_shown_as_it_is_too(evaluated):
+    content = report(evaluated(task=HOSTILE, priced=True))
+    assert b"<script>" not in content
+    # On an axis, and in the table of every task.
+    assert content.decode().count("&lt;script&gt;") >= 2
+    assert Page(content).text.count(HOSTILE) >= 2
 
 
 def test_costs_and_training_get_their_pictures(evaluated):
