@@ -166,12 +166,15 @@ def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> Non
         method=router["method"],
         dataset=params.dataset,
         metrics=router["metrics"],
-        why=f"trained on {params.dataset}" + _battles_too(params),
+        why=_why(params),
     )
 
 
-def _battles_too(params: TrainParams) -> str:
-    return f" and battles of {params.preferences}" if params.preferences else ""
+def _why(params: TrainParams) -> str:
+    """What a router was trained on."""
+    battles = f"battles of {params.preferences}" if params.preferences else ""
+    outcomes = "" if params.preferences == params.dataset else params.dataset
+    return "trained on " + " and ".join(filter(None, (outcomes, battles)))
 
 
 def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
@@ -215,9 +218,9 @@ def show_result(manifest: Manifest) -> None:
         show_table(manifest["table"], title="test queries")
     else:
         say(
-            "nothing was measured, as battles have no rewards: 'signalbox evaluate --routers "
-            f"{manifest['routers'][0]['version'][:12]} --strong NAME --weak NAME' measures on a "
-            "dataset that has"
+            "nothing was measured, as battles have no rewards; 'signalbox evaluate --routers "
+            f"{manifest['routers'][0]['version'][:12]} --dataset NAME --strong NAME --weak NAME' "
+            "measures on a dataset that has"
         )
     promotion = manifest["promotion"]
     if promotion:

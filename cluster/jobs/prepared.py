@@ -76,14 +76,15 @@ def prepare(
         outcomes: what is fitted on.
         test: the rows to test on, if they are of another dataset.
         battles: to learn from too, or alone where the outcomes have no train row.
-        pair: the strong and the weak candidate, where they are named.
+        pair: the strong and the weak candidate, where they are named: then there may be no train
+            row, to measure what was fitted elsewhere.
 
     Raises:
         InputError: there is no row to fit on, or none to test on.
     """
     test = outcomes.on_splits(["test"]) if test is None else test
     train, validation = outcomes.on_splits(["train"]), outcomes.on_splits(["validation"])
-    needed = ((train, "train"),) if battles is None else ()
+    needed = ((train, "train"),) if battles is None and pair is None else ()
     for rows, split in (*needed, (test, "test")):
         if len(rows) == 0:
             raise InputError(
@@ -103,22 +104,10 @@ def prepare(
             "on: measure on other queries, or give these a split each with --split"
         )
     data = Prepared(train.take(~near), validation, test, left_out)
-    return data if battles is None else _with_battles(data, battles=battles, pair=pair)
-
-
-def _with_battles(
-    data: Prepared, *, battles: OutcomeMatrix, pair: tuple[str, str] | None
-) -> Prepared:
-    """The data with the battles that do not nearly repeat what is held out.
-
-    Raises:
-        InputError: none is left, or nothing is known of the candidates and no pair was named.
-    """
-    cleaned = _clean(battles.on_splits(LEARNED), data=data)
-    if len(data.fitted_on):
-        return cleaned
-    LOG.info("%s", STATED)
-    return replace(cleaned, stated=stated_order(data.test, pair=pair))
+    if not len(data.fitted_on):
+        LOG.info("%s", STATED)
+        data = replace(data, stated=stated_order(data.test, pair=pair))
+    return data if battles is None else _clean(battles.on_splits(LEARNED), data=data)
 
 
 def battles_alone(battles: OutcomeMatrix) -> Prepared:
@@ -132,7 +121,11 @@ def battles_alone(battles: OutcomeMatrix) -> Prepared:
 
 
 def _clean(battles: OutcomeMatrix, *, data: Prepared) -> Prepared:
-    """The data with those of the battles that do not nearly repeat what is held out."""
+    """The data with those of the battles that do not nearly repeat what is held out.
+
+    Raises:
+        InputError: none of train is left.
+    """
     held_out = pl.concat([data.validation.texts, data.test.texts])
     near = near_duplicates(battles.texts, held_out=held_out)
     if not len(data.validation):

@@ -192,6 +192,19 @@ def test_battles_alone_teach_a_scale_for_any_pair(common) -> None:
     assert gain[hard].mean() > gain[~hard].mean()
 
 
+def test_what_was_fitted_elsewhere_is_measured_where_there_is_no_train_row(
+    common, evaluated
+) -> None:
+    spec = TrainSpec(**(common | {"dataset": "arena", "strong": "", "weak": ""}), champion=None)
+    [entry] = train(spec, Run.of(spec))["routers"]
+    routers = {"old": (entry["version"], entry["checkpoint"])}
+    manifest, values = evaluated(
+        methods=("knn",), routers=routers, preferences="", skip_refused=True
+    )
+    assert values["old", "apgr"] > 0.7
+    assert "learns from rewards" in manifest["left_out"]["methods"]["knn"]
+
+
 def _texts(rows: list[dict]):
     import polars as pl
 
