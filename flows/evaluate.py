@@ -182,6 +182,7 @@ def evaluate(params: EvaluateParams) -> Manifest:
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         evaluated = ray_job(_spec(params, lake=lake), address=address)
+    table_artifact(evaluated["training"], key="training", description="Trainings, by validation")
     table_artifact(evaluated["table"], key="evaluation", description="Methods on measured queries")
     return {"flow": "evaluate", "lake": lake.storage.uri, **evaluated}
 

@@ -131,6 +131,7 @@ def train(params: TrainParams) -> Manifest:
         promotion = None
         if params.promote:
             promotion = _promote(trained, spec=spec, lake=lake, address=address)
+    table_artifact(trained["training"], key="training", description="Trainings, by validation")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 

@@ -44,6 +44,7 @@ from cluster.outcome import OutcomeMatrix
 from cluster.policy import load_policy
 from cluster.routers.checkpoint import load_router
 from cluster.routers.fit import Fit
+from cluster.routers.gradient import training_table
 from cluster.routers.router import Prediction, Router
 from cluster.routers.transfer import transfer
 from cluster.storage import Storage
@@ -159,6 +160,7 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
         },
         "picture": outputs["cost_quality.png"],
         "rounds": len(rounds.rounds),
+        "training": training_table(measured.histories),
         "alarms": list(evaluation.alarms),
         "left_out": {
             "near_duplicates": rounds.near_duplicates,

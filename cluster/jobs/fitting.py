@@ -383,20 +383,19 @@ def keep_outcomes(outcomes: OutcomeMatrix, *, uri: str, lake: Lake) -> None:
     lake.storage.write(uri, buffer.getvalue())
 
 
-def keep_histories(fits: dict[str, Fit], *, run: Run) -> str | None:
+def keep_histories(histories: Mapping[str, pl.DataFrame], *, run: Run) -> str | None:
     """Store how training went beside the spec; returns where, None where nothing was trained.
 
     Parquet: `method` and the columns of `cluster.routers.gradient.HISTORY_SCHEMA`.
     """
-    histories = [
-        fit.history.select(pl.lit(method).alias("method"), pl.all())
-        for method, fit in fits.items()
-        if fit.history is not None
+    named = [
+        history.select(pl.lit(method).alias("method"), pl.all())
+        for method, history in histories.items()
     ]
-    if not histories:
+    if not named:
         return None
     buffer = io.BytesIO()
-    pl.concat(histories).write_parquet(buffer)
+    pl.concat(named).write_parquet(buffer)
     run.storage.write(run.uri("history.parquet"), buffer.getvalue())
     return run.uri("history.parquet")
 

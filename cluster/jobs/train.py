@@ -31,6 +31,7 @@ from cluster.lake.vectors import LakeVectors
 from cluster.policy import load_policy
 from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
 from cluster.routers.fit import Fit, load_method
+from cluster.routers.gradient import training_table
 from cluster.routers.router import Router
 
 # What the registry and the gate look at: overall values with their intervals.
@@ -74,7 +75,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
     check_methods(spec, data=data)
     fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
     evaluation = _evaluate(spec, data=data, fits=fits) if len(data.test) else None
-    validated = validation_rewards(fits, data=data)
+    histories = {name: fit.history for name, fit in fits.items() if fit.history is not None}
     versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
     if evaluation is not None:
         _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
@@ -83,21 +84,12 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         "outputs": [
             _checkpoint_uri(lake, version) + "/router.json" for version in versions.values()
         ],
-        "routers": [
-            {
-                "method": method,
-                "reads_answer_of": fits[method].router.reads_answer_of,
-                "version": version,
-                "checkpoint": _checkpoint_uri(lake, version),
-                "metrics": _headlines(evaluation, method=method),
-                "validation_macro_reward": validated[method],
-            }
-            for method, version in versions.items()
-        ],
+        "routers": _entries(fits, versions=versions, data=data, evaluation=evaluation, lake=lake),
         "champion": _headlines(evaluation, method=CHAMPION),
         "table": short_table(evaluation) if evaluation else [],
         "picture": run.uri("cost_quality.png") if evaluation else None,
-        "history": keep_histories(fits, run=run),
+        "history": keep_histories(histories, run=run),
+        "training": training_table(histories),
         "left_out": {
             "near_duplicates": data.near_duplicates,
             "incomplete_test_queries": dict(evaluation.incomplete) if evaluation else {},
@@ -106,6 +98,29 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         | {"test": len(evaluation.outcomes) if evaluation else 0}
         | ({} if data.battles is None else {"battles": len(data.battles)}),
     }
+
+
+def _entries(
+    fits: dict[str, Fit],
+    *,
+    versions: dict[str, str],
+    data: Prepared,
+    evaluation: Evaluation | None,
+    lake: Lake,
+) -> list[dict[str, Any]]:
+    """What the registry and the gate are told of each router."""
+    validated = validation_rewards(fits, data=data)
+    return [
+        {
+            "method": method,
+            "reads_answer_of": fits[method].router.reads_answer_of,
+            "version": version,
+            "checkpoint": _checkpoint_uri(lake, version),
+            "metrics": _headlines(evaluation, method=method),
+            "validation_macro_reward": validated[method],
+        }
+        for method, version in versions.items()
+    ]
 
 
 def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:

@@ -1,8 +1,9 @@
 """What the methods that train by gradient share: they need rows to tell when to stop."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -35,6 +36,32 @@ class Trained:
 
     router: Router
     history: pl.DataFrame
+
+
+def training_table(histories: Mapping[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """One row a training: its epochs, and when validation was best by score and by loss.
+
+    `histories`: name → how the training went, in `HISTORY_SCHEMA`. A figure that was not told is
+    None.
+    """
+    return [
+        {"training": name, "epochs": history["epoch"].max()}
+        | _best(history, metric="score", highest=True)
+        | _best(history, metric="loss", highest=False)
+        for name, history in histories.items()
+    ]
+
+
+def _best(history: pl.DataFrame, *, metric: str, highest: bool) -> dict[str, Any]:
+    """The best value of a validation metric and its epoch, the first of equal ones."""
+    told = history.filter(
+        (pl.col("split") == "validation")
+        & (pl.col("metric") == metric)
+        & pl.col("value").is_finite()
+    ).sort("value", descending=highest, maintain_order=True)
+    first = told.row(0, named=True) if told.height else {"value": None, "epoch": None}
+    word = f"{'best' if highest else 'least'}_validation_{metric}"
+    return {word: first["value"], f"{word}_epoch": first["epoch"]}
 
 
 class GradientMethod(Method):

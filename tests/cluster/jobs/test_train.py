@@ -122,6 +122,7 @@ def test_training_by_gradient_tells_how_far_it_is_and_keeps_its_history(
     history = pl.read_parquet(manifest["history"])
     assert history.columns == ["method", *HISTORY_SCHEMA]
     assert history["epoch"].to_list() == [0, 1, 2]
+    assert [(row["training"], row["epochs"]) for row in manifest["training"]] == [("steps", 2)]
 
 
 def test_without_training_by_gradient_there_is_no_history(trained, scores) -> None:

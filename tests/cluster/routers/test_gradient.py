@@ -6,7 +6,13 @@ import pytest
 
 from cluster.errors import InputError
 from cluster.routers.best_single import BestSingleRouter
-from cluster.routers.gradient import HISTORY_SCHEMA, GradientMethod, Trained, hold_out
+from cluster.routers.gradient import (
+    HISTORY_SCHEMA,
+    GradientMethod,
+    Trained,
+    hold_out,
+    training_table,
+)
 from cluster.routers.router import Router
 
 
@@ -50,3 +56,39 @@ def test_a_candidate_without_rewards_is_refused(make_outcomes):
     outcomes = make_outcomes(["a", "b"], ["t", "t"], [[0.5, np.nan], [0.5, np.nan]])
     with pytest.raises(InputError, match="'roman' has no reward"):
         Watched().fit(outcomes, seed=0)
+
+
+def test_a_training_is_told_in_one_row():
+    rows = [
+        (1, "validation", "score", 0.5),
+        (2, "validation", "score", 0.7),
+        (3, "validation", "score", 0.7),
+        (4, "validation", "score", float("nan")),
+        (1, "validation", "loss", 0.9),
+        (2, "validation", "loss", 0.8),
+        (3, "validation", "loss", 0.6),
+        (4, "validation", "loss", 0.7),
+        (1, "train", "loss", 0.1),
+    ]
+    history = pl.DataFrame(rows, schema=HISTORY_SCHEMA, orient="row")
+    assert training_table({"mf": history}) == [
+        {
+            "training": "mf",
+            "epochs": 4,
+            "best_validation_score": 0.7,
+            "best_validation_score_epoch": 2,
+            "least_validation_loss": 0.6,
+            "least_validation_loss_epoch": 3,
+        }
+    ]
+
+
+def test_a_figure_nobody_told_is_none():
+    history = pl.DataFrame([(1, "train", "loss", 0.1)], schema=HISTORY_SCHEMA, orient="row")
+    (row,) = training_table({"own": history})
+    assert (row["epochs"], row["best_validation_score"], row["least_validation_loss"]) == (
+        1,
+        None,
+        None,
+    )
+    assert training_table({}) == []
