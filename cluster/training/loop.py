@@ -38,6 +38,8 @@ class Progress:
         best: weights of the best epoch.
         notes: one an epoch: `epoch`, `step`, `train_loss`, `validation_loss`, `validation_score`.
         train_seconds: of the last epoch's steps; of no account to a run that goes on.
+        train_cpu_seconds: of this process meanwhile: less than `train_seconds` for each core it
+            uses where it had to wait for others.
     """
 
     epoch: int = 0
@@ -46,11 +48,16 @@ class Progress:
     best: Weights = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     train_seconds: float = 0.0
+    train_cpu_seconds: float = 0.0
 
     @property
     def told(self) -> Note:
         """What is told of the last epoch: its note, and how long its steps took."""
-        return {**self.notes[-1], "train_seconds": self.train_seconds}
+        return {
+            **self.notes[-1],
+            "train_seconds": self.train_seconds,
+            "train_cpu_seconds": self.train_cpu_seconds,
+        }
 
     @property
     def best_loss(self) -> float:
@@ -113,7 +120,7 @@ def train_network(
     n_steps = len(steps_of(train, settings=settings, seed=seed, epoch=0))
     while not progress.is_over(settings):
         network.train()
-        losses, started = [], time.perf_counter()
+        losses, started, worked = [], time.perf_counter(), time.process_time()
         for number, step in enumerate(
             steps_of(train, settings=settings, seed=seed, epoch=progress.epoch)
         ):
@@ -136,6 +143,7 @@ def train_network(
             optimizer.zero_grad(set_to_none=True)
         train_loss = mean_of(losses)
         progress.train_seconds = time.perf_counter() - started
+        progress.train_cpu_seconds = time.process_time() - worked
         score, loss = validate(network, validation, settings=settings, device=place.device)
         record(progress, network, score=score, losses=(train_loss, loss), step=n_steps)
         place.saved(network, optimizer, progress)
