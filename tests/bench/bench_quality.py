@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ from cluster.folds import text_folds
 from cluster.jobs.prepared import Prepared, prepare
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import OutcomeMatrix, concatenate
 from cluster.query import digest
 from cluster.routers.context import FitContext
 from cluster.routers.fit import fit_method, load_method
@@ -392,21 +393,7 @@ def each_task_held_out(labelled: Mapping[str, OutcomeMatrix], plan: Plan) -> Vie
         others = {label: each.take(each.tasks != task) for label, each in labelled.items()}
         rows = outcomes.take(outcomes.tasks == task).on_splits(["test"])
         views.append(view_of(f"without {task}", others, plan, test=rows))
-    test = replace(
-        views[0].test,
-        queries=pl.concat([view.test.queries for view in views]),
-        **{
-            name: np.concatenate([getattr(view.test, name) for view in views])
-            for name in (
-                "reward",
-                "prompt_tokens",
-                "completion_tokens",
-                "cost_usd",
-                "n_samples",
-                "truncated",
-            )
-        },
-    )
+    test = reduce(concatenate, [view.test for view in views])
     routes = {
         method: np.concatenate([view.routes[method] for view in views])
         for method in views[0].routes
