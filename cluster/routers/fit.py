@@ -18,14 +18,15 @@ from cluster.routers.means import require_rewards
 from cluster.routers.router import Method, Router
 from cluster.routers.search import (
     Trial,
-    chosen_reward,
     judge,
     out_of_fold_rewards,
     simplest_near_best,
     validation_rewards,
+    worth_of_each,
 )
 from cluster.routers.space import combinations, is_choice, require_few
 from cluster.routers.train_each import train_each
+from cluster.routers.worth import EARNED, JUDGED
 
 __all__ = ["Fit", "concatenate", "fit_method", "load_method", "settings_to_try"]
 
@@ -134,20 +135,20 @@ def fit_method(
         return _best_trained(grid, train=train, validation=validation, seed=seed, context=context)
     both = concatenate(train, validation)
     judges = len(train) + np.flatnonzero(validation.mask.any(axis=1))
-    values = np.full((len(grid), len(both)), np.nan)
+    values = np.full((2, len(grid), len(both)), np.nan)
     if folds is not None:
         values = out_of_fold_rewards(grid, outcomes=both, folds=folds, seed=seed, context=context)
     elif len(judges):
-        values[:, judges] = validation_rewards(
+        values[..., judges] = validation_rewards(
             grid, train=train, validation=both.take(judges), seed=seed, context=context
         )
-    trials = judge(grid, values=values, tasks=both.tasks)
+    trials = judge(grid, values=values[JUDGED], tasks=both.tasks)
     if not trials:
         chosen = grid[0] if len(grid) == 1 else _undecided(method, fixed=fixed or {})
         return Fit(chosen.fit(both, seed=seed, context=context), chosen, trials)
     chosen = simplest_near_best(trials)
     router = chosen.fit(both, seed=seed, context=context)
-    return Fit(router, chosen, trials, unseen=values[grid.index(chosen)])
+    return Fit(router, chosen, trials, unseen=values[EARNED, grid.index(chosen)])
 
 
 def _undecided(method: type[Method], *, fixed: Mapping[str, Any]) -> Method:
@@ -179,10 +180,10 @@ def _best_trained(
     trained = train_each(
         methods, train=both.take(learned_from), validation=judged_by, seed=seed, context=context
     )
-    rewards = np.stack([chosen_reward(one.router, judged_by) for one in trained])
-    trials = judge(grid, values=rewards, tasks=judged_by.tasks)
+    values = worth_of_each(grid, [one.router for one in trained], outcomes=judged_by)
+    trials = judge(grid, values=values[JUDGED], tasks=judged_by.tasks)
     place = list(grid).index(simplest_near_best(trials))
     unseen = np.full(len(both), np.nan)
-    unseen[judges] = rewards[place, : len(judges)]
+    unseen[judges] = values[EARNED, place, : len(judges)]
     kept = trained[place]
     return Fit(kept.router, grid[place], trials, kept.history, unseen)

@@ -20,6 +20,7 @@ from cluster.routers.encoded import EncodedMethod, fit_encoder
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Method, Router
 from cluster.routers.strong_weak import on_candidates
+from cluster.routers.worth import EARNED, JUDGED, worth
 
 Values = npt.NDArray[np.float64]
 
@@ -30,7 +31,8 @@ class Trial:
 
     Attributes:
         settings: the method with its settings.
-        macro_reward: macro mean reward of the best-quality policy on those rows.
+        macro_reward: macro mean of what settings are judged by (`cluster.routers.worth`): reward
+            of the best-quality policy; for a pair, over all shares of strong calls.
         shortfall: how far it is behind the best trial.
         standard_error: of the shortfall, paired by query; 0 for the best.
     """
@@ -57,9 +59,9 @@ def validation_rewards(
     seed: int,
     context: FitContext = ALONE,
 ) -> FloatMatrix:
-    """(n_settings, n_validation): reward of what each entry, fitted on train, chooses there."""
+    """(2, n_settings, n_validation): `worth` of what each entry, fitted on train, chooses there."""
     routers = type(grid[0]).fit_each(grid, outcomes=train, seed=seed, context=context)
-    return np.stack([chosen_reward(router, validation) for router in routers])
+    return worth_of_each(grid, routers, outcomes=validation)
 
 
 def out_of_fold_rewards(
@@ -70,7 +72,7 @@ def out_of_fold_rewards(
     seed: int,
     context: FitContext = ALONE,
 ) -> FloatMatrix:
-    """(n_settings, n_queries): reward of what each entry chooses, fitted without the query's fold.
+    """(2, n_settings, n_queries): `worth` of each entry's choice, fitted without the query's fold.
 
     Runs on Ray where this process has joined a cluster, a CPU a fit, and in this process
     otherwise; the result is the same. All NaN where all rows are in one fold.
@@ -86,7 +88,7 @@ def out_of_fold_rewards(
         InputError: no rows, or a candidate without a reward.
     """
     require_rewards(outcomes)
-    values = np.full((len(grid), len(outcomes)), np.nan)
+    values = np.full((2, len(grid), len(outcomes)), np.nan)
     if len(np.unique(folds)) < 2:
         return values
     parts = list(_parts(grid, folds=folds))
@@ -105,7 +107,7 @@ def out_of_fold_rewards(
             for part in parts
         ]
     for part, rewards in zip(parts, found, strict=True):
-        values[np.ix_(part.places, folds == part.fold)] = rewards
+        values[np.ix_((JUDGED, EARNED), part.places, folds == part.fold)] = rewards
     return values
 
 
@@ -117,26 +119,34 @@ def fold_rewards(
     seed: int,
     context: FitContext = ALONE,
 ) -> FloatMatrix:
-    """(n_settings, n_held_out): reward of what each chooses, fitted on the other rows.
+    """(2, n_settings, n_held_out): `worth` of what each chooses, fitted on the other rows.
 
     NaN where a query has no reward, or none of a candidate that the other rows know.
     """
     rest, asked = outcomes.take(~held_out), outcomes.take(held_out)
     known = np.asarray(rest.mask.any(axis=0))
     if not known.any():
-        return np.full((len(settings), len(asked)), np.nan)
+        return np.full((2, len(settings), len(asked)), np.nan)
     columns = np.flatnonzero(known).tolist()
     rest, asked = on_candidates(rest, columns), on_candidates(asked, columns)
     routers = type(settings[0]).fit_each(settings, outcomes=rest, seed=seed, context=context)
-    return np.stack([chosen_reward(router, asked) for router in routers])
+    return worth_of_each(settings, routers, outcomes=asked)
+
+
+def worth_of_each(
+    grid: Sequence[Method], routers: Sequence[Router], *, outcomes: OutcomeMatrix
+) -> FloatMatrix:
+    """(2, n_settings, n_queries): `cluster.routers.worth.worth` of each."""
+    pairs = zip(grid, routers, strict=True)
+    return np.stack([worth(settings, router, outcomes) for settings, router in pairs], axis=1)
 
 
 def judge(
     grid: Sequence[Method], *, values: FloatMatrix, tasks: npt.NDArray[np.str_]
 ) -> tuple[Trial, ...]:
-    """The trials behind (n_settings, n_queries) rewards of what each of the settings chose.
+    """The trials behind (n_settings, n_queries) values of what each of the settings chose.
 
-    Queries of which a reward is NaN do not count; without any other there are no trials.
+    Queries of which a value is NaN do not count; without any other there are no trials.
     """
     known = ~np.isnan(values).any(axis=0)
     if not known.any():
@@ -148,18 +158,6 @@ def judge(
         Trial(settings, mean, *paired_shortfall(best - value, tasks))
         for settings, mean, value in zip(grid, macro, values, strict=True)
     )
-
-
-def chosen_reward(router: Router, outcomes: OutcomeMatrix) -> Values:
-    """(n_queries,): reward of the candidate expected to be best, among those with a reward.
-
-    The router may know some of the candidates, in any order; NaN where it knows none with a reward.
-    """
-    columns = [outcomes.candidates.index(name) for name in router.candidates]
-    expected = np.where(outcomes.mask[:, columns], router.predict(outcomes.texts).reward, -np.inf)
-    choice = np.asarray(columns)[np.argmax(expected, axis=1)]
-    reward: Values = outcomes.reward[np.arange(len(outcomes)), choice]
-    return reward
 
 
 def paired_shortfall(difference: Values, tasks: npt.NDArray[np.str_]) -> tuple[float, float]:

@@ -109,10 +109,9 @@ def _on_ray(
     try:
         parcels: list[Parcel] = ray.get(running)
     except InputError as error:
+        # The others are not cancelled: Ray 2.60 ends this process, by a failed check of its own,
+        # where a task is cancelled in the moment in which it completes.
         raise plainly(error) from None
-    finally:
-        for reference in running:
-            ray.cancel(reference)
     return [
         Trained(
             settings.reopened(parcel.state, candidates=parcel.candidates, context=context),

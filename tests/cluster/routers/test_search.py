@@ -16,13 +16,13 @@ from cluster.routers.knn import Knn
 from cluster.routers.router import Method, Router
 from cluster.routers.search import (
     Trial,
-    chosen_reward,
     judge,
     out_of_fold_rewards,
     paired_shortfall,
     plainly,
     simplest_near_best,
 )
+from cluster.routers.worth import JUDGED, chosen_reward
 
 NAN = float("nan")
 
@@ -44,7 +44,7 @@ class Lean(Method):
 
 def cross_validate(grid, *, outcomes, folds, seed):
     values = out_of_fold_rewards(grid, outcomes=outcomes, folds=folds, seed=seed)
-    return judge(grid, values=values, tasks=outcomes.tasks)
+    return judge(grid, values=values[JUDGED], tasks=outcomes.tasks)
 
 
 def folds_of(outcomes, n_folds=4):
@@ -186,15 +186,6 @@ def test_on_ray_the_trials_are_the_same():
             check=False,
         )
     assert done.stdout.strip().endswith("equal"), done.stderr
-
-
-def test_a_choice_is_valued_by_name_where_a_router_knows_some(make_outcomes):
-    outcomes = make_outcomes(
-        ["one", "two", "three"], ["t"] * 3, [[0.1, 0.2, 0.3], [0.4, NAN, 0.6], [0.7, NAN, NAN]]
-    )
-    mean = np.array([0.9, 0.8])
-    router = BestSingleRouter(("roman", "both"), reward=mean, completion_tokens=mean)
-    assert np.array_equal(chosen_reward(router, outcomes), [0.2, 0.6, NAN], equal_nan=True)
 
 
 def test_a_query_without_a_value_does_not_count(make_two_tasks):
