@@ -17,6 +17,7 @@ from cluster.lake.prices import read_prices
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
+from cluster.routers.checkpoint import read_manifest
 from flows.params import (
     FlowParams,
     NormalisationField,
@@ -77,17 +78,45 @@ def check(params: AddCandidateParams) -> None:
 
     Raises:
         SignalboxError: lake, router, candidate file, dataset, prices or Ray address are not what
-            they must be, or the router knows the candidate already.
+            they must be, the router knows the candidate already, or was fitted on rewards that
+            mean something else.
     """
     lake = Lake.open(params.lake, create=False)
-    registry.resolve(lake, version=params.router)
+    router = registry.resolve(lake, version=params.router)
     check_outcomes(lake, dataset=params.dataset, scorer=params.scorer)
+    _check_router(params, checkpoint=router["checkpoint"], lake=lake)
     if params.candidates:
         check_candidates(params.candidates)
         _candidate(params)
         _installed_scorer(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_ray(params)
+
+
+def _check_router(params: AddCandidateParams, *, checkpoint: str, lake: Lake) -> None:
+    """Refuse a candidate the router knows, and a column of other rewards than the router's own.
+
+    Raises:
+        InputError: either.
+    """
+    router = read_manifest(checkpoint)
+    if params.name in router.candidates:
+        raise InputError(
+            f"router {params.router} knows candidate '{params.name}' already; its candidates: "
+            f"{', '.join(router.candidates)}"
+        )
+    label = router.label
+    if not label.get("dataset"):
+        return
+    scorer = scorer_of(lake, dataset=label["dataset"], scorer=label["scorer"])
+    found = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
+    if (found, params.normalisation) != (scorer, label["normalisation"]):
+        raise InputError(
+            f"router {params.router} was fitted on rewards of scorer '{scorer}', normalisation "
+            f"'{label['normalisation']}', and the newcomer would have those of '{found}', "
+            f"'{params.normalisation}': take --scorer {scorer} --normalisation "
+            f"{label['normalisation']}, or another router"
+        )
 
 
 @flow(name="add-candidate", persist_result=False)
@@ -153,6 +182,7 @@ def _probe_spec(
         normalisation=params.normalisation,
         router=row["version"],
         checkpoint=row["checkpoint"],
+        candidate=params.name,
         candidate_id=candidate.candidate_id if candidate else "",
         scored="" if candidate else params.name,
         size=params.probes,
@@ -204,6 +234,8 @@ def _add_spec(
 def show_result(manifest: Manifest) -> None:
     """The short table and what the newcomer changes, on stderr."""
     show_table(manifest["table"], title="test queries")
+    for alarm in manifest["alarms"]:
+        say(alarm)
     metrics = manifest["metrics"]
     lift = metrics["lift_over_champion"]
     low, high = metrics["lift_over_champion_low"], metrics["lift_over_champion_high"]

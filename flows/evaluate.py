@@ -227,6 +227,8 @@ def _registered(name: str, *, lake: Lake) -> tuple[str, str]:
 def show_result(manifest: Manifest) -> None:
     """The short table, and what is to be known beside it, on stderr."""
     show_table(manifest["table"], title="measured queries")
+    for router, n in manifest["left_out"]["seen_by_routers"].items():
+        say(f"{n} queries are left out: they nearly repeat what {router} was fitted on")
     for method, why in manifest["left_out"]["methods"].items():
         say(f"{method} is left out: {why}")
     for alarm in manifest["alarms"]:

@@ -21,7 +21,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.ray_cluster import cluster_address
-from cluster.routers.checkpoint import MANIFEST, parse_manifest, read_file
+from cluster.routers.checkpoint import read_manifest
 from cluster.storage import Storage
 from flows.params import FlowParams, PricesField, check_output, check_query_files, check_ray
 from tasks.artifacts import table_artifact
@@ -180,9 +180,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
 
 def _router_ids(checkpoint: str) -> dict[str, str]:
     """name → id of a router's candidates."""
-    storage = Storage.at(checkpoint)
-    content = read_file(storage, MANIFEST)
-    manifest = parse_manifest(content, where=storage.join(MANIFEST))
+    manifest = read_manifest(checkpoint)
     return dict(zip(manifest.candidates, manifest.candidate_ids, strict=True))
 
 

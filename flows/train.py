@@ -223,6 +223,8 @@ def show_result(manifest: Manifest) -> None:
             f"{manifest['routers'][0]['version'][:12]} --dataset NAME --strong NAME --weak NAME' "
             "measures on a dataset that has"
         )
+    for alarm in manifest["alarms"]:
+        say(alarm)
     promotion = manifest["promotion"]
     if promotion:
         verdict = "is champion now" if promotion["promoted"] else "stays challenger"

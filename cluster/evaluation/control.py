@@ -1,13 +1,10 @@
-"""What shows that an evaluation is honest: a control without signal, and a search for leaks."""
+"""What shows that an evaluation is honest: a control without signal."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from cluster.evaluation.folds import Fold
-from cluster.outcome import BoolMatrix, OutcomeMatrix
-from cluster.routers.near_duplicates import THRESHOLD, near_duplicates
+from cluster.outcome import OutcomeMatrix
 
 # What the name of a method fitted on shuffled labels begins with.
 CONTROL = "control:"
@@ -28,19 +25,3 @@ def shuffled(outcomes: OutcomeMatrix, *, seed: int) -> OutcomeMatrix:
         n_samples=outcomes.n_samples[rows],
         truncated=outcomes.truncated[rows],
     )
-
-
-def leaked(
-    outcomes: OutcomeMatrix, *, folds: Sequence[Fold], threshold: float = THRESHOLD
-) -> BoolMatrix:
-    """(n_queries,): whether a measured query nearly repeats one its fold was fitted on.
-
-    Jaccard of word 3-grams, as for the training rows that are left out before a fit; after that
-    nothing may be found here.
-    """
-    found = np.zeros(len(outcomes), dtype=bool)
-    for fold in folds:
-        found[fold.rows] = near_duplicates(
-            outcomes.take(fold.rows).texts, held_out=fold.train.texts, threshold=threshold
-        )
-    return found

@@ -12,6 +12,7 @@ from cluster.errors import InputError
 from cluster.evaluation.harness import Evaluation, evaluate
 from cluster.evaluation.metrics import CHAMPION
 from cluster.jobs.fitting import short_table, tokens_per_character
+from cluster.jobs.kept_outcomes import fitted_on, keep_outcomes, outcomes_frame
 from cluster.jobs.probe import PROBE, TEST
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
@@ -90,6 +91,7 @@ def add_candidate(spec: AddCandidateSpec, run: Run) -> Manifest:
     version = version_of(checkpoint_files(widened, meta=meta))
     uri = lake.storage.join("checkpoints", version)
     save_checkpoint(widened, uri, meta=meta)
+    _keep_outcomes(probe, uri=uri, before=spec.checkpoint, lake=lake)
     column = outcomes.candidates.index(spec.candidate)
     table = short_table(evaluation)
     share = evaluation.routes[WIDENED][:, column].mean()
@@ -102,8 +104,25 @@ def add_candidate(spec: AddCandidateSpec, run: Run) -> Manifest:
         "share": float(share),
         "probes": int(probe.mask[:, column].sum()),
         "test_queries": len(evaluation.outcomes),
+        "alarms": [_shown(alarm) for alarm in evaluation.alarms],
         "table": [row | {"method": SHOWN_AS.get(row["method"], row["method"])} for row in table],
     }
+
+
+def _shown(sentence: str) -> str:
+    """An alarm under the names that are shown."""
+    for name, shown in SHOWN_AS.items():
+        sentence = sentence.replace(f"{name} ", f"{shown} ")
+    return sentence
+
+
+def _keep_outcomes(probe: OutcomeMatrix, *, uri: str, before: str, lake: Lake) -> None:
+    """Store what the router before was fitted on, and the probe, beside the new checkpoint."""
+    own = outcomes_frame(probe)
+    known = fitted_on(before, lake=lake)
+    if known is not None:
+        own = pl.concat([known, own.join(known, on="query_id", how="anti")], how="diagonal")
+    keep_outcomes(own, checkpoint=uri, lake=lake)
 
 
 def rows_of(outcomes: OutcomeMatrix, *, requests: pl.DataFrame, role: str) -> OutcomeMatrix:

@@ -35,6 +35,7 @@ from cluster.jobs.fitting import (
     short_table,
 )
 from cluster.jobs.prepared import Prepared, battles_of
+from cluster.jobs.registered import without_seen
 from cluster.jobs.rounds import Round, Rounds, by_split, crossed, group_crossed, without_tasks
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.train import headlines
@@ -134,7 +135,7 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
         InputError: nothing to fit on or to test on, or candidates that do not match.
     """
     lake = Lake.open(spec.lake)
-    rounds = _rounds(spec, lake=lake)
+    rounds, seen = _rounds(spec, lake=lake)
     ranking = _ranking(spec, lake=lake, candidates=rounds.measured.candidates)
     _check(spec, rounds=rounds, ranking=ranking)
     measured = Measured()
@@ -146,7 +147,10 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
     extras = Extras(
         histories=measured.histories,
         embeddings=measured.embeddings,
-        left_out={"nearly repeat a measured query": rounds.near_duplicates},
+        left_out={
+            "nearly repeat a measured query": rounds.near_duplicates,
+            **{f"nearly repeat what {name} was fitted on": n for name, n in seen.items()},
+        },
         fitted=rounds.words,
         refused=measured.refused,
         rounds=len(rounds.rounds),
@@ -164,6 +168,7 @@ def run_evaluation(spec: EvaluateSpec, run: Run) -> Manifest:
         "alarms": list(evaluation.alarms),
         "left_out": {
             "near_duplicates": rounds.near_duplicates,
+            "seen_by_routers": seen,
             "incomplete_test_queries": dict(evaluation.incomplete),
             "methods": measured.refused,
         },
@@ -218,8 +223,8 @@ def _evaluate(
     return replace(evaluation, alarms=alarms)
 
 
-def _rounds(spec: EvaluateSpec, *, lake: Lake) -> Rounds:
-    """What is fitted on and what is measured."""
+def _rounds(spec: EvaluateSpec, *, lake: Lake) -> tuple[Rounds, dict[str, int]]:
+    """What is fitted on and what is measured; by registered router, queries left out for it."""
     label = Label(spec.train_dataset, spec.train_scorer, spec.normalisation)
     outcomes = outcomes_of(
         label,
@@ -232,18 +237,19 @@ def _rounds(spec: EvaluateSpec, *, lake: Lake) -> Rounds:
     battles = battles_of(lake, dataset=spec.preferences, judge=spec.judge, versions=spec.inputs)
     pair = (spec.strong, spec.weak) if spec.strong else None
     if spec.holdout_tasks:
-        return without_tasks(outcomes, tasks=spec.holdout_tasks, battles=battles)
+        return without_tasks(outcomes, tasks=spec.holdout_tasks, battles=battles), {}
     if spec.cross:
-        return crossed(outcomes, n_folds=spec.cross, battles=battles)
+        return crossed(outcomes, n_folds=spec.cross, battles=battles), {}
     if spec.group_folds:
-        return group_crossed(outcomes, battles=battles)
-    if spec.dataset == spec.train_dataset and spec.scorer == spec.train_scorer:
-        return by_split(outcomes, battles=battles, pair=pair)
-    other = Label(spec.dataset, spec.scorer, spec.normalisation)
-    test = outcomes_of(
-        other, lake=lake, versions=spec.inputs, candidates=outcomes.candidates, answers=True
-    )
-    return by_split(outcomes, test=test.on_splits(["test"]), battles=battles, pair=pair)
+        return group_crossed(outcomes, battles=battles), {}
+    measured = outcomes
+    if (spec.dataset, spec.scorer) != (spec.train_dataset, spec.train_scorer):
+        other = Label(spec.dataset, spec.scorer, spec.normalisation)
+        measured = outcomes_of(
+            other, lake=lake, versions=spec.inputs, candidates=outcomes.candidates, answers=True
+        )
+    test, seen = without_seen(measured.on_splits(["test"]), routers=spec.routers, lake=lake)
+    return by_split(outcomes, test=test, battles=battles, pair=pair), seen
 
 
 def _ranking(spec: EvaluateSpec, *, lake: Lake, candidates: Sequence[str]) -> OutcomeMatrix | None:

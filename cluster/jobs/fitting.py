@@ -1,6 +1,5 @@
 """What training and evaluation share: pinned outcomes, clean splits, fitted methods."""
 
-import hashlib
 import io
 import json
 import logging
@@ -18,6 +17,7 @@ from cluster.errors import InputError
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.table import table_rows
 from cluster.folds import Folds, task_folds, text_folds
+from cluster.jobs.kept_outcomes import outcomes_digest
 from cluster.jobs.prepared import Prepared
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
@@ -358,29 +358,6 @@ def tokens_per_character(outcomes: OutcomeMatrix) -> dict[str, float | None]:
         total = characters[known].sum()
         ratios[name] = float(tokens[known].sum() / total) if total else None
     return ratios
-
-
-def outcomes_digest(outcomes: OutcomeMatrix) -> str:
-    """sha256 over candidates, query ids, splits and rewards: what a router was fitted on."""
-    names = [*outcomes.candidates, *outcomes.queries["query_id"], *outcomes.queries["split"]]
-    content = hashlib.sha256(digest(names).encode())
-    content.update(np.ascontiguousarray(outcomes.reward, dtype="<f8").tobytes())
-    return content.hexdigest()
-
-
-def keep_outcomes(outcomes: OutcomeMatrix, *, uri: str, lake: Lake) -> None:
-    """Store what a router was fitted on, so that it can be explained after a table was compacted.
-
-    Parquet: `query_id`, `split` and a column of rewards a candidate, null where missing.
-    """
-    rewards = {
-        name: pl.Series(outcomes.reward[:, column]).fill_nan(None)
-        for column, name in enumerate(outcomes.candidates)
-    }
-    frame = outcomes.queries.select("query_id", "split").with_columns(**rewards)
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    lake.storage.write(uri, buffer.getvalue())
 
 
 def keep_histories(histories: Mapping[str, pl.DataFrame], *, run: Run) -> str | None:

@@ -22,6 +22,7 @@ from cluster.lake.tables import QUERIES
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import load_router
 from cluster.routers.near_duplicates import near_duplicates
+from cluster.routers.newcomer.rehearsal import rehearse
 
 PROBE, TEST = "probe", "test"
 
@@ -32,6 +33,7 @@ class ProbeSpec(JobSpec):
     Attributes:
         dataset, scorer, normalisation: of the outcomes that are known.
         router, checkpoint: version and place of the router the candidate is to join.
+        candidate: readable name of the new candidate.
         candidate_id: of the new candidate, who answers all that is chosen.
         scored: name of the new candidate where its rewards are in the lake already; then only
             queries that have one are chosen. Empty: it is yet to be run.
@@ -47,6 +49,7 @@ class ProbeSpec(JobSpec):
     normalisation: Normalisation
     router: str
     checkpoint: str
+    candidate: str
     candidate_id: str
     scored: str = ""
     size: int
@@ -62,12 +65,15 @@ def probe(spec: ProbeSpec, run: Run) -> Manifest:
     "test") and `sampling_probability`.
 
     Raises:
-        InputError: the dataset lacks a candidate of the router, or has nothing to choose from.
+        InputError: the dataset lacks a candidate of the router, or has nothing to choose from, or
+            the router cannot take a candidate up: told before the newcomer answers anything.
     """
     lake = Lake.open(spec.lake)
     router = load_router(spec.checkpoint, version=spec.router)
     known = known_outcomes(spec, lake=lake, candidates=router.candidates)
     chosen = choose(known, size=spec.size, test_size=spec.test_size, seed=spec.seed)
+    probes = known.queries["query_id"].is_in(chosen.filter(role=PROBE)["query_id"].implode())
+    rehearse(router, spec.candidate, known=known.take(probes.to_numpy()))
     asked = lake.scan(QUERIES, version=spec.inputs[QUERIES.name]).select("query_id", "messages")
     requests = chosen.join(asked.collect(), on="query_id", how="left", maintain_order="left")
     uri = run.uri("requests.parquet")

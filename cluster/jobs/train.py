@@ -15,12 +15,12 @@ from cluster.jobs.fitting import (
     checkpoint_meta,
     fit_all,
     keep_histories,
-    keep_outcomes,
     on_cluster,
     outcomes_of,
     short_table,
     validation_rewards,
 )
+from cluster.jobs.kept_outcomes import keep_outcomes, outcomes_frame
 from cluster.jobs.prepared import Prepared, battles_alone, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
 from cluster.lake.commit import append_new
@@ -87,6 +87,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         "routers": _entries(fits, versions=versions, data=data, evaluation=evaluation, lake=lake),
         "champion": _headlines(evaluation, method=CHAMPION),
         "table": short_table(evaluation) if evaluation else [],
+        "alarms": list(evaluation.alarms) if evaluation else [],
         "picture": run.uri("cost_quality.png") if evaluation else None,
         "history": keep_histories(histories, run=run),
         "training": training_table(histories),
@@ -187,7 +188,7 @@ def _save(
         meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
         version = version_of(checkpoint_files(fit.router, meta=meta))
         uri = _checkpoint_uri(lake, version)
-        keep_outcomes(data.taught(fit.settings), uri=f"{uri}.outcomes.parquet", lake=lake)
+        keep_outcomes(outcomes_frame(data.taught(fit.settings)), checkpoint=uri, lake=lake)
         save_checkpoint(fit.router, uri, meta=meta)
         versions[method] = version
     return versions

@@ -181,6 +181,16 @@ def read_file(storage: Storage, name: str) -> bytes:
         ) from error
 
 
+def read_manifest(uri: str) -> Manifest:
+    """`router.json` of a checkpoint alone: what it is, without its weights.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    storage = Storage.at(uri)
+    return parse_manifest(read_file(storage, MANIFEST), where=storage.join(MANIFEST))
+
+
 def parse_manifest(content: bytes, *, where: str) -> Manifest:
     """Read and check `router.json`.
 

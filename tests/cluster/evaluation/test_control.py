@@ -1,10 +1,8 @@
 """Shuffled labels teach nothing; a query that was trained on is found."""
 
 import numpy as np
-import polars as pl
 
-from cluster.evaluation.control import leaked, shuffled
-from cluster.evaluation.folds import Fold
+from cluster.evaluation.control import shuffled
 from cluster.routers.predicted_task import PredictedTask
 
 
@@ -35,24 +33,3 @@ def test_a_method_that_finds_the_tasks_finds_nothing_in_shuffled_labels(make) ->
 
     assert advantage(outcomes) > 0.45
     assert abs(advantage(shuffled(outcomes, seed=0))) < 0.1
-
-
-def test_a_query_that_its_own_fold_was_fitted_on_is_a_leak(make) -> None:
-    outcomes = make(np.ones((4, 2)), ["x"] * 4)
-    texts = [
-        "how many apples are there in two boxes of ten",
-        "name the capital of the country that lies north of Spain",
-        "how many apples are there in two boxes of ten?",
-        "translate this sentence into Latin and then into Greek",
-    ]
-    outcomes = type(outcomes)(
-        **{**vars(outcomes), "queries": outcomes.queries.with_columns(text=pl.Series(texts))}
-    )
-    split = [np.array([0, 1]), np.array([2, 3])]
-    folds = [
-        Fold(outcomes.take(other), rows) for rows, other in zip(split, split[::-1], strict=True)
-    ]
-    assert leaked(outcomes, folds=folds).tolist() == [True, False, True, False]
-    together = [Fold(outcomes.take(np.array([1, 3])), np.array([0, 2]))]
-    together.append(Fold(outcomes.take(np.array([0, 2])), np.array([1, 3])))
-    assert not leaked(outcomes, folds=together).any()

@@ -10,6 +10,7 @@ import pytest
 from cluster.errors import InputError
 from cluster.jobs.add_candidate import AddCandidateSpec, add_candidate, standing_for_all
 from cluster.jobs.import_table import ImportSpec, import_table, path_digest
+from cluster.jobs.kept_outcomes import fitted_on, keep_outcomes
 from cluster.jobs.probe import ProbeSpec, probe
 from cluster.jobs.probe import choose as choose_rows
 from cluster.jobs.run import Run
@@ -72,6 +73,7 @@ def choose(lake, router, **fields):
         normalisation="none",
         router=router[0],
         checkpoint=router[1],
+        candidate=NEWCOMER,
         candidate_id="",
         scored=NEWCOMER,
         **{"size": 90, "test_size": 100, "seed": 0, **fields},
@@ -142,10 +144,26 @@ def test_a_trained_network_takes_it_up(lake, trained):
 
 
 def test_a_method_that_cannot_take_one_up_says_so(lake, trained):
+    """Before anything is chosen that would have to be answered, and in the end."""
     router = trained(Random())
-    requests = choose(lake, router)["requests"]
+    with pytest.raises(InputError, match="random"):
+        choose(lake, router)
+    requests = choose(lake, trained(Knn(k=10)))["requests"]
     with pytest.raises(InputError, match="random"):
         take_up(lake, router, requests)
+
+
+def test_what_the_widened_router_was_fitted_on_is_kept(lake, trained):
+    router = trained(Knn(k=10))
+    requests = choose(lake, router)["requests"]
+    added = take_up(lake, router, requests)
+    kept = fitted_on(added["checkpoint"], lake=lake)
+    chosen = pl.read_parquet(requests).filter(role="probe")["query_id"]
+    assert set(kept["query_id"]) == set(chosen)
+    more = pl.DataFrame({"query_id": ["elsewhere"], "split": ["train"], "adder": [1.0]})
+    keep_outcomes(more, checkpoint=router[1], lake=lake)
+    again = take_up(lake, router, requests)
+    assert set(fitted_on(again["checkpoint"], lake=lake)["query_id"]) == {*chosen, "elsewhere"}
 
 
 def test_a_candidate_that_is_there_already_is_refused(lake, trained):

@@ -99,6 +99,36 @@ def test_a_registered_router_is_measured_as_it_is(make_lake, spec_for, scores) -
     assert methods["old"] == methods["knn"]
 
 
+def turned(rows: dict) -> dict:
+    """The same table with train and test exchanged."""
+    other = {"train": "test", "test": "train"}
+    return rows | {"split": [other.get(split, split) for split in rows["split"]]}
+
+
+def test_no_router_is_measured_on_queries_it_was_fitted_on(
+    make_lake, spec_for, scores, versions_of
+) -> None:
+    rows = scores()
+    extra = {name: values[:8] for name, values in rows.items()}
+    extra |= {"text": [f"{text} anew and unlike" for text in extra["text"]], "split": ["test"] * 8}
+    mixed = {name: [*turned(rows)[name], *extra[name]] for name in rows}
+    lake = make_lake(toy=rows, turned=turned(rows), mixed=mixed)
+    spec = spec_for(lake)
+    shared = spec.model_dump(include=set(TrainSpec.model_fields) - {"champion"})
+    trained = TrainSpec(**shared, champion=None)
+    router = train(trained, Run.of(trained))["routers"][0]
+    named = {"old": (router["version"], router["checkpoint"])}
+    there = {"dataset": "turned", "train_dataset": "turned", "routers": named}
+    with pytest.raises(InputError, match="every test query nearly repeats one that old was"):
+        run_evaluation(spec_for(lake, **there), Run.of(spec_for(lake, **there)))
+    some = spec_for(lake, dataset="mixed", train_dataset="mixed", routers=named)
+    manifest = run_evaluation(some, Run.of(some))
+    assert manifest["test_queries"] == 8
+    assert manifest["left_out"]["seen_by_routers"] == {"old": rows["split"].count("train")}
+    report = Path(some.output, "report.html").read_text()
+    assert "nearly repeat what old was fitted on" in report
+
+
 def test_a_held_out_task_is_all_that_is_measured(evaluated, scores) -> None:
     manifest, rows = evaluated(scores(), holdout_tasks=("word",))
     assert tasks_of(rows) == {"word"}
