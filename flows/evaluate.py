@@ -123,7 +123,7 @@ class EvaluateParams(FlowParams):
         default=False,
         title="Control",
         description="Fit every method on shuffled labels too, shown as control:<method>: none of "
-        "these must gain anything",
+        "these may gain over best single",
     )
     output: str = Field(
         title="Output folder",

@@ -6,6 +6,7 @@ from html import escape
 import polars as pl
 
 from cluster.evaluation.baselines import CANDIDATE, COST_MATCHED_MIX, FITTED_BASELINES
+from cluster.evaluation.control import CONTROL
 from cluster.evaluation.metrics import ALL_TASKS
 from cluster.evaluation.table import HEADINGS, ordered, overall, table_rows
 
@@ -67,6 +68,24 @@ def refused_section(refused: Mapping[str, str]) -> str:
     )
     body = "\n".join(f'<p class="note">{escape(one)}</p>' for one in told)
     return section("Left out", note="Methods that could not be fitted here, and why.", body=body)
+
+
+def control_section(rows: pl.DataFrame) -> str:
+    """What methods gain that were fitted on shuffled labels; nothing where none was."""
+    lifts = overall(rows.filter(pl.col("method").str.starts_with(CONTROL)), metrics=LIFTS[:1])
+    if not lifts:
+        return ""
+    lines = [
+        f"<tr>{cells((name.removeprefix(CONTROL), interval(found[LIFTS[0]])))}</tr>"
+        for name, found in sorted(lifts.items())
+    ]
+    return section(
+        "Control",
+        note="The same methods fitted on labels that have nothing to do with the queries: none may "
+        "gain over best single with its whole interval. Of a pair it says nothing about the order "
+        "of the queries, which any direction learned by chance may favour or not.",
+        body=table_html(("method", "minus best single"), lines),
+    )
 
 
 def method_table(rows: pl.DataFrame, *, routers: Sequence[str]) -> str:

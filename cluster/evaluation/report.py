@@ -2,8 +2,9 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,7 @@ from cluster.evaluation.baselines import (
     ORACLE,
     TASK_LOOKUP,
 )
+from cluster.evaluation.control import CONTROL
 from cluster.evaluation.harness import Evaluation
 from cluster.evaluation.hull import hull
 from cluster.evaluation.metrics import entropy, expected
@@ -25,6 +27,7 @@ from cluster.evaluation.page import (
     STYLE,
     all_metrics,
     by_apgr,
+    control_section,
     method_table,
     nothing,
     pair_table,
@@ -73,6 +76,7 @@ class Extras:
 def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
     """The report as UTF-8 HTML."""
     extras = extras or Extras()
+    measured, evaluation = evaluation.rows, without_controls(evaluation)
     routers = best_first(evaluation)
     # By their names' order, so that a method keeps its look when another does better.
     looks = {**styles(list(evaluation.predictions)), **BASELINE_STYLES}
@@ -80,6 +84,7 @@ def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
         _summary(evaluation, extras=extras),
         method_table(evaluation.rows, routers=routers),
         refused_section(extras.refused),
+        control_section(measured),
         _cost_quality(evaluation, looks=looks),
         _pair(evaluation, looks=looks),
         _by_task(evaluation, routers=routers, looks=looks),
@@ -88,13 +93,29 @@ def report(evaluation: Evaluation, *, extras: Extras | None = None) -> bytes:
         _embeddings(evaluation, extras=extras),
         _entropy(evaluation, routers=routers, looks=looks),
         task_table(evaluation.rows, routers=routers),
-        all_metrics(evaluation.rows),
+        all_metrics(measured),
     ]
     title = escape(f"Routers on {evaluation.rows['dataset'][0]}")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style></head><body>\n" + "\n".join(sections) + "\n</body></html>\n"
     ).encode()
+
+
+def without_controls(evaluation: Evaluation) -> Evaluation:
+    """What is to be compared: methods fitted on shuffled labels have a section of their own."""
+
+    def real(by_method: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: one for name, one in by_method.items() if not name.startswith(CONTROL)}
+
+    return replace(
+        evaluation,
+        rows=evaluation.rows.filter(~pl.col("method").str.contains(f"(^|:){CONTROL}")),
+        routes=real(evaluation.routes),
+        predictions=real(evaluation.predictions),
+        curves=real(evaluation.curves),
+        pair_curves=real(evaluation.pair_curves),
+    )
 
 
 def best_first(evaluation: Evaluation) -> list[str]:
@@ -231,8 +252,9 @@ def _training(extras: Extras, *, looks: charts.Styles) -> str:
     return section(
         "Training",
         note="Losses on train (dashed) and on validation, and what the choices earn on "
-        "validation. The checkpoint is that of the best validation score; the test split has no "
-        f"part.{several}",
+        "validation. The checkpoint kept is the best one on validation: by what choices earn, "
+        "or by loss where the order of the queries is learned; the test split has no part."
+        f"{several}",
         body=charts.training(by_method, looks=looks),
     )
 

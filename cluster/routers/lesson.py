@@ -180,8 +180,9 @@ def usual_settings(
 def usual_tiers(n_candidates: int) -> dict[str, Any]:
     """How so many candidates are cut: the best fifth of the tiers against the next tier.
 
-    RouteLLM's of 60 and more: 10, and 0 and 1 against 2. Ten tiers of a dozen candidates would be
-    one candidate each, with next to nothing between neighbours and hardly a battle of theirs.
+    A tier for each six of them: of 14 two tiers, 0 against 1; of 60 and more RouteLLM's 10, and 0
+    and 1 against 2. Ten tiers of a dozen candidates would be one candidate each, with next to
+    nothing between neighbours and hardly a battle of theirs.
     """
     tiers = min(max(n_candidates // CANDIDATES_A_TIER, 2), MOST_TIERS)
     n_strong = max(round(tiers / 5), 1)

@@ -44,19 +44,6 @@ class Tiers:
         """The comparisons with tiers as players; those within a tier say nothing of tiers."""
         return comparisons.between(self.tier_of, n_groups=self.n_tiers)
 
-    def strong_and_weak(
-        self, comparisons: Comparisons, *, strong: tuple[int, ...], weak: int
-    ) -> Comparisons:
-        """The comparisons of two players: 0 for the strong tiers taken together, 1 for the weak.
-
-        In the paper, of ten tiers, the strong are 0 and 1 and the weak is 2.
-        """
-        assert weak not in strong, "a tier is strong or weak"
-        group = np.full(self.n_tiers, -1)
-        group[list(strong)] = 0
-        group[weak] = 1
-        return comparisons.between(group[self.tier_of], n_groups=2)
-
 
 def strength_tiers(comparisons: Comparisons, *, n_tiers: int, ties: float) -> Tiers:
     """Tiers of the Bradley–Terry strengths over all queries; an Elo rating is 174 times these.

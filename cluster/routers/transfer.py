@@ -2,7 +2,7 @@
 
 What a router has learned of a pair is mostly which queries a weak candidate cannot answer. RouteLLM
 (ICLR 2025, arXiv 2406.18665, section 5.3) routes between pairs the router never saw with the same
-win probabilities: the order of the queries stays, and the threshold is chosen anew.
+win probabilities: the order of the queries stays, and where to cut it is open anew.
 """
 
 from typing import ClassVar, Self

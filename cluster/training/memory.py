@@ -13,8 +13,9 @@ from contextlib import contextmanager
 # Blocks up to the first size come from what was freed; that much of it is kept. The mapping
 # threshold must be below the heap's word size on every platform, and 1 GiB is a large activation.
 MAPPED_FROM, KEPT = 1 << 30, (1 << 31) - 1
-# What glibc begins with.
-USUAL = 128 * 1024
+# Where glibc's own thresholds, which follow the sizes that are freed, end. Once set they follow no
+# more: back at the 128 KiB they begin with, everything after a training would be slow.
+USUAL_MAPPED_FROM, USUAL_KEPT = 32 << 20, 64 << 20
 # <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -34,7 +35,7 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(mapped_from=USUAL, kept=USUAL)
+        _set(mapped_from=USUAL_MAPPED_FROM, kept=USUAL_KEPT)
         _call("malloc_trim", 0)
 
 

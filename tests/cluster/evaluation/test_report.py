@@ -84,6 +84,28 @@ def test_every_method_stands_in_the_table_with_its_value(evaluated):
         assert f"{method} {100 * value:.1f}" in text
 
 
+def test_controls_stand_apart_and_in_no_picture(evaluated, make):
+    train = made_up(make, 120, split="train", priced=True, rename=None)
+    test = made_up(make, 60, split="test", priced=True, rename=None)
+    knn = Knn(k=5).fit(train, seed=0)
+    found = evaluate(
+        train,
+        test,
+        routers={"knn": knn, "control:knn": knn},
+        prices={},
+        policy=load_policy("best"),
+        seed=0,
+        dataset="made-up",
+        resamples=50,
+    )
+    page = Page(report(found))
+    assert "Control The same methods" in page.text
+    shown, _, _ = page.text.partition("All metrics over all tasks")
+    assert "control:knn" not in shown
+    assert "control:knn" in page.text
+    assert "Control The same" not in Page(report(evaluated())).text
+
+
 def test_names_are_shown_as_they_are(evaluated):
     content = report(evaluated(rename=HOSTILE))
     page = Page(content)

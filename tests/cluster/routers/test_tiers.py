@@ -71,10 +71,3 @@ def test_equals_are_one_tier_and_their_comparisons_are_its_own(chain):
     between = tiers.between(chain)
     assert between.n_players == 3
     assert between.wins().tolist() == [[0, 10, 5], [0, 0, 5], [0, 0, 0]]
-
-
-def test_strong_tiers_against_a_weak_one(chain):
-    tiers = strength_tiers(chain, n_tiers=3, ties=0.5)
-    pair = tiers.strong_and_weak(chain, strong=(0, 1), weak=2)
-    assert pair.n_players == 2
-    assert pair.wins().tolist() == [[0, 10], [0, 0]]

@@ -39,9 +39,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def printed(code, environment=None):
+def printed(code, environment=None, *, code_before=COUNT):
     """What a process of its own says."""
-    command = [sys.executable, "-c", COUNT + code]
+    command = [sys.executable, "-c", code_before + code]
     found = subprocess.check_output(command, env=os.environ | (environment or {}))
     return [int(line) for line in found.split()]
 
@@ -53,6 +53,13 @@ def test_a_block_is_handed_out_once_and_given_back_at_the_end():
     assert before > (STEPS - 1) * PAGES
     assert meanwhile > usual + BLOCK // 2
     assert after < meanwhile - BLOCK // 2
+
+
+def test_what_comes_after_a_training_is_no_slower():
+    small = "BLOCK = 2_400_000\n" + COUNT.replace(str(BLOCK), "BLOCK")
+    before, *_ = printed(HERE, code_before=small)
+    after = printed(KEPT + "\nsteps()", code_before=small)[-1]
+    assert after < before + 2 * 2_400_000 // resource.getpagesize()
 
 
 def test_a_thread_of_a_process_that_is_started_so_keeps_it_too():
