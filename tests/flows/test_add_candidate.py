@@ -71,7 +71,7 @@ def test_a_candidate_whose_rewards_are_there_passes(lake):
 
 def test_a_candidate_the_router_knows_is_refused(lake):
     known = params(lake).model_copy(update={"name": "small"})
-    with pytest.raises(InputError, match="knows candidate 'small' already; its .*: small, large"):
+    with pytest.raises(InputError, match=r"knows candidate 'small' already; its .*: small, large"):
         check(known)
 
 
