@@ -144,8 +144,8 @@ def recovered(found: Lines, *, x_label: str, looks: Styles) -> str:
             )
     axes[0, 0].set_ylabel("performance gap recovered (PGR)", fontsize=SMALL)
     axes[0, 1].set_ylabel("PGR above that of sending by lot", fontsize=SMALL)
-    # Once below both: two long names side by side would run into each other.
-    made.supxlabel(plain(x_label), fontsize=SMALL, color=INK)
+    for place in axes[0]:
+        place.set_xlabel(x_label, fontsize=SMALL)
     legend(made, axes[0, 0])
     return svg(made)
 

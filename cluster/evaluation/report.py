@@ -187,7 +187,7 @@ def _pair(evaluation: Evaluation, *, looks: charts.Styles) -> str:
         )
         return nothing("Strong or weak", why=why)
     strong, weak = evaluation.pair.strong, evaluation.pair.weak
-    title = f"{strong} or {weak}"
+    title = f"Strong or weak: {strong} or {weak}"
     if not evaluation.pair_curves:
         why = (
             f"'{strong}' is not better than '{weak}' on these queries; there is no gap to recover."
@@ -198,7 +198,8 @@ def _pair(evaluation: Evaluation, *, looks: charts.Styles) -> str:
         for name in by_apgr(evaluation.rows)
         if name in evaluation.pair_curves and name != ORACLE
     }
-    label = f"share of the queries that go to {strong}"
+    # Without its name, which may be long: two of them stand side by side.
+    label = "share of the queries that go to the strong one"
     return section(
         title,
         note="0 is the weak one's quality, 1 the strong one's. APGR is the area under a curve, CPT "
