@@ -9,6 +9,15 @@ import polars as pl
 
 FloatMatrix = npt.NDArray[np.float64]
 BoolMatrix = npt.NDArray[np.bool_]
+# The fields with a row a query and a column a candidate.
+MATRICES = (
+    "reward",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "n_samples",
+    "truncated",
+)
 
 
 @dataclass(frozen=True)
@@ -102,15 +111,7 @@ def concatenate(first: OutcomeMatrix, second: OutcomeMatrix) -> OutcomeMatrix:
     """The rows of both, which must have the same candidates in the same order."""
     assert first.candidates == second.candidates, "candidates differ"
     matrices = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in (
-            "reward",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_usd",
-            "n_samples",
-            "truncated",
-        )
+        name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in MATRICES
     }
     answers = None
     if first.answers is not None and second.answers is not None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.outcome import MATRICES, FloatMatrix, OutcomeMatrix
 from cluster.routers.newcomer.own_part import levels
 from cluster.routers.newcomer.take_up import with_candidate
 from cluster.routers.router import Router
@@ -26,18 +26,8 @@ def rehearse(router: Router, candidate: str, *, known: OutcomeMatrix) -> None:
     def with_average(values: FloatMatrix) -> FloatMatrix:
         return np.column_stack([values, levels(values)])
 
-    own: dict[str, Any] = {
-        name: with_average(getattr(known, name))
-        for name in (
-            "reward",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_usd",
-            "n_samples",
-            "truncated",
-        )
-    }
     if candidate not in known.candidates:
+        own: dict[str, Any] = {name: with_average(getattr(known, name)) for name in MATRICES}
         names, ids = (*known.candidates, candidate), (*known.candidate_ids, candidate)
         known = replace(known, candidates=names, candidate_ids=ids, answers=None, **own)
     with_candidate(router, candidate, probe=known)
