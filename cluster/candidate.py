@@ -53,11 +53,19 @@ class Sampling(_Spec):
 
 
 class Resources(_Spec):
-    """What one replica needs, and how many replicas there may be."""
+    """What one replica needs, and how many replicas there may be.
+
+    Attributes:
+        gpus: of a replica; below 1 a share of one, which several then have together.
+        replicas: how many there may be.
+        cpus: of a replica; by default its share of the machine's.
+        usd_per_gpu_hour: what an hour of one GPU costs.
+    """
 
     gpus: float = Field(default=0.0, ge=0)
     replicas: int = Field(default=1, ge=1)
     cpus: float | None = Field(default=None, gt=0)
+    usd_per_gpu_hour: float | None = Field(default=None, ge=0)
 
 
 class Candidate(_Spec):

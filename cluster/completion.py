@@ -1,6 +1,7 @@
 """A completion: one sample of one candidate's answer to one query."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import polars as pl
 
@@ -21,14 +22,31 @@ COMPLETION_SCHEMA = pl.Schema(
         "outcome": pl.String(),
         "error": pl.String(),
         "cost_usd": pl.Float64(),
+        "gpu_seconds": pl.Float64(),
+        "gpu_cost_usd": pl.Float64(),
+        "served_model": pl.String(),
+        "first_logprobs": pl.String(),
     }
 )
 """Columns of the lake's `completions`.
 
 `text`, `finish_reason` and token counts are null where unknown (an error, an imported table);
 `seconds` is the row's share of the engine's wall time; `outcome` is ok, truncated (cut at its
-length limit) or error (`error` says why); `cost_usd` is the cost a table was imported with.
+length limit) or error (`error` says why). `cost_usd` is what the tokens cost at the price of the
+day, or what a table was imported with; `gpu_seconds` are the seconds times the GPUs they were spent
+on, `gpu_cost_usd` the same at the hourly price of the day. `served_model` is what an endpoint calls
+the model that answered; `first_logprobs` a JSON object of the likeliest first tokens of the answer
+and their log probabilities, where a candidate asks for them.
 """
+
+
+def completions(columns: Mapping[str, Sequence[Any]]) -> pl.DataFrame:
+    """Rows of `COMPLETION_SCHEMA` from columns; what is not given is null."""
+    given = pl.DataFrame(columns, schema={name: COMPLETION_SCHEMA[name] for name in columns})
+    return given.select(
+        pl.col(name) if name in columns else pl.lit(None, dtype=kind).alias(name)
+        for name, kind in COMPLETION_SCHEMA.items()
+    )
 
 
 def seed_of(query_id: str, *, candidate_id: str, sample: int) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +24,7 @@ class IdentifiedSpec(BaseModel, ABC):
         name: readable name of the method; the entry point's.
         version: raised by hand when the same settings come to mean something else, so that old
             values are not mistaken for new ones.
+        unhashed: settings that change no value, such as where it runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,10 +33,11 @@ class IdentifiedSpec(BaseModel, ABC):
     plugins: ClassVar[Kind]
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    unhashed: ClassVar[frozenset[str]] = frozenset()
 
     def spec(self) -> dict[str, Any]:
         """Everything that changes a value: kind and name, version, settings; JSON values."""
-        settings = self.model_dump(mode="json")
+        settings = self.model_dump(mode="json", exclude=set(self.unhashed))
         assert self.kind not in settings, f"{self.name}: a setting may not be called '{self.kind}'"
         return {self.kind: self.name, "version": self.version, **settings}
 
@@ -42,6 +45,14 @@ class IdentifiedSpec(BaseModel, ABC):
     def spec_id(self) -> str:
         """sha256 in hex of the spec's canonical JSON: the order of settings does not matter."""
         return digest([json.dumps(self.spec(), sort_keys=True, ensure_ascii=False)])
+
+    def resolved(self, folder: Path) -> Self:  # noqa: ARG002
+        """The same with local folders made absolute, seen from `folder`, and known by content.
+
+        Raises:
+            InputError: a model is not there, or not one that this can use.
+        """
+        return self
 
     @classmethod
     def from_plugin(cls, name: str, /, *, settings: dict[str, Any]) -> Self:

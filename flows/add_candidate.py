@@ -11,6 +11,7 @@ from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.probe import ProbeSpec
 from cluster.jobs.run import Manifest
+from cluster.labels import Label, read_labels
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, check_outcomes, scorer_of
 from cluster.lake.prices import read_prices
@@ -20,6 +21,7 @@ from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
 from flows.params import (
     FlowParams,
+    LabelsField,
     NormalisationField,
     PricesField,
     ScorerField,
@@ -55,6 +57,7 @@ class AddCandidateParams(FlowParams):
         default="default", title="Dataset", description="Whose queries it is tried on", min_length=1
     )
     scorer: ScorerField = ""
+    labels: LabelsField = ""
     normalisation: NormalisationField = "none"
     probes: int = Field(
         default=300,
@@ -88,7 +91,7 @@ def check(params: AddCandidateParams) -> None:
     if params.candidates:
         check_candidates(params.candidates)
         _candidate(params)
-        _installed_scorer(params, lake=lake)
+        _scorer(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_ray(params)
 
@@ -160,16 +163,20 @@ def _candidate(params: AddCandidateParams) -> Candidate:
     return found[0]
 
 
-def _installed_scorer(params: AddCandidateParams, *, lake: Lake) -> str:
+def _scorer(params: AddCandidateParams, *, lake: Lake) -> Label:
     """The scorer that can reward the newcomer's answers."""
     name = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
-    if name not in plugin_names("scorers"):
-        raise InputError(
-            f"rewards of scorer '{name}' came with an import and cannot be given to new answers; "
-            f"name another with --scorer ({', '.join(plugin_names('scorers'))}), or import the "
-            "candidate's rewards and leave --candidates out"
-        )
-    return name
+    plain = [name] if name in plugin_names("scorers") else []
+    labels = read_labels(params.labels, scorers=plain, taggers=())
+    for label in labels.scorers:
+        if label.name == name:
+            return label
+    raise InputError(
+        f"rewards of scorer '{name}' came with an import and cannot be given to new answers, or "
+        "with settings, whose file --labels names; else name another scorer with --scorer "
+        f"({', '.join(plugin_names('scorers'))}), or import the candidate's rewards and leave "
+        "--candidates out"
+    )
 
 
 def _probe_spec(
@@ -207,7 +214,7 @@ def _label_spec(params: AddCandidateParams, *, lake: Lake) -> LabelSpec:
     return LabelSpec(
         lake=lake.storage.uri,
         dataset=params.dataset,
-        scorers=(_installed_scorer(params, lake=lake),),
+        scorers=(_scorer(params, lake=lake),),
         taggers=(),
         inputs={"queries": lake.version(QUERIES), "completions": lake.version(COMPLETIONS)},
     )

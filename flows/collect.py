@@ -11,10 +11,11 @@ from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.run import Manifest
+from cluster.labels import Labels, read_labels
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
-from flows.params import FlowParams, check_query_files, check_ray, plugin_name
+from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -68,6 +69,7 @@ class CollectParams(FlowParams):
     taggers: list[TaggerName] = Field(
         default=["task"], title="Taggers", description="Tags to compute for every query"
     )
+    labels: LabelsField = ""
     shard_rows: int = Field(
         default=1024,
         ge=1,
@@ -99,6 +101,7 @@ def check(params: CollectParams) -> None:
     """
     check_query_files(params.queries, text_column=params.text_column)
     check_candidates(params.candidates)
+    _labels(params)
     check_ray(params)
     Lake.open(params.lake)
 
@@ -157,12 +160,17 @@ def _generate_spec(
     )
 
 
+def _labels(params: CollectParams) -> Labels:
+    return read_labels(params.labels, scorers=params.scorers, taggers=params.taggers)
+
+
 def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec:
+    labels = _labels(params)
     return LabelSpec(
         lake=lake.storage.uri,
         dataset=params.dataset,
-        scorers=tuple(params.scorers),
-        taggers=tuple(params.taggers),
+        scorers=labels.scorers,
+        taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
     )
 

@@ -49,6 +49,14 @@ ScorerField = Annotated[
         description="Whose rewards count. Empty: the dataset's only one, or 'accuracy'",
     ),
 ]
+LabelsField = Annotated[
+    str,
+    Field(
+        title="Labels",
+        description="YAML file of scorers and taggers with their settings: 'scorers: {helpful: "
+        "{scorer: reward_model, model: ./rm}}', 'taggers: {...}'",
+    ),
+]
 NormalisationField = Annotated[
     Normalisation,
     Field(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from cluster.candidate import Candidate
-from cluster.completion import COMPLETION_SCHEMA, Outcome, seed_of
+from cluster.completion import Outcome, completions, seed_of
 from cluster.errors import EngineError, SignalboxError
 
 
@@ -223,7 +223,7 @@ class LocalEngine(Engine):
     ) -> pl.DataFrame:
         steps = [0 if one.error else 1 + one.completion_tokens for one in generations]
         unit = seconds / max(sum(steps), 1)
-        columns = {
+        columns: dict[str, list[Any]] = {
             "query_id": [prompt.query_id for prompt in prompts],
             "candidate_id": [self.candidate_id] * len(prompts),
             "sample": [prompt.sample for prompt in prompts],
@@ -234,9 +234,8 @@ class LocalEngine(Engine):
             "seconds": [unit * n for n in steps],
             "outcome": [one.outcome for one in generations],
             "error": [one.error for one in generations],
-            "cost_usd": [None] * len(prompts),
         }
-        return pl.DataFrame(columns, schema=COMPLETION_SCHEMA)
+        return completions(columns)
 
 
 def _reason(error: Exception) -> str:

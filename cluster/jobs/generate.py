@@ -65,7 +65,8 @@ class Tally:
     """What became of one candidate's work.
 
     `seconds` is the sum over shards of the time a worker spent on them, `answer_seconds` the wall
-    time from the loaded engine to the last shard, `load_seconds` that of loading.
+    time from the loaded engine to the last shard, `load_seconds` that of loading; costs are None
+    where no price is known.
     """
 
     name: str
@@ -80,6 +81,9 @@ class Tally:
     seconds: float = 0.0
     load_seconds: float = 0.0
     answer_seconds: float = 0.0
+    cost_usd: float | None = None
+    gpu_seconds: float = 0.0
+    gpu_cost_usd: float | None = None
     failure: str = ""
 
     def add(self, report: ShardReport) -> None:
@@ -90,11 +94,19 @@ class Tally:
         self.prompt_tokens += report.prompt_tokens
         self.completion_tokens += report.completion_tokens
         self.seconds += report.seconds
+        self.gpu_seconds += report.gpu_seconds
+        self.cost_usd = _sum(self.cost_usd, report.cost_usd)
+        self.gpu_cost_usd = _sum(self.gpu_cost_usd, report.gpu_cost_usd)
 
     def part(self) -> Part:
         rate = f"{self.completion_tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
         failed = f", {self.errors} errors" if self.errors else ""
         return Part(name=self.name, done=self.done, total=self.required, note=rate + failed)
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    """The sum of what is known, None where nothing is."""
+    return other if one is None else one + (other or 0.0)
 
 
 @dataclass

@@ -14,12 +14,19 @@ from cluster.lake.lake import Lake
 from cluster.lake.shard import Shard, read_keys, shard_if_there, shard_name, write_shard
 from cluster.lake.tables import COMPLETIONS
 from cluster.plugins import load_plugin
+from cluster.price import TOKENS_PER_UNIT
 from cluster.storage import Storage
+
+SECONDS_AN_HOUR = 3600
 
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What a worker says of a shard it answered and wrote; `seconds` are those it took."""
+    """What a worker says of a shard it answered and wrote.
+
+    `seconds` are those it took; `cost_usd` is what the tokens cost, None where no price is known,
+    `gpu_seconds` and `gpu_cost_usd` the time of GPUs and its price.
+    """
 
     shards: tuple[Shard, ...]
     rows: int
@@ -28,6 +35,9 @@ class ShardReport:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    cost_usd: float | None = None
+    gpu_seconds: float = 0.0
+    gpu_cost_usd: float | None = None
 
 
 class GenerateWorker:
@@ -53,12 +63,13 @@ class GenerateWorker:
         Failed rows go to a file of their own: a later run adopts answers, never errors.
         """
         assert self.engine is not None
+        assert self.candidate is not None
         start = time.monotonic()
         keys = _keys(requests)
         name = shard_name(keys)
         there = shard_if_there(name, lake=self.lake, table=COMPLETIONS, partition=self._id)
         left = self._left(keys, there=there)
-        rows = self.engine.answer(_requests(requests, left=left))
+        rows = priced(self.engine.answer(_requests(requests, left=left)), candidate=self.candidate)
         failpoint("generate.answered")
         failed = pl.col("outcome") == "error"
         shards = [there] if there else []
@@ -85,6 +96,30 @@ class GenerateWorker:
 
     def _write(self, rows: pl.DataFrame, *, name: str) -> Shard:
         return write_shard(rows, lake=self.lake, table=COMPLETIONS, partition=self._id, name=name)
+
+
+def priced(rows: pl.DataFrame, *, candidate: Candidate) -> pl.DataFrame:
+    """Completions with what they cost by today's prices: by tokens, and by the time of GPUs.
+
+    A cost an endpoint has told stays. Null where the price is not known; an answer that failed cost
+    its prompt, where its tokens are known.
+    """
+    price, resources = candidate.price, candidate.resources
+    tokens = pl.lit(None, dtype=pl.Float64)
+    if price is not None:
+        spent = (
+            pl.col("prompt_tokens") * price.input
+            + pl.col("completion_tokens").fill_null(0) * price.output
+        )
+        tokens = spent / TOKENS_PER_UNIT
+    gpu_seconds = pl.col("seconds") * resources.gpus
+    hourly = resources.usd_per_gpu_hour
+    gpu_cost = gpu_seconds * hourly / SECONDS_AN_HOUR if hourly is not None else pl.lit(None)
+    return rows.with_columns(
+        cost_usd=pl.coalesce("cost_usd", tokens),
+        gpu_seconds=gpu_seconds,
+        gpu_cost_usd=gpu_cost.cast(pl.Float64),
+    )
 
 
 def _keys(requests: pl.DataFrame) -> pl.DataFrame:
@@ -116,4 +151,12 @@ def _report(
         prompt_tokens=int(rows["prompt_tokens"].sum()),
         completion_tokens=int(rows["completion_tokens"].sum()),
         seconds=seconds,
+        cost_usd=_total(rows["cost_usd"]),
+        gpu_seconds=float(rows["gpu_seconds"].sum()),
+        gpu_cost_usd=_total(rows["gpu_cost_usd"]),
     )
+
+
+def _total(costs: pl.Series) -> float | None:
+    """The sum of the costs that are known, None where none is."""
+    return float(costs.sum()) if costs.count() else None

@@ -2,22 +2,38 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.jobs.label_worker import work_in_actors
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
+from cluster.labels import Label
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
-from cluster.lake.tables import COMPLETIONS, QUERIES, REWARDS, SCORERS, TAGGERS, TAGS
-from cluster.rewards.scorer import Scorer, load_scorer
+from cluster.lake.tables import (
+    COMPLETIONS,
+    PREFERENCES,
+    QUERIES,
+    REWARDS,
+    SCORERS,
+    TAGGERS,
+    TAGS,
+)
+from cluster.ray_cluster import connect
+from cluster.rewards.scorer import Rated, Scorer, Usage
 from cluster.spec import IdentifiedSpec
-from cluster.tags.tagger import Tagger, load_tagger
+from cluster.tags.tagger import Tagger
 
 LOG = logging.getLogger("signalbox.label")
 # Bounds the memory of scoring: about 200 MB at 1,000 characters an answer.
 ROWS_AT_ONCE = 100_000
+# With a model a part takes a while; what is done when the job is killed is kept.
+ROWS_OF_A_MODEL = 1_024
+ANSWER = ["query_id", "candidate_id", "sample"]
 
 
 class LabelSpec(JobSpec):
@@ -25,21 +41,33 @@ class LabelSpec(JobSpec):
 
     Attributes:
         dataset: whose completions and queries.
-        scorers: names of the scorers to run, with their default settings.
-        taggers: names of the taggers to run, with their default settings.
+        scorers: the scorers to run.
+        taggers: the taggers to run.
         inputs: versions of the tables the work depends on.
     """
 
     job: ClassVar[str] = "label"
 
     dataset: str
-    scorers: tuple[str, ...]
-    taggers: tuple[str, ...]
+    scorers: tuple[Label, ...]
+    taggers: tuple[Label, ...]
     inputs: dict[str, int]
+
+
+@dataclass
+class Counts:
+    """What became of the answers a scorer was given."""
+
+    new: int = 0
+    scored: int = 0
+    battles: int = 0
+    total: float = 0.0
+    usage: Usage = field(default_factory=Usage)
 
 
 def label(spec: LabelSpec, run: Run) -> Manifest:
     """Score every answer and tag every query that a scorer or tagger has not seen yet."""
+    connect()
     lake = Lake.open(spec.lake)
     queries = (
         lake.scan(QUERIES, version=spec.inputs["queries"])
@@ -47,33 +75,80 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         .collect()
     )
     rewards = {
-        name: _reward(load_scorer(name), queries=queries, spec=spec, lake=lake, run=run)
-        for name in spec.scorers
+        label.name: _reward(label, queries=queries, spec=spec, lake=lake, run=run)
+        for label in spec.scorers
     }
-    tags = {name: _tag(load_tagger(name), queries=queries, lake=lake) for name in spec.taggers}
+    tags = {label.name: _tag(label, queries=queries, lake=lake, run=run) for label in spec.taggers}
     return {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
 
 
 def _reward(
-    scorer: Scorer, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake, run: Run
+    label: Label, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake, run: Run
 ) -> dict[str, Any]:
     """Score what this scorer has not scored; returns counts and the mean."""
-    append_new(_described(scorer, table="scorer_id"), lake=lake, table=SCORERS)
+    scorer = label.scorer()
+    append_new(_described(scorer, name=label.name), lake=lake, table=SCORERS)
     answers = _unscored(scorer, queries=queries, spec=spec, lake=lake)
-    new, scored = 0, []
-    for part in answers.iter_slices(ROWS_AT_ONCE):
-        values = finite(scorer.score(part.select("query", "text", "reference")), scorer=scorer.name)
-        rows = part.select("query_id", "candidate_id", "sample").with_columns(
-            value=values, scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0)
-        )
-        scored.append(rows.drop_nulls("value").select(REWARDS.columns))
-        new += append_new(scored[-1], lake=lake, table=REWARDS)
-        run.progress(Part(f"reward {scorer.name}", done=new, total=answers.height))
-    unscored = answers.height - sum(part.height for part in scored)
+    counts = Counts()
+    for part, rated in _rated(scorer, answers=answers):
+        _keep(part, rated, scorer=scorer, label=label, lake=lake, counts=counts)
+        run.progress(Part(f"reward {label.name}", done=counts.new, total=answers.height))
+    unscored = answers.height - counts.scored
     if unscored:
-        LOG.warning("%s: %d answers have no usable reference and no reward", scorer.name, unscored)
-    mean = pl.concat(scored)["value"].mean() if scored else None
-    return {"new": new, "without_reference": unscored, "mean": mean}
+        LOG.warning("%s: %d answers have no reward", label.name, unscored)
+    return {
+        "new": counts.new,
+        "without_reward": unscored,
+        "mean": counts.total / counts.scored if counts.scored else None,
+        "battles": counts.battles,
+        **vars(counts.usage),
+    }
+
+
+def _rated(scorer: Scorer, *, answers: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Rated]]:
+    """Every part of the answers with what the scorer made of it; nothing is opened for none."""
+    if answers.is_empty():
+        return
+    rows = ROWS_OF_A_MODEL if scorer.needs_actor else ROWS_AT_ONCE
+    parts = _parts(answers, rows=rows, whole_queries=scorer.whole_queries)
+    if scorer.needs_actor:
+        done = work_in_actors(scorer, parts=parts, placement=scorer.placement)
+        yield from zip(parts, done, strict=True)
+        return
+    with scorer.open() as rate:
+        for part in parts:
+            yield part, rate(part)
+
+
+def _parts(answers: pl.DataFrame, *, rows: int, whole_queries: bool) -> list[pl.DataFrame]:
+    """Slices of about so many rows; with `whole_queries` all answers to one are in one slice."""
+    if not whole_queries:
+        return list(answers.iter_slices(rows))
+    ordered = answers.sort("query_id", maintain_order=True)
+    number = pl.col("query_id").rle_id()
+    per_part = max(1, rows * ordered["query_id"].n_unique() // ordered.height)
+    return ordered.with_columns(part=number // per_part).partition_by(
+        "part", maintain_order=True, include_key=False
+    )
+
+
+def _keep(
+    part: pl.DataFrame, rated: Rated, *, scorer: Scorer, label: Label, lake: Lake, counts: Counts
+) -> None:
+    """Append rewards and battles. A reward that is missing for a reason is kept with it, so that
+    it is counted and not asked for again."""
+    ratings = rated.ratings
+    ratings = ratings.with_columns(value=finite(ratings["value"], scorer=label.name))
+    rows = pl.concat([part.select(ANSWER), ratings], how="horizontal").with_columns(
+        scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0)
+    )
+    told = rows.filter(pl.col("value").is_not_null() | pl.col("reason").is_not_null())
+    counts.new += append_new(told.select(REWARDS.columns), lake=lake, table=REWARDS)
+    counts.scored += rows["value"].count()
+    counts.total += float(rows["value"].sum())
+    counts.usage += rated.usage
+    battles = rated.battles.with_columns(judge=pl.lit(label.name)).select(PREFERENCES.columns)
+    counts.battles += append_new(battles, lake=lake, table=PREFERENCES) if battles.height else 0
 
 
 def finite(values: pl.Series, *, scorer: str) -> pl.Series:
@@ -89,35 +164,58 @@ def _unscored(
     scorer: Scorer, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake
 ) -> pl.DataFrame:
     done = lake.scan(REWARDS).filter(pl.col("scorer_id") == scorer.scorer_id)
-    asked = queries.lazy().select("query_id", "reference", pl.col("text").alias("query"))
-    return (
+    asked = queries.lazy().select(
+        "query_id", "task", "reference", "messages", pl.col("text").alias("query")
+    )
+    answers = (
         lake.scan(COMPLETIONS, version=spec.inputs["completions"])
         .filter(pl.col("outcome") != "error")
         .join(asked, on="query_id")
-        .join(done, on=["query_id", "candidate_id", "sample"], how="anti")
-        .select("query_id", "candidate_id", "sample", "query", "text", "reference")
-        .collect()
     )
+    new = answers.join(done, on=ANSWER, how="anti")
+    if scorer.whole_queries:
+        new = answers.join(new, on="query_id", how="semi")
+    columns = ("query", "text", "reference", "task", "messages", "outcome", "first_logprobs")
+    return new.select(*ANSWER, *columns).collect()
 
 
-def _tag(tagger: Tagger, *, queries: pl.DataFrame, lake: Lake) -> dict[str, Any]:
+def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:
+    tagger = label.tagger()
     tagger_id = tagger.id_for(queries)
-    described = _described(tagger, table="tagger_id").with_columns(tagger_id=pl.lit(tagger_id))
+    described = _described(tagger, name=label.name).with_columns(tagger_id=pl.lit(tagger_id))
     append_new(described, lake=lake, table=TAGGERS)
     done = lake.scan(TAGS).filter(pl.col("tagger_id") == tagger_id).select("query_id").collect()
     if tagger.learns_from_corpus and done.height:
         return {"new": 0, "tags": 0}
-    untagged = queries.join(done, on="query_id", how="anti")
-    tags = tagger.tag(untagged.select("query_id", "task", "text"))
-    rows = tags.with_columns(tagger_id=pl.lit(tagger_id)).select(TAGS.columns)
-    new = append_new(rows, lake=lake, table=TAGS)
-    return {"new": new, "tags": tags["tag"].n_unique()}
+    untagged = queries.join(done, on="query_id", how="anti").select("query_id", "task", "text")
+    new, seen, names = 0, 0, set()
+    for part, tags in _tagged(tagger, queries=untagged):
+        rows = tags.with_columns(tagger_id=pl.lit(tagger_id)).select(TAGS.columns)
+        new += append_new(rows, lake=lake, table=TAGS)
+        names |= set(tags["tag"].unique())
+        seen += part.height
+        run.progress(Part(f"tags {label.name}", done=seen, total=untagged.height, unit="queries"))
+    return {"new": new, "tags": len(names)}
 
 
-def _described(spec: IdentifiedSpec, *, table: str) -> pl.DataFrame:
+def _tagged(
+    tagger: Tagger, *, queries: pl.DataFrame
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Every part of the queries with its tags; what learns from the corpus sees it whole."""
+    rows = max(1, queries.height) if tagger.learns_from_corpus else ROWS_OF_A_MODEL
+    if not tagger.needs_actor:
+        with tagger.open() as tag:
+            yield queries, tag(queries)
+    elif queries.height:
+        parts = list(queries.iter_slices(rows))
+        done = work_in_actors(tagger, parts=parts, placement=tagger.placement)
+        yield from zip(parts, done, strict=True)
+
+
+def _described(spec: IdentifiedSpec, *, name: str) -> pl.DataFrame:
     """The row that says what stands behind an id."""
     text = json.dumps(spec.spec(), sort_keys=True)
-    return pl.DataFrame({table: [spec.spec_id], "name": [spec.name], "spec": [text]})
+    return pl.DataFrame({f"{spec.kind}_id": [spec.spec_id], "name": [name], "spec": [text]})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from cluster.errors import LakeError
 from cluster.failpoint import failpoint
+from cluster.lake.migrate import OLDEST, migrate
 from cluster.lake.tables import SCHEMA_VERSION, TABLES, Table
 from cluster.storage import DEFAULT_ROOT, Storage
 
@@ -40,10 +41,12 @@ class Lake:
     def open(cls, uri: str | os.PathLike[str], *, create: bool = True) -> "Lake":
         """Open the lake at `uri`, making an empty one where there is none.
 
-        An empty `uri` means `SIGNALBOX_LAKE` of the environment, and without it `./lake`.
+        An empty `uri` means `SIGNALBOX_LAKE` of the environment, and without it `./lake`. An older
+        lake gets the columns its tables lack.
 
         Raises:
-            LakeError: unreachable, not there (`create=False`), or of another schema version.
+            LakeError: unreachable, not there (`create=False`), or of a schema version that is
+                unknown here.
         """
         lake = cls(storage=Storage.at(uri or os.environ.get(LAKE_VARIABLE) or DEFAULT_ROOT))
         if not create and not lake.storage.is_s3 and not Path(lake.storage.uri).exists():
@@ -59,9 +62,8 @@ class Lake:
         return lake
 
     def _write_marker(self) -> None:
-        content = json.dumps({"schema_version": SCHEMA_VERSION}).encode()
         try:
-            self.storage.write_new(self.storage.join(MARKER), content)
+            self.storage.write_new(self.storage.join(MARKER), _marker())
         except FileExistsError:
             marker = self.storage.read_bytes(self.storage.join(MARKER))
             _check_version(self, marker=marker)
@@ -136,10 +138,11 @@ class Lake:
 
 
 def scan_handle(handle: DeltaTable, *, table: Table) -> pl.LazyFrame:
-    """The rows behind a handle, at the handle's version, in the table's column order."""
-    return pl.scan_delta(handle).select(
-        pl.col(name).cast(kind) for name, kind in table.schema.items()
-    )
+    """The rows behind a handle, at the handle's version, in the table's column order.
+
+    A version from before the table got a column reads as null there.
+    """
+    return table.conform(pl.scan_delta(handle))
 
 
 def active_files(handle: DeltaTable) -> pl.DataFrame:
@@ -165,8 +168,15 @@ def _check_version(lake: Lake, *, marker: bytes) -> None:
             f"{where}: the lake has schema version {found}, this signalbox knows {SCHEMA_VERSION}; "
             "install a newer signalbox"
         )
-    if found < SCHEMA_VERSION:
+    if found < OLDEST:
         raise LakeError(
             f"{where}: the lake has schema version {found}, this signalbox needs {SCHEMA_VERSION}; "
             "nothing is known that migrates it; collect into a new one: --lake FOLDER"
         )
+    if found < SCHEMA_VERSION:
+        migrate(lake)
+        lake.storage.write(where, _marker())
+
+
+def _marker() -> bytes:
+    return json.dumps({"schema_version": SCHEMA_VERSION}).encode()

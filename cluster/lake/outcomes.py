@@ -95,7 +95,8 @@ def has_rewards(lake: Lake, *, dataset: str, versions: Mapping[str, int] | None 
     """Whether any scorer has scored a query of a dataset."""
     view = _View(lake, versions or {})
     queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
-    scored = view.scan(REWARDS).join(queries, on="query_id", how="semi")
+    scored = view.scan(REWARDS).filter(pl.col("value").is_not_null())
+    scored = scored.join(queries, on="query_id", how="semi")
     return scored.head(1).collect().height > 0
 
 

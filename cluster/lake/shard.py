@@ -6,7 +6,7 @@ listing, and adopted by the next run if the one that made it died.
 
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -52,14 +52,15 @@ def write_shard(
     """Create a shard; one that is there already under this name is left and returned.
 
     Args:
-        frame: rows with all columns of the table (without the partition's, or constant in it).
+        frame: rows of the table (without the partition's column, or constant in it); columns it
+            lacks are null.
         lake: where to.
         table: whose folder it goes to.
         partition: value of the partition column, if the table has one.
         name: file name; by default derived from the keys.
     """
     assert (partition is None) == (table.partition is None), table.name
-    rows = frame.select(pl.col(name).cast(kind) for name, kind in table.file_schema.items())
+    rows = table.conform(frame).select(list(table.file_schema)).collect()
     keys = [column for column in table.key if column != table.partition]
     folder = f"{table.partition}={partition}/" if table.partition else ""
     path = folder + (name or shard_name(rows.select(keys)))
@@ -128,12 +129,22 @@ def _footer(uri: str, *, storage: Storage, table: Table) -> tuple[int, int]:
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise LakeError(f"{uri}: is no readable Parquet file ({error}); delete it") from error
     found = dict(pl.DataFrame(schema.empty_table()).schema)
-    if found != table.file_schema:
+    if not _fits(found, table=table):
         raise LakeError(
             f"{uri}: columns {found} are not those of table '{table.name}' "
             f"({table.file_schema}); delete the file"
         )
     return rows, size
+
+
+def _fits(found: Mapping[str, pl.DataType], *, table: Table) -> bool:
+    """Whether a file's columns are the table's, in order; the newest may be missing from a file
+    that was written before the table got them."""
+    expected = list(table.file_schema.items())
+    return list(found.items()) == expected[: len(found)] and set(table.key) <= {
+        *found,
+        table.partition,
+    }
 
 
 def add_action(shard: Shard, *, table: Table) -> AddAction:

@@ -9,7 +9,7 @@ import polars as pl
 
 from cluster.completion import COMPLETION_SCHEMA
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Schema = dict[str, "pl.DataType"]
 
@@ -38,6 +38,15 @@ class Table:
     def file_schema(self) -> Schema:
         """Columns inside a file: Delta keeps a partition's value in its log, not in its files."""
         return {name: kind for name, kind in self.schema.items() if name != self.partition}
+
+    def conform(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
+        """The table's columns in its order and types; those the frame lacks are null."""
+        rows = frame.lazy()
+        there = set(rows.collect_schema().names())
+        return rows.select(
+            (pl.col(name) if name in there else pl.lit(None)).cast(kind).alias(name)
+            for name, kind in self.schema.items()
+        )
 
 
 def _columns(**kinds: type[pl.DataType]) -> Schema:
@@ -90,6 +99,8 @@ REWARDS = Table(
         scorer_id=pl.String,
         value=pl.Float64,
         weight=pl.Float64,
+        raw=pl.Float64,
+        reason=pl.String,
     ),
 )
 TAGS = Table(

@@ -26,6 +26,7 @@ from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.run import Run
 from cluster.jobs.spec import JobSpec
+from cluster.labels import Label
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, TABLES
 from cluster.storage import Storage
@@ -283,8 +284,8 @@ class World:
         return LabelSpec(
             lake=self.lake.storage.uri,
             dataset="d",
-            scorers=("exact", "numeric"),
-            taggers=("task", "clusters"),
+            scorers=tuple(Label(name=name, method=name) for name in ("exact", "numeric")),
+            taggers=tuple(Label(name=name, method=name) for name in ("task", "clusters")),
             inputs=self.lake.versions([QUERIES, COMPLETIONS]),
         )
 

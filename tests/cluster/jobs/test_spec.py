@@ -8,8 +8,16 @@ from pydantic import ValidationError
 from cluster.jobs.import_table import ImportSpec
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.spec import JobSpec
+from cluster.labels import Label
 
-LABEL = LabelSpec(lake="/l", dataset="d", scorers=("exact",), taggers=(), inputs={"queries": 1})
+EXACT = Label(name="exact", method="exact")
+LABEL = LabelSpec(
+    lake="/l",
+    dataset="d",
+    scorers=(EXACT,),
+    taggers=(),
+    inputs={"queries": 1},
+)
 IMPORT = ImportSpec(lake="/l", format="table", path="/p", digest="0", dataset="d")
 
 
@@ -33,8 +41,8 @@ def test_a_spec_comes_back_from_its_json_as_the_same_work(spec: JobSpec) -> None
     [
         {"lake": "/m"},
         {"dataset": "e"},
-        {"scorers": ("exact", "numeric")},
-        {"taggers": ("task",)},
+        {"scorers": (EXACT, Label(name="numeric", method="numeric"))},
+        {"taggers": (Label(name="task", method="task"),)},
         {"inputs": {"queries": 2}},
     ],
 )

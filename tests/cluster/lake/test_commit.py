@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import polars as pl
 import pytest
 
+from cluster import completion
 from cluster.errors import LakeError
 from cluster.lake.commit import append_new, commit_shards, delete_errors
 from cluster.lake.lake import Lake
@@ -17,7 +18,7 @@ def completions(
     ids: list[str], *, candidate: str = "c", outcome: str = "ok", text: str = "x"
 ) -> pl.DataFrame:
     n = len(ids)
-    return pl.DataFrame(
+    return completion.completions(
         {
             "query_id": ids,
             "candidate_id": [candidate] * n,
@@ -29,9 +30,7 @@ def completions(
             "seconds": [0.1] * n,
             "outcome": [outcome] * n,
             "error": [None] * n,
-            "cost_usd": [None] * n,
-        },
-        schema=COMPLETIONS.schema,
+        }
     )
 
 

@@ -1,0 +1,126 @@
+"""Which scorers and taggers label a collection: by name, or from a file with their settings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.errors import InputError
+from cluster.rewards.scorer import Scorer, load_scorer
+from cluster.spec import IdentifiedSpec
+from cluster.tags.tagger import Tagger, load_tagger
+
+EXAMPLE = "such as 'scorers: {helpful: {scorer: reward_model, model: ./rm}}'"
+Kind = Literal["scorer", "tagger"]
+
+
+class Label(BaseModel):
+    """One scorer or tagger to run.
+
+    Attributes:
+        name: what its rewards or tags are called in the lake.
+        method: the plugin.
+        settings: its settings, folders made absolute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    method: str
+    settings: dict[str, Any] = {}
+
+    def scorer(self) -> Scorer:
+        """The scorer it names."""
+        return load_scorer(self.method, **self.settings)
+
+    def tagger(self) -> Tagger:
+        """The tagger it names."""
+        return load_tagger(self.method, **self.settings)
+
+
+class Labels(BaseModel):
+    """All that label a collection, in the order they run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scorers: tuple[Label, ...] = ()
+    taggers: tuple[Label, ...] = ()
+
+
+def read_labels(path: str, *, scorers: Sequence[str], taggers: Sequence[str]) -> Labels:
+    """Those named, with their default settings, and those of a YAML file behind them.
+
+    The file has up to two parts, `scorers:` and `taggers:`; an entry's key is its name in the
+    lake, its field `scorer` (or `tagger`) the plugin, by default the key itself, and all other
+    fields are settings. An entry called like one of those named replaces it.
+
+    Args:
+        path: the file; empty for none.
+        scorers: plugins with their default settings.
+        taggers: the same.
+
+    Raises:
+        InputError: names the file, the entry and the field, and says what to do.
+    """
+    content = _content(path) if path else {}
+    return Labels(
+        scorers=_merged("scorer", names=scorers, entries=content.get("scorers", {}), file=path),
+        taggers=_merged("tagger", names=taggers, entries=content.get("taggers", {}), file=path),
+    )
+
+
+def _merged(
+    kind: Kind, *, names: Sequence[str], entries: Mapping[str, Any], file: str
+) -> tuple[Label, ...]:
+    plain = [_label(kind, name=name, entry={}, file="") for name in names if name not in entries]
+    given = [_label(kind, name=str(name), entry=entries[name], file=file) for name in entries]
+    return (*plain, *given)
+
+
+def _label(kind: Kind, *, name: str, entry: Any, file: str) -> Label:
+    where = f"{file}: {kind} '{name}': " if file else ""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}found {entry!r}, expected its settings, {EXAMPLE}")
+    settings = {str(key): value for key, value in entry.items()}
+    method = str(settings.pop(kind, name))
+    try:
+        found = _load(kind, method=method, settings=settings)
+        resolved = found.resolved(Path(file).parent)
+    except InputError as error:
+        raise InputError(f"{where}{error}") from error
+    return Label(name=name, method=method, settings=resolved.model_dump(mode="json"))
+
+
+def _load(kind: Kind, *, method: str, settings: dict[str, Any]) -> IdentifiedSpec:
+    if kind == "scorer":
+        return load_scorer(method, **settings)
+    return load_tagger(method, **settings)
+
+
+def _content(path: str) -> dict[str, Any]:
+    content = _read_yaml(Path(path))
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path}: expected 'scorers:' and 'taggers:', {EXAMPLE}")
+    for part, entries in content.items():
+        if part not in ("scorers", "taggers"):
+            raise InputError(f"{path}: unknown part '{part}'; expected 'scorers:' and 'taggers:'")
+        if not isinstance(entries, dict):
+            raise InputError(f"{path}: {part}: expected names with their settings, {EXAMPLE}")
+    return content
+
+
+def _read_yaml(file: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check --labels") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: broken YAML: {error}") from error

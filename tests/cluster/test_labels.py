@@ -1,0 +1,60 @@
+"""Which scorers and taggers label a collection: names, a file, and what is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import InputError
+from cluster.labels import read_labels
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "labels.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_names_come_first_then_the_file_s_entries(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "scorers: {strict: {scorer: numeric, tolerance: 0.0}, exact: {alternatives: '|'}}\n"
+        "taggers: {few: {tagger: clusters, n_clusters: 3}}",
+    )
+    found = read_labels(file, scorers=["exact", "multiple_choice"], taggers=["task"])
+    assert [label.name for label in found.scorers] == ["multiple_choice", "strict", "exact"]
+    assert found.scorers[1].scorer().spec()["tolerance"] == 0.0
+    assert found.scorers[2].scorer().spec()["alternatives"] == "|"
+    assert [label.name for label in found.taggers] == ["task", "few"]
+    assert found.taggers[1].tagger().spec()["n_clusters"] == 3
+
+
+def test_without_a_file_there_are_the_names_alone() -> None:
+    found = read_labels("", scorers=["exact"], taggers=[])
+    assert [(label.name, label.method) for label in found.scorers] == [("exact", "exact")]
+    assert not found.taggers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["expected 'scorers:'"]),
+        ("[1]", ["expected 'scorers:'"]),
+        ("judges: {}", ["unknown part 'judges'"]),
+        ("scorers: [exact]", ["scorers", "names with their settings"]),
+        ("scorers: {mine: 3}", ["scorer 'mine'", "found 3"]),
+        ("scorers: {mine: {}}", ["scorer 'mine'", "not installed", "numeric"]),
+        ("scorers: {mine: {scorer: numeric, tolerence: 1}}", ["'mine'", "tolerence", "tolerance"]),
+        ("taggers: {mine: {tagger: clusters, n_clusters: 0}}", ["tagger 'mine'", "n_clusters"]),
+        ("scorers: {", ["line 1", "broken YAML"]),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        read_labels(file, scorers=[], taggers=[])
+    assert all(word in str(error.value) for word in [file, *words])
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml.*--labels"):
+        read_labels(str(tmp_path / "none.yaml"), scorers=[], taggers=[])
