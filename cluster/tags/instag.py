@@ -18,7 +18,8 @@ from pydantic import Field, field_validator
 from cluster.candidate import Candidate, Resources, resolve
 from cluster.encoders.encoder import load_encoder
 from cluster.engines.engine import Engine, Request
-from cluster.plugins import load_plugin
+from cluster.errors import InputError
+from cluster.plugins import load_plugin, plugin_names
 from cluster.price import TOKENS_PER_UNIT
 from cluster.tags.open_vocabulary import RAW_SCHEMA, OpenTagger, Write
 from cluster.tags.tag_answer import read_tags, tags_schema
@@ -40,7 +41,9 @@ class InsTag(OpenTagger):
 
     Attributes:
         candidate: the model, as an entry of a candidate file (its name may be left out, and
-            samples count for nothing); its answers follow a JSON schema.
+            samples count for nothing).
+        structured: whether its answers are held to a JSON schema; without, and with engines that
+            cannot, what it writes freely is read.
         prompt: what it is asked; `{text}` stands for the query.
         max_tags: tags a query may have; more are not read.
         max_characters: length of a tag; a longer one is none.
@@ -51,6 +54,7 @@ class InsTag(OpenTagger):
     needs_actor: ClassVar[bool] = True
 
     candidate: Candidate
+    structured: bool = True
     prompt: str = PROMPT
     max_tags: int = Field(default=5, ge=1, le=50)
     max_characters: int = Field(default=40, ge=1, le=200)
@@ -61,6 +65,13 @@ class InsTag(OpenTagger):
     def _named(cls, given: Any) -> Any:
         return {"name": "tagger"} | given if isinstance(given, dict) else given
 
+    @field_validator("candidate")
+    @classmethod
+    def _without_schema(cls, candidate: Candidate) -> Candidate:
+        if candidate.sampling.json_schema is not None:
+            raise ValueError("the tagger sets sampling.json_schema itself; remove it")
+        return candidate
+
     @field_validator("prompt")
     @classmethod
     def _asks_about_the_query(cls, prompt: str) -> str:
@@ -70,7 +81,9 @@ class InsTag(OpenTagger):
 
     @property
     def asked(self) -> Candidate:
-        """The candidate, bound to the schema."""
+        """The candidate, held to the schema where it is to be."""
+        if not self.structured:
+            return self.candidate
         schema = tags_schema(max_tags=self.max_tags, max_characters=self.max_characters)
         sampling = self.candidate.sampling.model_copy(update={"json_schema": schema})
         return self.candidate.model_copy(update={"sampling": sampling})
@@ -103,12 +116,20 @@ class InsTag(OpenTagger):
         if isinstance(model, str) and (folder / model).exists():
             settings["model"] = str((folder / model).resolve())
         load_encoder(self.vocabulary.encoder, **settings)
+        vocabulary = self.vocabulary.model_copy(update={"encoder_settings": settings})
         return self.model_copy(
-            update={
-                "candidate": resolve(self.candidate, folder=folder),
-                "vocabulary": self.vocabulary.model_copy(update={"encoder_settings": settings}),
-            }
+            update={"candidate": self._resolved_candidate(folder), "vocabulary": vocabulary}
         )
+
+    def _resolved_candidate(self, folder: Path) -> Candidate:
+        engine = self.candidate.engine
+        if self.structured and engine in plugin_names("engines"):
+            try:
+                load_plugin("engines", name=engine).check(self.asked)
+            except InputError as error:
+                told = f"{error}; or 'structured: false' reads what it writes freely"
+                raise InputError(told) from error
+        return resolve(self.candidate, folder=folder)
 
     @contextmanager
     def open(self) -> Iterator[Write]:
