@@ -83,6 +83,9 @@ COMMANDS: dict[str, Command] = {
     "registry rollback": Command(
         "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
     ),
+    "tags": Command(
+        "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
+    ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }
 

@@ -25,12 +25,14 @@ from cluster.lake.tables import (
     Table,
 )
 from cluster.lake.vocabularies import sequence_of
+from cluster.lake.vocabularies import versions as versions_of
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
 INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
 
 DEFAULT_SCORER = "accuracy"
+TASK_TAGGER = "task"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
 CELL = ["query_id", "candidate_id"]
 # The splits that methods are fitted on in the end; others never move a scale.
@@ -73,7 +75,7 @@ def read_outcomes(
     view = _View(lake, versions or {})
     queries = view.queries(dataset)
     if tagger:
-        queries = view.tagged(queries, tagger=tagger)
+        queries = view.tagged(queries, tagger_id=view.tagger_id(tagger, queries=queries))
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = view.rewards(queries, scorer_id=scorer_id)
     names = _names(view.candidates(rewards), wanted=candidates)
@@ -121,6 +123,34 @@ def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     view = _View(lake, {})
     found = view.scorer_id(scorer, queries=view.queries(dataset))
     return str(lake.read(SCORERS).filter(pl.col("scorer_id") == found)["name"][0])
+
+
+def tagged_queries(lake: Lake, *, dataset: str, tagger: str) -> tuple[pl.DataFrame, str]:
+    """Queries of a dataset with their `tags` as `read_outcomes` reads them, and the tagger's id.
+
+    Args:
+        lake: the lake.
+        dataset: whose queries.
+        tagger: a tagger's name or id; empty: the only one beside `task`, or `task`. One that has
+            a vocabulary, and has found none of its tags here, is told of all the same.
+
+    Raises:
+        InputError: no such dataset or tagger in the lake; the text lists what there is.
+    """
+    view = _View(lake, {})
+    queries = view.queries(dataset)
+    named = versions_of(lake, name=tagger) if tagger else []
+    if named and tagger not in set(view.taggers(queries)["name"]):
+        none = pl.lit([], dtype=pl.List(pl.String))
+        return queries.with_columns(tags=none), named[0].tagger_id
+    tagger_id = view.tagger_id(tagger, queries=queries)
+    return view.tagged(queries, tagger_id=tagger_id), tagger_id
+
+
+def _only(names: Sequence[str]) -> str:
+    """The only tagger that says more than the queries' tasks, or the only one; empty if neither."""
+    others = [name for name in names if name != TASK_TAGGER]
+    return (others or [*names, ""])[0] if len(others) <= 1 else ""
 
 
 class _View:
@@ -177,29 +207,42 @@ class _View:
         truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
         return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
 
-    def tagged(self, queries: pl.DataFrame, *, tagger: str) -> pl.DataFrame:
-        """The queries with their tags, sorted; no tag is an empty list."""
-        own = self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
-        used = (
-            own.group_by("tagger_id")
+    def taggers(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """Taggers that have tagged the queries: of a name the newest vocabulary first, then most
+        tags."""
+        return (
+            self._tags(queries)
+            .group_by("tagger_id")
             .agg(pl.len().alias("n"))
             .join(self.scan(TAGGERS), on="tagger_id")
             .with_columns(sequence=sequence_of(pl.col("spec")))
             .sort("sequence", "n", "tagger_id", descending=[True, True, False])
             .collect()
         )
-        found = used.filter((pl.col("name") == tagger) | (pl.col("tagger_id") == tagger))
-        if not found.height:
-            known = ", ".join(sorted(set(used["name"]))) or "none"
-            raise InputError(
-                f"no tags of tagger '{tagger}' on this dataset in {self.lake.storage.uri}; "
-                f"taggers that have tagged it: {known}"
-            )
-        tags = own.filter(pl.col("tagger_id") == found["tagger_id"][0])
+
+    def tagger_id(self, tagger: str, *, queries: pl.DataFrame) -> str:
+        used = self.taggers(queries)
+        names = sorted(set(used["name"]))
+        wanted = tagger or _only(names)
+        found = used.filter((pl.col("name") == wanted) | (pl.col("tagger_id") == wanted))
+        if found.height:
+            return str(found["tagger_id"][0])
+        which = f"no tags of tagger '{tagger}'" if tagger else "no tagger was named for tags"
+        raise InputError(
+            f"{which} on this dataset in {self.lake.storage.uri}; "
+            f"taggers that have tagged it: {', '.join(names) or 'none'}; name one with --tagger"
+        )
+
+    def tagged(self, queries: pl.DataFrame, *, tagger_id: str) -> pl.DataFrame:
+        """The queries with their tags, sorted; no tag is an empty list."""
+        tags = self._tags(queries).filter(pl.col("tagger_id") == tagger_id)
         lists = tags.group_by("query_id").agg(tags=pl.col("tag").sort()).collect()
         return queries.join(lists, on="query_id", how="left", maintain_order="left").with_columns(
             pl.col("tags").fill_null([])
         )
+
+    def _tags(self, queries: pl.DataFrame) -> pl.LazyFrame:
+        return self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
 
     def answers(self, queries: pl.DataFrame, *, names: Mapping[str, str]) -> pl.DataFrame:
         """One row a query and one column a candidate: the text of the first sample."""
