@@ -214,7 +214,8 @@ def _untagged(queries: pl.DataFrame, *, written: pl.DataFrame, asks: bool) -> pl
     """`reason`, `queries`: of the queries without tags."""
     without = queries.filter(pl.col("tags").list.len() == 0).select("query_id")
     if not asks:
-        return _counted(without.select(reason=pl.lit(NOTHING_SAID)), "reason", count="queries")
+        told = without.with_columns(reason=pl.lit(NOTHING_SAID))
+        return _counted(told, "reason", count="queries")
     said = written.group_by("query_id").agg(
         pl.col("raw_tag").count().alias("raw"), pl.col("reason").drop_nulls().first()
     )
