@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cluster.outcome import FloatMatrix
 
+DIGITS = 9
 Rows = npt.NDArray[np.int64]
 
 
@@ -46,7 +47,8 @@ def systematic(probability: FloatMatrix, *, order: Rows, offset: float) -> Rows:
         offset: where the comb begins, in [0, 1).
     """
     # Sums of many probabilities miss whole numbers by some 1e-12, and a tooth may stand on one.
-    ends = np.round(np.cumsum(probability[order]), 9)
+    ends = np.round(np.cumsum(probability[order]), DIGITS)
     starts = np.concatenate([[0.0], ends[:-1]])
-    hit = np.ceil(ends - offset) > np.ceil(starts - offset)
+    place = np.floor(offset * 10**DIGITS) / 10**DIGITS
+    hit = np.floor(ends + place) > np.floor(starts + place)
     return np.sort(order[hit])

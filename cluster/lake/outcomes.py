@@ -16,6 +16,7 @@ from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
     CANDIDATES,
+    CHOICES,
     COMPLETIONS,
     QUERIES,
     REWARDS,
@@ -27,7 +28,16 @@ from cluster.lake.tables import (
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
-INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
+INPUTS: tuple[Table, ...] = (
+    QUERIES,
+    CHOICES,
+    CANDIDATES,
+    SCORERS,
+    TAGGERS,
+    COMPLETIONS,
+    REWARDS,
+    TAGS,
+)
 
 DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
@@ -132,7 +142,15 @@ class _View:
 
     def queries(self, dataset: str) -> pl.DataFrame:
         rows = self.scan(QUERIES).filter(pl.col("dataset") == dataset).select(QUERY_COLUMNS)
-        queries = rows.sort("query_id").collect()
+        chosen = self.scan(CHOICES).select("query_id", chosen=pl.col("sampling_probability"))
+        probability = pl.col("sampling_probability") * pl.col("chosen").fill_null(1.0)
+        queries = (
+            rows.join(chosen, on="query_id", how="left")
+            .with_columns(sampling_probability=probability)
+            .drop("chosen")
+            .sort("query_id")
+            .collect()
+        )
         if queries.height == 0:
             there = self.scan(QUERIES).select(pl.col("dataset").unique().sort()).collect()
             known = ", ".join(there["dataset"]) or "none"
