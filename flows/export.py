@@ -11,7 +11,6 @@ from cluster.jobs.route import refuse_what_is_there
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.plugins import load_plugin
-from cluster.storage import Storage
 from flows.params import PricesField, ScorerField, check_output, lake_field, plugin_name
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def export(params: ExportParams) -> dict[str, Any]:
     lake = Lake.open(params.lake, create=False)
     made = _exporter(params).export(_request(params), lake=lake)
     outputs = write_export(made, params.output)
-    shown = Table("file", "rows", title=Storage.at(params.output).uri)
+    shown = Table("file", "rows")
     for name, output in zip(made.files, outputs, strict=True):
         rows = made.rows.get(name)
         shown.add_row(output.rsplit("/", 1)[-1], "" if rows is None else f"{rows:,}")
