@@ -73,6 +73,9 @@ COMMANDS: dict[str, Command] = {
         "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "export": Command(
+        "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
+    ),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
