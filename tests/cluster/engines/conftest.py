@@ -23,7 +23,7 @@ SAMPLED = {
     **{"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_tokens": 12},
     **{"repetition_penalty": 1.2, "logprobs": 5},
 }
-STOP = {"max_tokens": 5, "stop": ["a", "e"]}
+STOP = {"max_tokens": 5, "stop": ["a", "e"], "logprobs": 5}
 # The properties are not in the order of the alphabet.
 SCHEMA = {
     "type": "object",
