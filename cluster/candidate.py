@@ -1,19 +1,19 @@
 """A candidate: a model and everything else that decides how it answers."""
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cluster.errors import InputError
 from cluster.plugins import load_plugin, plugin_names
 from cluster.price import Price
 from cluster.query import digest
+from cluster.sampling import Sampling
+from cluster.spec_file import read_spec_file, validated
 
 # Files of a model folder that decide what it answers; anything else beside them does not.
 MODEL_FILES = (
@@ -33,23 +33,9 @@ MODEL_FILES = (
 _PLACEHOLDER = "{text}"
 _FILLED = frozenset({"model_digest", "tokenizer_digest"})
 
-SpecT = TypeVar("SpecT", bound=BaseModel)
-
 
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Sampling(_Spec):
-    """How a token is picked; the defaults are greedy. `max_tokens` limits the answer."""
-
-    temperature: float = Field(default=0.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repetition_penalty: float = Field(default=1.0, gt=0)
-    max_tokens: int = Field(default=512, ge=1)
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class Resources(_Spec):
@@ -67,6 +53,12 @@ class Resources(_Spec):
     cpus: float | None = Field(default=None, gt=0)
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _whole_or_a_share(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus must be a whole number (tensor parallel), or a share below 1")
+        return self
+
 
 class Candidate(_Spec):
     """One entry of a candidate file.
@@ -80,8 +72,12 @@ class Candidate(_Spec):
         dtype: `auto` computes in the type the weights are stored in.
         template: the prompt; `{text}` stands for the query's text.
         chat: use the model's own chat template instead.
+        system: with `chat`, the system message; a query's own messages keep theirs if they have
+            one, else it is put before them.
         sampling: how tokens are picked.
         seed: another seed gives other samples.
+        extend: tokens that an answer cut at `sampling.max_tokens` may have beyond them; one that
+            needs still more is truncated.
         max_model_len: tokens of prompt and answer together; the model's own limit if not set.
         samples: answers wanted for each query.
         resources: what a replica needs.
@@ -101,8 +97,10 @@ class Candidate(_Spec):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     template: str = _PLACEHOLDER
     chat: bool = False
+    system: str | None = Field(default=None, min_length=1)
     sampling: Sampling = Sampling()
     seed: int = Field(default=0, ge=0)
+    extend: int = Field(default=0, ge=0)
     max_model_len: int | None = Field(default=None, ge=2)
     samples: int = Field(default=1, ge=1)
     resources: Resources = Resources()
@@ -116,6 +114,11 @@ class Candidate(_Spec):
             raise ValueError(f"template must contain {_PLACEHOLDER}")
         if self.chat and self.template != _PLACEHOLDER:
             raise ValueError("template and chat exclude each other: keep one")
+        if self.system is not None and not self.chat:
+            raise ValueError(
+                "field 'system' is a message of a chat: set 'chat: true', or write the "
+                "instruction into 'template'"
+            )
         return self
 
     @property
@@ -131,6 +134,9 @@ class Candidate(_Spec):
             exclude_defaults=True,
             exclude={"name", "samples", "price", "resources"},
         )
+        if self.sampling.json_schema is not None:
+            # Sorted with the rest, schemas that differ in the order of answers would look equal.
+            spec["sampling"]["json_schema"] = json.dumps(self.sampling.json_schema)
         if self.model_digest is not None:
             spec = {key: spec[key] for key in spec if key not in ("model", "revision")}
         if self.tokenizer_digest is not None:
@@ -147,13 +153,15 @@ def resolve(candidate: Candidate, *, folder: Path, digests: bool = True) -> Cand
     the folders are there.
 
     Raises:
-        InputError: the engine is not installed, a folder is missing or holds no model, or a hub
-            id has no revision.
+        InputError: the engine is not installed or cannot do what is asked of it, a folder is
+            missing or holds no model, or a hub id has no revision.
     """
     if candidate.engine not in plugin_names("engines"):
         known = ", ".join(plugin_names("engines"))
         raise InputError(f"engine '{candidate.engine}' is not installed; known: {known}")
-    if not load_plugin("engines", name=candidate.engine).loads_weights:
+    engine = load_plugin("engines", name=candidate.engine)
+    engine.check(candidate)
+    if not engine.loads_weights:
         return candidate
     update: dict[str, str] = {}
     model = _local_folder(candidate.model, folder=folder, field="model")
@@ -218,7 +226,7 @@ def check_candidates(path: str | Path) -> None:
 
 
 def _candidates(file: Path, *, digests: bool) -> list[Candidate]:
-    entries = _entries(_read(file), file=file)
+    entries = _entries(read_spec_file(file), file=file)
     candidates = [
         _candidate(entry, file=file, number=number, digests=digests)
         for number, entry in enumerate(entries, 1)
@@ -233,7 +241,7 @@ def is_candidate_file(path: str | Path) -> bool:
     Raises:
         InputError: it cannot be read.
     """
-    content = _read(Path(path))
+    content = read_spec_file(Path(path))
     if isinstance(content, dict):
         return "candidates" in content or isinstance(content.get("model"), str)
     return isinstance(content, list)
@@ -246,14 +254,14 @@ def load_prices(path: str | Path) -> dict[str, Price]:
         InputError: names the file, the candidate and the field.
     """
     file = Path(path)
-    entries = _read(file)
+    entries = read_spec_file(file)
     if not isinstance(entries, dict) or not entries:
         raise InputError(
             f"{file}: expected candidates' names, each with {{input: …, output: …}} in USD per "
             "million tokens"
         )
     return {
-        str(name): _validated(Price, entry, where=f"{file}: price of '{name}'")
+        str(name): validated(Price, entry, where=f"{file}: price of '{name}'")
         for name, entry in entries.items()
     }
 
@@ -261,46 +269,11 @@ def load_prices(path: str | Path) -> dict[str, Price]:
 def _candidate(entry: Any, *, file: Path, number: int, digests: bool) -> Candidate:
     name = entry.get("name") if isinstance(entry, dict) else None
     where = f"{file}: candidate {number}" + (f" ('{name}')" if name else "")
-    candidate = _validated(Candidate, entry, where=where, hidden=_FILLED)
+    candidate = validated(Candidate, entry, where=where, hidden=_FILLED)
     try:
         return resolve(candidate, folder=file.parent, digests=digests)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-def _read(file: Path) -> Any:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: there is no such file") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); check path and rights"
-        ) from error
-    return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
-
-
-def _parse_toml(text: str, *, file: Path) -> Any:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: broken TOML: {error}") from error
-
-
-def _parse_yaml(text: str, *, file: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: broken YAML: {error}") from error
 
 
 def _entries(content: Any, *, file: Path) -> list[Any]:
@@ -317,46 +290,6 @@ def _entries(content: Any, *, file: Path) -> list[Any]:
             "with at least name, engine and model"
         )
     return content
-
-
-def _validated(
-    spec: type[SpecT], entry: Any, *, where: str, hidden: frozenset[str] = frozenset()
-) -> SpecT:
-    """`entry` as a `spec`; fields in `hidden` are not for users."""
-    if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected fields and values, got {entry!r}")
-    for field in sorted(hidden & entry.keys()):
-        raise InputError(f"{where}: field '{field}' is filled by signalbox; remove it")
-    try:
-        return spec.model_validate(entry)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        reason = _explained(first, spec=spec, hidden=hidden)
-        raise InputError(f"{where}: {reason}") from error
-
-
-def _explained(error: Any, *, spec: type[BaseModel], hidden: frozenset[str]) -> str:
-    location = [str(part) for part in error["loc"]]
-    field = ".".join(location)
-    if error["type"] == "missing":
-        return f"field '{field}' is missing"
-    if error["type"] != "extra_forbidden":
-        message = error["msg"].removeprefix("Value error, ")
-        return f"field '{field}': {message}; got {error['input']!r}" if field else message
-    known = sorted(set(_fields(spec, location[:-1])) - hidden)
-    near = difflib.get_close_matches(location[-1], known, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown field '{field}'; {hint}known: {', '.join(known)}"
-
-
-def _fields(spec: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Names of the fields of the model that `location` leads to."""
-    inner: dict[str, type[BaseModel]] = {
-        "sampling": Sampling,
-        "resources": Resources,
-        "price": Price,
-    }
-    return list((inner[location[0]] if location else spec).model_fields)
 
 
 def _local_folder(value: str, *, folder: Path, field: str) -> Path | None:

@@ -26,6 +26,7 @@ from flows.params import (
     PricesField,
     ScorerField,
     SeedField,
+    TemperatureField,
     check_ray,
 )
 from tasks.artifacts import table_artifact
@@ -59,6 +60,7 @@ class AddCandidateParams(FlowParams):
     scorer: ScorerField = ""
     labels: LabelsField = ""
     normalisation: NormalisationField = "none"
+    temperature: TemperatureField = 1.0
     probes: int = Field(
         default=300,
         ge=10,
@@ -108,18 +110,32 @@ def _check_router(params: AddCandidateParams, *, checkpoint: str, lake: Lake) ->
             f"router {params.router} knows candidate '{params.name}' already; its candidates: "
             f"{', '.join(router.candidates)}"
         )
+    if params.normalisation == "rank":
+        raise InputError(
+            "--normalisation rank: a rank among the router's candidates is another one with the "
+            "newcomer among them; fit a router with all of them by 'signalbox train', or take "
+            "another normalisation"
+        )
     label = router.label
     if not label.get("dataset"):
         return
     scorer = scorer_of(lake, dataset=label["dataset"], scorer=label["scorer"])
     found = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
-    if (found, params.normalisation) != (scorer, label["normalisation"]):
+    own = _scale(label["normalisation"], temperature=label.get("temperature", 1.0))
+    other = _scale(params.normalisation, temperature=params.temperature)
+    if (found, other) != (scorer, own):
         raise InputError(
             f"router {params.router} was fitted on rewards of scorer '{scorer}', normalisation "
-            f"'{label['normalisation']}', and the newcomer would have those of '{found}', "
-            f"'{params.normalisation}': take --scorer {scorer} --normalisation "
-            f"{label['normalisation']}, or another router"
+            f"'{own}', and the newcomer would have those of '{found}', '{other}': take --scorer "
+            f"{scorer} --normalisation {own}, or another router"
         )
+
+
+def _scale(normalisation: str, *, temperature: float) -> str:
+    """The flags that name a scale: only a sigmoid has a temperature."""
+    if normalisation != "sigmoid":
+        return normalisation
+    return f"{normalisation} --temperature {temperature:g}"
 
 
 @flow(name="add-candidate", persist_result=False)
@@ -187,6 +203,7 @@ def _probe_spec(
         dataset=params.dataset,
         scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         router=row["version"],
         checkpoint=row["checkpoint"],
         candidate=params.name,
@@ -232,6 +249,7 @@ def _add_spec(
         dataset=params.dataset,
         scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         prices=read_prices(params.prices, lake=lake),
         seed=params.seed,
         inputs=lake.versions(INPUTS),

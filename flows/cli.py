@@ -47,7 +47,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("flows.demo", "demo", "DemoParams", "the whole loop on models shipped with it"),
     "collect": Command(
         "flows.collect",
-        "collect",
+        "run",
         "CollectParams",
         "candidates answer queries; label",
         "check",

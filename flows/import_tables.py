@@ -27,7 +27,9 @@ class ImportParams(FlowParams):
     format: FormatName = Field(
         title="Format",
         description="routerdc, routellm, llmrouter: a clone of that repository as it is, or any "
-        "of its files; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
+        "of its files; embedllm, sprout, llmrouterbench: the published files as they are; "
+        "routerbench, routereval: the published pickles, which are not opened, as Parquet and as "
+        "JSON; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
         "a query and candidate; battles: an arena's files as published, or a table with text, "
         "model_a, model_b and winner (or outcome, 0 to 1); any other: what its package says",
     )
@@ -54,9 +56,9 @@ class ImportParams(FlowParams):
     text_column: str = Field(
         default="",
         title="Text column",
-        description="For formats table and battles: the column that holds the query. Default: the "
-        "first of text, question, prompt, query that is there; of battles a conversation before "
-        "these",
+        description="For formats table, battles and llmrouterbench: the column that holds the "
+        "query. Default: the first of text, question, prompt, query that is there; of battles a "
+        "conversation before these; of llmrouterbench prompt",
     )
 
 
@@ -73,7 +75,7 @@ def check(params: ImportParams) -> None:
 
 @flow(name="import", persist_result=False)
 def import_tables(params: ImportParams) -> Manifest:
-    """Bring in score tables (RouterDC, RouteLLM, LLMRouter, plain) or battles made elsewhere.
+    """Bring in score tables (of a benchmark of routing, or plain) or battles made elsewhere.
 
     Rows that are in the lake already are left as they are.
     """

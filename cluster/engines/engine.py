@@ -1,11 +1,14 @@
 """An engine: it loads one candidate and answers queries with it, a shard at a time."""
 
+import json
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import polars as pl
 
 from cluster.candidate import Candidate
@@ -43,6 +46,14 @@ class Engine(ABC):
 
     loads_weights: ClassVar[bool] = True
 
+    @classmethod  # noqa: B027
+    def check(cls, candidate: Candidate) -> None:
+        """Refuse, before anything is loaded, what this engine cannot do.
+
+        Raises:
+            InputError: names the candidate's field and says what to do.
+        """
+
     @abstractmethod
     def __init__(self, candidate: Candidate) -> None:
         """Load the candidate; EngineError if that cannot be done."""
@@ -76,7 +87,8 @@ class Prompt:
         query_id, sample: its key.
         token_ids: what the model reads; empty if `error`.
         seed: what the sample is drawn with.
-        max_tokens: tokens it may have, within the candidate's limit and the model's context.
+        max_tokens: tokens it may have, within the candidate's limit (with what it may be extended
+            by) and the model's context.
         error: why it cannot be generated, or None.
     """
 
@@ -90,12 +102,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """What became of a prompt: `finish_reason` stop or length, or an `error`."""
+    """What became of a prompt: `finish_reason` stop or length, or an `error`.
+
+    `first_logprobs` is the column of the same name, as `first_logprobs` makes it.
+    """
 
     text: str | None
     finish_reason: str | None
     completion_tokens: int
     error: str | None = None
+    first_logprobs: str | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -214,9 +230,20 @@ class LocalEngine(Engine):
             sample=sample,
             token_ids=tuple(token_ids),
             seed=seed_of(request.query_id, candidate_id=self.candidate_id, sample=sample),
-            max_tokens=min(self.candidate.sampling.max_tokens, self.context - len(token_ids)),
+            max_tokens=min(self._limit, self.context - len(token_ids)),
             error=error,
         )
+
+    @property
+    def _limit(self) -> int:
+        # What an answer is extended by costs nothing until it is needed, so it goes on in the same
+        # pass: the same text as asking again with the answer so far, and a stop string or a JSON
+        # schema may lie across the border.
+        return self.candidate.sampling.max_tokens + self.candidate.extend
+
+    def _first_logprobs(self, token_ids: Iterable[int], logprobs: Iterable[float]) -> str:
+        texts = [str(self.tokenizer.decode([token])) for token in token_ids]
+        return first_logprobs(zip(texts, logprobs, strict=True))
 
     def _frame(
         self, prompts: Sequence[Prompt], generations: Sequence[Generation], *, seconds: float
@@ -234,6 +261,7 @@ class LocalEngine(Engine):
             "seconds": [unit * n for n in steps],
             "outcome": [one.outcome for one in generations],
             "error": [one.error for one in generations],
+            "first_logprobs": [one.first_logprobs for one in generations],
         }
         return completions(columns)
 
@@ -248,19 +276,44 @@ def render(request: Request, candidate: Candidate, tokenizer: Any) -> tuple[str,
         return "", "the query has no text"
     if not candidate.chat:
         return candidate.template.replace("{text}", request.text), None
-    return _render_chat(request, tokenizer)
+    return _render_chat(messages_of(request, candidate=candidate), tokenizer=tokenizer)
 
 
-def _render_chat(request: Request, tokenizer: Any) -> tuple[str, str | None]:
+def messages_of(request: Request, *, candidate: Candidate) -> list[Mapping[str, str]]:
+    """The chat a candidate is asked with.
+
+    The candidate's system message is put first; a chat that has one already keeps it alone.
+    """
+    messages = list(request.messages or ({"role": "user", "content": request.text},))
+    has_one = any(message.get("role") == "system" for message in messages)
+    if candidate.system is None or has_one:
+        return messages
+    return [{"role": "system", "content": candidate.system}, *messages]
+
+
+def _render_chat(messages: list[Mapping[str, str]], *, tokenizer: Any) -> tuple[str, str | None]:
     from jinja2 import TemplateError
 
-    messages = list(request.messages or ({"role": "user", "content": request.text},))
     try:
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     # ValueError: the tokenizer has no chat template. The others come from the template itself.
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         return "", f"the chat template failed: {error}"
     return str(text), None
+
+
+def first_logprobs(likeliest: Iterable[tuple[str, float]]) -> str:
+    """Tokens and their log probabilities as a JSON object, the likeliest first.
+
+    Tokens of the same text count together; one that cannot come (log probability -inf, which JSON
+    does not know) is left out.
+    """
+    together: dict[str, float] = {}
+    for text, logprob in likeliest:
+        if math.isfinite(logprob):
+            together[text] = float(np.logaddexp(together.get(text, -math.inf), logprob))
+    ordered = sorted(together.items(), key=lambda one: -one[1])
+    return json.dumps(dict(ordered), ensure_ascii=False)
 
 
 def stored_dtype(candidate: Candidate) -> str:

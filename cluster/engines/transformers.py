@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.candidate import Candidate, Sampling
+from cluster.candidate import Candidate
 from cluster.engines.engine import Generation, LocalEngine, Prompt, stored_dtype
-from cluster.errors import EngineError
+from cluster.errors import EngineError, InputError
+from cluster.sampling import Sampling
 
 _BATCH = 64
 _BORDER = 8
@@ -20,6 +21,7 @@ class _Row:
     prompt: Prompt
     generator: Any
     token_ids: list[int] = field(default_factory=list)
+    first_logprobs: str | None = None
     done: Generation | None = None
 
 
@@ -31,6 +33,15 @@ class TransformersEngine(LocalEngine):
     so a text does not depend on its neighbours. Rows are sorted by length and padded on the
     left, `_BATCH` at a time.
     """
+
+    @classmethod
+    def check(cls, candidate: Candidate) -> None:
+        """As `Engine.check`: nothing here holds an answer to a JSON schema."""
+        if candidate.sampling.json_schema is not None:
+            raise InputError(
+                "field 'sampling.json_schema': engine 'transformers' writes free text; use engine "
+                "'vllm' or 'openai', or remove it"
+            )
 
     def __init__(self, candidate: Candidate) -> None:
         """Load the candidate.
@@ -94,6 +105,8 @@ class TransformersEngine(LocalEngine):
     def _step(self, rows: Sequence[_Row], logits: Any) -> list[int]:
         """Add one token to every row that is not done; the tokens to feed back, one a row."""
         sampling = self.candidate.sampling
+        if sampling.logprobs and not rows[0].token_ids:
+            self._keep_likeliest(rows, logits)
         for row, row_logits in zip(rows, logits, strict=True):
             _penalise(row_logits, row, penalty=sampling.repetition_penalty)
         weights = _weights(logits, sampling)
@@ -106,18 +119,25 @@ class TransformersEngine(LocalEngine):
                 row.done = self._finished(row)
         return [row.token_ids[-1] if row.token_ids else 0 for row in rows]
 
+    def _keep_likeliest(self, rows: Sequence[_Row], logits: Any) -> None:
+        """The first tokens' log probabilities, of logits that are as the model gave them."""
+        wanted = min(self.candidate.sampling.logprobs, logits.shape[-1])
+        best = logits.log_softmax(-1).topk(wanted)
+        for row, tokens, values in zip(rows, best.indices, best.values, strict=True):
+            row.first_logprobs = self._first_logprobs(tokens.tolist(), values.tolist())
+
     def _finished(self, row: _Row) -> Generation | None:
         tokens = len(row.token_ids)
         if row.token_ids[-1] in self._ends:
-            return Generation(self._text(row, row.token_ids[:-1]), "stop", tokens)
+            return _done(row, self._text(row, row.token_ids[:-1]), "stop")
         stops = self.candidate.sampling.stop
         if stops:
             text = self._text(row, row.token_ids)
             found = [text.index(stop) for stop in stops if stop in text]
             if found:
-                return Generation(text[: min(found)], "stop", tokens)
+                return _done(row, text[: min(found)], "stop")
         if tokens >= row.prompt.max_tokens:
-            return Generation(self._text(row, row.token_ids), "length", tokens)
+            return _done(row, self._text(row, row.token_ids), "length")
         return None
 
     def _text(self, row: _Row, token_ids: list[int]) -> str:
@@ -128,6 +148,10 @@ class TransformersEngine(LocalEngine):
         if whole.startswith(before):
             return whole[len(before) :]
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+
+
+def _done(row: _Row, text: str, reason: str) -> Generation:
+    return Generation(text, reason, len(row.token_ids), first_logprobs=row.first_logprobs)
 
 
 def _load(candidate: Candidate) -> tuple[Any, Any]:

@@ -64,7 +64,7 @@ class VllmEngine(LocalEngine):
         except Exception:
             self._drop_unfinished()
             raise
-        return [_generation(output) for output in outputs]
+        return [self._generation(output) for output in outputs]
 
     def _drop_unfinished(self) -> None:
         """Forget what a failed call left behind: the next one would return its answers too."""
@@ -80,8 +80,28 @@ class VllmEngine(LocalEngine):
         gc.collect()
         cleanup_dist_env_and_memory()
 
+    def _generation(self, output: Any) -> Generation:
+        completion = output.outputs[0]
+        tokens = len(completion.token_ids)
+        if output.metrics is not None and output.metrics.is_corrupted:
+            return Generation(None, None, tokens, "the model's logits are not numbers (NaN)")
+        reason = completion.finish_reason
+        if reason not in ("stop", "length"):
+            return Generation(None, None, tokens, f"vLLM ended it with '{reason}'")
+        likeliest = self._likeliest(completion.logprobs)
+        return Generation(completion.text, reason, tokens, first_logprobs=likeliest)
+
+    def _likeliest(self, logprobs: Any) -> str | None:
+        """The first token's; the one that was drawn is among vLLM's even if it is not likely."""
+        wanted = self.candidate.sampling.logprobs
+        if not wanted:
+            return None
+        kept = {token: one.logprob for token, one in logprobs[0].items() if one.rank <= wanted}
+        return self._first_logprobs(kept, kept.values())
+
     def _sampling(self, prompt: Prompt) -> Any:
         from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
         sampling = self.candidate.sampling
         return SamplingParams(
@@ -94,6 +114,10 @@ class VllmEngine(LocalEngine):
             max_tokens=prompt.max_tokens,
             # A greedy answer needs no generator, and each costs a kernel call a step.
             seed=prompt.seed if sampling.temperature > 0 else None,
+            logprobs=sampling.logprobs or None,
+            structured_outputs=None
+            if sampling.json_schema is None
+            else StructuredOutputsParams(json=sampling.json_schema),
         )
 
 
@@ -141,14 +165,6 @@ def _gpu_settings(candidate: Candidate) -> dict[str, Any]:
     return {
         "tensor_parallel_size": max(1, int(gpus)),
         "gpu_memory_utilization": _GPU_MEMORY_SHARE * share,
+        # The samples of a query have its prompt in common.
+        "enable_prefix_caching": True,
     }
-
-
-def _generation(output: Any) -> Generation:
-    completion = output.outputs[0]
-    tokens = len(completion.token_ids)
-    if output.metrics is not None and output.metrics.is_corrupted:
-        return Generation(None, None, tokens, "the model's logits are not numbers (NaN)")
-    if completion.finish_reason not in ("stop", "length"):
-        return Generation(None, None, tokens, f"vLLM ended it with '{completion.finish_reason}'")
-    return Generation(completion.text, completion.finish_reason, tokens)

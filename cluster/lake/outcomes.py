@@ -6,7 +6,6 @@ scored and flagged; errors have no reward and are missing, never 0.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +24,16 @@ from cluster.lake.tables import (
     TAGS,
     Table,
 )
+from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
-Normalisation = Literal["none", "min_max"]
-NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
 INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
 
 DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
 CELL = ["query_id", "candidate_id"]
+# The splits that methods are fitted on in the end; others never move a scale.
+LEARNED = ("train", "validation")
 
 
 def read_outcomes(
@@ -42,6 +42,7 @@ def read_outcomes(
     dataset: str,
     scorer: str,
     normalisation: Normalisation = "none",
+    temperature: float = 1.0,
     candidates: Sequence[str] = (),
     versions: Mapping[str, int] | None = None,
     tagger: str = "",
@@ -54,7 +55,9 @@ def read_outcomes(
         dataset: whose queries.
         scorer: a scorer's name or id (of several specs of a name, the one with most rewards);
             empty: the only one that has scored the dataset, or `accuracy`.
-        normalisation: `min_max` maps the scorer's values on this dataset to [0, 1].
+        normalisation: on which scale, see `cluster.normalisation`: by the scorer's rewards on train
+            and validation (on all where there are none), or by rank among the candidates read.
+        temperature: of the sigmoid.
         candidates: readable names to keep, in this order; empty: all that have a reward, by name.
         versions: table name → Delta version to read, for a pinned view.
         tagger: a tagger's name or id, whose tags become the queries' column `tags` (of several
@@ -70,8 +73,15 @@ def read_outcomes(
     if tagger:
         queries = view.tagged(queries, tagger=tagger)
     scorer_id = view.scorer_id(scorer, queries=queries)
-    rewards = _normalised(view.rewards(queries, scorer_id=scorer_id), normalisation=normalisation)
+    rewards = view.rewards(queries, scorer_id=scorer_id)
     names = _names(view.candidates(rewards), wanted=candidates)
+    if normalisation == "rank":
+        rewards = rewards.filter(pl.col("candidate_id").is_in(list(names)))
+    if normalisation != "none":
+        learned = queries.select("query_id", learned=pl.col("split").is_in(LEARNED))
+        rewards = rewards.join(learned, on="query_id", maintain_order="left")
+        scaled = normalised(rewards, normalisation=normalisation, temperature=temperature)
+        rewards = rewards.with_columns(value=scaled)
     cells = _mean_cells(rewards, view.completions(queries))
     outcomes = _dense(queries, cells=cells, names=names)
     return replace(outcomes, answers=view.answers(queries, names=names)) if answers else outcomes
@@ -211,15 +221,6 @@ class _View:
         ids = rewards.select("candidate_id").unique()
         specs = newest_specs(self.scan(CANDIDATES))
         return specs.join(ids.lazy(), on="candidate_id", how="semi").collect()
-
-
-def _normalised(rewards: pl.DataFrame, *, normalisation: Normalisation) -> pl.DataFrame:
-    if normalisation == "none":
-        return rewards
-    value = pl.col("value")
-    span = value.max() - value.min()
-    scaled = pl.when(span > 0).then((value - value.min()) / span).otherwise(0.5)
-    return rewards.with_columns(scaled.alias("value"))
 
 
 def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:

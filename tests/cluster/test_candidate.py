@@ -17,6 +17,10 @@ CHANGES_ANSWERS = [
     {"chat": True},
     {"sampling": {"temperature": 0.2}},
     {"sampling": {"stop": ["\n"]}},
+    {"sampling": {"json_schema": {"type": "object"}}},
+    {"sampling": {"logprobs": 5}},
+    {"chat": True, "system": "Be brief."},
+    {"extend": 256},
     {"seed": 1},
     {"max_model_len": 64},
 ]
@@ -26,6 +30,7 @@ CHANGES_NOTHING = [
     {"resources": {"gpus": 2, "replicas": 3, "cpus": 1}},
     {"price": {"input": 1, "output": 2}},
     {"sampling": {"temperature": 0, "max_tokens": 512}},
+    {"sampling": {"json_schema": None, "logprobs": 0}, "system": None, "extend": 0},
 ]
 
 
@@ -58,6 +63,18 @@ def test_identity_is_the_one_lakes_hold():
     # Written down: if it changes, every lake's completions are generated again.
     expected = "f8e414d7d060d22dd148448484b363c4b0cb342c1d3d0289e713b850130c66b4"
     assert Candidate.model_validate(HUB).candidate_id == expected
+
+
+def test_identity_sees_the_order_of_a_schemas_properties():
+    def candidate_id(*names: str) -> str:
+        schema = {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+        candidate = Candidate.model_validate(HUB | {"sampling": {"json_schema": schema}})
+        again = Candidate.model_validate_json(candidate.model_dump_json())
+        assert again.candidate_id == candidate.candidate_id
+        return candidate.candidate_id
+
+    # A model that has reasoned before it judges answers otherwise.
+    assert candidate_id("reason", "verdict") != candidate_id("verdict", "reason")
 
 
 def test_local_model_is_known_by_content_not_path(tmp_path):
@@ -141,6 +158,23 @@ GOOD = "name: a\nengine: vllm\nmodel: o/m\nrevision: r\n"
         (GOOD + "price: {input: -1, output: 1}\n", ["'price.input'", "-1"]),
         (GOOD + "template: no place\n", ["{text}"]),
         (GOOD + "template: 'Q {text}'\nchat: true\n", ["template and chat"]),
+        (GOOD + "system: Be brief.\n", ["'system'", "chat: true"]),
+        (GOOD + "chat: true\nsystem: ''\n", ["'system'", "at least 1"]),
+        (GOOD + "extend: -1\n", ["'extend'", "-1"]),
+        (GOOD + "sampling: {logprobs: 21}\n", ["'sampling.logprobs'", "20"]),
+        (GOOD + "sampling: {json_schema: 3}\n", ["'sampling.json_schema'", "dictionary"]),
+        (
+            GOOD + "sampling: {json_schema: {properties: {a: {type: text}}}}\n",
+            ["'sampling.json_schema'", "no JSON schema", "'text'", "properties.a.type"],
+        ),
+        (
+            GOOD + "sampling: {json_schema: {const: 2024-01-01}}\n",
+            ["'sampling.json_schema'", "date"],
+        ),
+        (
+            GOOD.replace("vllm", "transformers") + "sampling: {json_schema: {}}\n",
+            ["'sampling.json_schema'", "'transformers'", "'vllm'"],
+        ),
         (GOOD + "model_digest: abc\n", ["'model_digest'", "remove"]),
         (GOOD.replace("vllm", "vlmm"), ["'vlmm'", "vllm"]),
         (GOOD.replace("name: a\n", ""), ["candidate 1", "'name' is missing"]),

@@ -42,7 +42,7 @@ def test_the_form_is_flat(command: str) -> None:
 OURS = {
     ("collect", "scorers"): {"exact", "numeric", "multiple_choice"},
     ("collect", "taggers"): {"task", "clusters"},
-    ("import", "format"): {"routerdc", "routellm", "llmrouter", "table"},
+    ("import", "format"): {"routerdc", "llmrouter", "routerbench", "sprout", "table"},
     ("evaluate", "methods"): {"all", "cluster_table", "knn"},
     ("train", "encoder"): {"lexical", "huggingface"},
 }

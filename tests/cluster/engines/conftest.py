@@ -19,7 +19,18 @@ from cluster.candidate import Candidate, resolve
 HERE = Path(__file__).parent
 QUERIES = [f"query {i}: " + "abc xyz {}"[: 3 + i % 7] * (1 + i % 5) for i in range(70)]
 GREEDY = {"max_tokens": 12}
-SAMPLED = {"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_tokens": 12}
+SAMPLED = {
+    **{"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_tokens": 12},
+    **{"repetition_penalty": 1.2, "logprobs": 5},
+}
+STOP = {"max_tokens": 5, "stop": ["a", "e"]}
+# The properties are not in the order of the alphabet.
+SCHEMA = {
+    "type": "object",
+    "properties": {"verdict": {"enum": ["win", "tie"]}, "sure": {"type": "boolean"}},
+    "required": ["verdict", "sure"],
+    "additionalProperties": False,
+}
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if 'bad' in m['content'] %}"
     "{{ raise_exception('no bad words') }}{% endif %}{{ m['content'] }}|{% endfor %}"
@@ -100,7 +111,7 @@ def answers(models, tmp_path_factory) -> dict[str, pl.DataFrame]:
         for step in (
             _step(engine, models / "one", "greedy", GREEDY, _batches() | _odd()),
             _step(engine, models / "two", "sampled", SAMPLED, _batches() | _one_sample()),
-            _step(engine, models / "one", "stop", GREEDY | {"stop": ["a", "e"]}, _batches()),
+            _step(engine, models / "one", "stop", STOP, _batches(), extend=7),
             _step(engine, models / "nan", "nan", GREEDY, {"all": _requests(range(3))}),
             _step(engine, models / "one", "chat", GREEDY, _chat(), chat=True),
             _step(engine, models / "cut", "cut", GREEDY, {}),
@@ -109,7 +120,9 @@ def answers(models, tmp_path_factory) -> dict[str, pl.DataFrame]:
         )
     ]
     poison = _step("vllm", models / "one", "poison", GREEDY, _poisoned())
-    return run_engines([*plan, poison], tmp_path_factory.mktemp("answers"))
+    structured = SAMPLED | {"json_schema": SCHEMA, "max_tokens": 64}
+    schema = _step("vllm", models / "one", "schema", structured, {"all": _requests(range(8))})
+    return run_engines([*plan, schema, poison], tmp_path_factory.mktemp("answers"))
 
 
 def _step(engine, model, name, sampling, shards, **fields) -> dict:

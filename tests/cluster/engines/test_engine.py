@@ -1,5 +1,7 @@
 """What engines share: rendering, and a prompt that fails takes no other along."""
 
+import json
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -7,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.candidate import Candidate
-from cluster.engines.engine import Generation, LocalEngine, Prompt, Request, render
+from cluster.engines.engine import (
+    Generation,
+    LocalEngine,
+    Prompt,
+    Request,
+    first_logprobs,
+    messages_of,
+    render,
+)
 from cluster.errors import EngineError
 
 HUB = {"name": "a", "engine": "vllm", "model": "owner/model", "revision": "abc"}
@@ -88,3 +98,25 @@ def test_answers_that_cannot_be_told_apart_are_refused(engine, monkeypatch):
 def test_template_takes_any_text_as_it_is(text, before):
     candidate = Candidate.model_validate(HUB | {"template": before + "{text}{0}{x"})
     assert render(Request("q", text), candidate, None) == (before + text + "{0}{x", None)
+
+
+def test_the_system_message_comes_first_unless_the_chat_has_its_own():
+    candidate = Candidate.model_validate(HUB | {"chat": True, "system": "Be brief."})
+    user, own = {"role": "user", "content": "hi"}, {"role": "system", "content": "Rhyme."}
+    brief = {"role": "system", "content": "Be brief."}
+    for messages, expected in (
+        (None, [brief, {"role": "user", "content": "text"}]),
+        ((user,), [brief, user]),
+        ((own, user), [own, user]),
+    ):
+        assert messages_of(Request("q", "text", messages=messages), candidate=candidate) == expected
+
+
+def test_tokens_of_one_text_count_together_and_impossible_ones_not_at_all():
+    half, quarter = math.log(0.5), math.log(0.25)
+    kept = json.loads(
+        first_logprobs([("é", half), ("A", quarter), ("A", quarter + 0.1), ("B", -math.inf)])
+    )
+    assert list(kept) == ["A", "é"]
+    assert kept["A"] == pytest.approx(math.log(0.25 + 0.25 * math.exp(0.1)))
+    assert kept["é"] == half

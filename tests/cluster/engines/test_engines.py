@@ -1,10 +1,14 @@
 """What both engines promise, on real vLLM and real transformers."""
 
+import json
+
 import polars as pl
 import pytest
 
 from cluster.completion import COMPLETION_SCHEMA
 from cluster.lake.tables import COMPLETIONS
+
+from .conftest import QUERIES, SCHEMA
 
 ENGINES = ("vllm", "transformers")
 KEY = ["query_id", "sample"]
@@ -86,6 +90,53 @@ def test_stop_strings_end_the_text_and_are_cut_off(answers, engine):
     free = answers[f"{engine}-greedy-all"].select(*KEY, free="text")
     joined = stopped.join(free, on=KEY)
     assert joined.filter(pl.col("free").str.starts_with(pl.col("text"))).height == stopped.height
+
+
+@every_engine
+def test_an_answer_goes_on_beyond_its_limit_by_what_it_may_be_extended(answers, engine):
+    table = answers[f"{engine}-stop-all"]
+    cut = table.filter(pl.col("finish_reason") == "length").select(*KEY, "text", "outcome")
+    assert cut["outcome"].unique().to_list() == ["truncated"]
+    free = answers[f"{engine}-greedy-all"].select(*KEY, "text", "outcome")
+    assert cut.height > 0
+    assert cut.equals(free.join(cut, on=KEY, how="semi", maintain_order="left"))
+    assert table.filter(finish_reason="stop")["completion_tokens"].max() > 5
+
+
+def test_engines_agree_on_the_likeliest_first_tokens(answers):
+    columns = [answers[f"{engine}-sampled-all"]["first_logprobs"] for engine in ENGINES]
+    for one, other in zip(*(map(json.loads, column) for column in columns), strict=True):
+        assert list(one) == list(other)
+        assert len(one) == 5
+        assert list(one.values()) == pytest.approx(list(other.values()), abs=1e-3)
+        assert list(one.values()) == sorted(one.values(), reverse=True)
+    assert answers["vllm-greedy-all"]["first_logprobs"].null_count() == 128
+
+
+def test_first_logprobs_are_the_models_own(answers, models):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(models / "two")
+    model = AutoModelForCausalLM.from_pretrained(models / "two")
+    with torch.inference_mode():
+        logits = model(**tokenizer(QUERIES[3], return_tensors="pt")).logits[0, -1]
+    row = answers["transformers-sampled-all"].row(6, named=True)
+    assert row["query_id"] == "q3"
+    for token, logprob in json.loads(row["first_logprobs"]).items():
+        (number,) = tokenizer(token)["input_ids"]
+        assert logits.log_softmax(-1)[number].item() == pytest.approx(logprob, abs=1e-4)
+
+
+def test_answers_follow_the_schema_in_its_order(answers):
+    import jsonschema
+
+    texts = answers["vllm-schema-all"]["text"].to_list()
+    assert len(set(texts)) > 1
+    for text in texts:
+        answer = json.loads(text)
+        jsonschema.validate(answer, SCHEMA)
+        assert list(answer) == ["verdict", "sure"]
 
 
 @every_engine

@@ -1,0 +1,92 @@
+"""Files that users write: read, checked against a model, and explained where they are wrong."""
+
+import difflib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from cluster.errors import InputError
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
+
+
+def read_spec_file(file: Path) -> Any:
+    """What a YAML or TOML file holds.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML or TOML; names the file and the line.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: there is no such file") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}); check path and rights"
+        ) from error
+    return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
+
+
+def _parse_toml(text: str, *, file: Path) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: broken TOML: {error}") from error
+
+
+def _parse_yaml(text: str, *, file: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file}: broken YAML: {error}") from error
+
+
+def validated(
+    spec: type[SpecT], entry: Any, *, where: str, hidden: frozenset[str] = frozenset()
+) -> SpecT:
+    """`entry` as a `spec`; fields in `hidden` are not for users."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected fields and values, got {entry!r}")
+    for field in sorted(hidden & entry.keys()):
+        raise InputError(f"{where}: field '{field}' is filled by signalbox; remove it")
+    try:
+        return spec.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        reason = _explained(first, spec=spec, hidden=hidden)
+        raise InputError(f"{where}: {reason}") from error
+
+
+def _explained(error: Any, *, spec: type[BaseModel], hidden: frozenset[str]) -> str:
+    location = [str(part) for part in error["loc"]]
+    field = ".".join(location)
+    if error["type"] == "missing":
+        return f"field '{field}' is missing"
+    if error["type"] != "extra_forbidden":
+        message = error["msg"].removeprefix("Value error, ")
+        return f"field '{field}': {message}; got {error['input']!r}" if field else message
+    known = sorted(set(_fields(spec, location[:-1])) - hidden)
+    near = difflib.get_close_matches(location[-1], known, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"unknown field '{field}'; {hint}known: {', '.join(known)}"
+
+
+def _fields(spec: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Names of the fields of the model that `location` leads to."""
+    for name in location:
+        kind = spec.model_fields[name].annotation
+        kinds = [kind, *get_args(kind)]
+        spec = next(one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(spec.model_fields)
