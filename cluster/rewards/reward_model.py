@@ -134,7 +134,7 @@ class RewardModel(Scorer):
             reason=pl.Series([prompt.reason for prompt in prompts], dtype=pl.String),
         )
         ratings = numbered.select("row").join(rated, on="row", how="left", maintain_order="left")
-        return Rated(_finite(ratings), usage=Usage(prompt_tokens=sum(map(len, sound))))
+        return Rated(_finite(ratings), usage=Usage(sum(map(len, sound)), cost_usd=None))
 
 
 def _finite(ratings: pl.DataFrame) -> pl.DataFrame:

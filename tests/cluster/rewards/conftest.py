@@ -167,3 +167,36 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
         }
 
     return run
+
+
+def save_judge(folder: Path, *, likes: str) -> None:
+    """A model that wants to write the first of these characters it may, whatever it reads.
+
+    All tokens look alike to it and no layer adds anything, so its logits are the same everywhere;
+    a JSON schema decides which of them may come.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    size = save_characters(folder)
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=size, **SHAPE | {"max_position_embeddings": 2048})
+    )
+    model.model.embed_tokens.weight.data.fill_(1.0)
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
+        layer.mlp.down_proj.weight.data.zero_()
+    wish = torch.linspace(0, -1, size)
+    wish[3:5] = -2.0  # JSON allows blanks without end
+    for place, character in enumerate(likes):
+        wish[ord(character) - 32 + 4] = float(len(likes) - place)
+    model.lm_head.weight.data.copy_(wish[:, None].expand(-1, SHAPE["hidden_size"]) / 64)
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gives no reason, then the grade 4, or the verdict A."""
+    folder = tmp_path_factory.mktemp("judge")
+    save_judge(folder, likes='"4A')
+    return folder
