@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -12,9 +13,11 @@ from cluster.jobs.label_worker import work_in_actors
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
+from cluster.lake.candidates import newest_specs
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
+    CANDIDATES,
     COMPLETIONS,
     PREFERENCES,
     QUERIES,
@@ -56,13 +59,17 @@ class LabelSpec(JobSpec):
 
 @dataclass
 class Counts:
-    """What became of the answers a scorer was given."""
+    """What became of the answers a scorer was given.
+
+    `reasons` counts rewards that are missing for a reason, by its first words.
+    """
 
     new: int = 0
     scored: int = 0
     battles: int = 0
     total: float = 0.0
     usage: Usage = field(default_factory=Usage)
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 def label(spec: LabelSpec, run: Run) -> Manifest:
@@ -89,16 +96,19 @@ def _reward(
     scorer = label.scorer()
     append_new(_described(scorer, name=label.name), lake=lake, table=SCORERS)
     answers = _unscored(scorer, queries=queries, spec=spec, lake=lake)
+    n_new = int(answers["new"].sum())
     counts = Counts()
     for part, rated in _rated(scorer, answers=answers):
         _keep(part, rated, scorer=scorer, label=label, lake=lake, counts=counts)
-        run.progress(Part(f"reward {label.name}", done=counts.new, total=answers.height))
-    unscored = answers.height - counts.scored
+        run.progress(Part(f"reward {label.name}", done=counts.new, total=n_new))
+    unscored = n_new - counts.scored
     if unscored:
-        LOG.warning("%s: %d answers have no reward", label.name, unscored)
+        told = ", ".join(f"{n} {reason}" for reason, n in counts.reasons.most_common())
+        LOG.warning("%s: %d answers have no reward (%s)", label.name, unscored, told or "untold")
     return {
         "new": counts.new,
         "without_reward": unscored,
+        "reasons": dict(counts.reasons),
         "mean": counts.total / counts.scored if counts.scored else None,
         "battles": counts.battles,
         **vars(counts.usage),
@@ -135,20 +145,22 @@ def _parts(answers: pl.DataFrame, *, rows: int, whole_queries: bool) -> list[pl.
 def _keep(
     part: pl.DataFrame, rated: Rated, *, scorer: Scorer, label: Label, lake: Lake, counts: Counts
 ) -> None:
-    """Append rewards and battles. A reward that is missing for a reason is kept with it, so that
-    it is counted and not asked for again."""
+    """Append battles and rewards. A reward that is missing for a reason is kept with it, so that
+    it is counted and not asked for again. Battles come first: a job killed in between compares
+    again what has no reward, and adds no battle twice."""
+    battles = rated.battles.with_columns(judge=pl.lit(label.name)).select(PREFERENCES.columns)
+    counts.battles += append_new(battles, lake=lake, table=PREFERENCES) if battles.height else 0
     ratings = rated.ratings
     ratings = ratings.with_columns(value=finite(ratings["value"], scorer=label.name))
-    rows = pl.concat([part.select(ANSWER), ratings], how="horizontal").with_columns(
-        scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0)
-    )
+    rows = pl.concat([part.select(*ANSWER, "new"), ratings], how="horizontal").filter("new")
+    rows = rows.with_columns(scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0))
     told = rows.filter(pl.col("value").is_not_null() | pl.col("reason").is_not_null())
     counts.new += append_new(told.select(REWARDS.columns), lake=lake, table=REWARDS)
     counts.scored += rows["value"].count()
     counts.total += float(rows["value"].sum())
     counts.usage += rated.usage
-    battles = rated.battles.with_columns(judge=pl.lit(label.name)).select(PREFERENCES.columns)
-    counts.battles += append_new(battles, lake=lake, table=PREFERENCES) if battles.height else 0
+    missing = told.filter(pl.col("value").is_null())["reason"]
+    counts.reasons += Counter(missing.str.extract(r"^(?:orders: [^;]*; )?([^:]*)").to_list())
 
 
 def finite(values: pl.Series, *, scorer: str) -> pl.Series:
@@ -172,11 +184,14 @@ def _unscored(
         .filter(pl.col("outcome") != "error")
         .join(asked, on="query_id")
     )
-    new = answers.join(done, on=ANSWER, how="anti")
-    if scorer.whole_queries:
-        new = answers.join(new, on="query_id", how="semi")
+    scored = done.select(*ANSWER, new=pl.lit(False))
+    seen = answers.join(scored, on=ANSWER, how="left").with_columns(pl.col("new").fill_null(True))
+    wanted = pl.col("new").any().over("query_id") if scorer.whole_queries else pl.col("new")
+    names = newest_specs(lake.scan(CANDIDATES)).select("candidate_id", candidate="name")
+    named = seen.filter(wanted).join(names, on="candidate_id", how="left")
     columns = ("query", "text", "reference", "task", "messages", "outcome", "first_logprobs")
-    return new.select(*ANSWER, *columns).collect()
+    candidate = pl.col("candidate").fill_null(pl.col("candidate_id"))
+    return named.select(*ANSWER, candidate, *columns, "new").collect()
 
 
 def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:

@@ -108,9 +108,11 @@ class Scorer(IdentifiedSpec):
         """The same with what it was made from; scorers that know a reason say it here.
 
         Args:
-            answers: as in `score`, and beside it `query_id`, `candidate_id`, `sample`, `task`,
-                `messages` (the chat as JSON, nullable), `outcome` (ok or truncated) and
-                `first_logprobs` (JSON, nullable).
+            answers: as in `score`, and beside it `query_id`, `candidate_id`, `candidate` (its
+                name), `sample`, `task`, `messages` (the chat as JSON, nullable), `outcome` (ok or
+                truncated), `first_logprobs` (JSON, nullable), and `new`: whether it has no reward
+                yet. With `whole_queries` those that have one are seen again; what is said of them
+                is not kept.
         """
         values = pl.DataFrame({"value": self.score(answers).cast(pl.Float64)})
         ratings = values.with_columns(raw=pl.lit(None), reason=pl.lit(None))
