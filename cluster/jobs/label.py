@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.jobs.label_openly import tag_openly
 from cluster.jobs.label_worker import work_in_actors
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
@@ -29,6 +30,7 @@ from cluster.lake.tables import (
 from cluster.ray_cluster import connect
 from cluster.rewards.scorer import Rated, Scorer, Usage
 from cluster.spec import IdentifiedSpec
+from cluster.tags.open_vocabulary import OpenTagger
 from cluster.tags.tagger import Tagger
 
 LOG = logging.getLogger("signalbox.label")
@@ -196,6 +198,8 @@ def _unscored(
 
 def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:
     tagger = label.tagger()
+    if isinstance(tagger, OpenTagger):
+        return tag_openly(tagger, name=label.name, queries=queries, lake=lake, run=run)
     tagger_id = tagger.id_for(queries)
     described = _described(tagger, name=label.name).with_columns(tagger_id=pl.lit(tagger_id))
     append_new(described, lake=lake, table=TAGGERS)

@@ -25,6 +25,7 @@ from cluster.lake.tables import (
     TAGS,
     Table,
 )
+from cluster.lake.vocabularies import sequence_of
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
@@ -71,7 +72,8 @@ def read_outcomes(
         candidates: readable names to keep, in this order; empty: all that have a reward, by name.
         versions: table name → Delta version to read, for a pinned view.
         tagger: a tagger's name or id, whose tags become the queries' column `tags` (of several
-            specs of a name, the one with most tags here); empty: no such column.
+            specs of a name, the newest version of a vocabulary, or else the one with most tags
+            here); empty: no such column.
         answers: whether to read the answers' texts as well.
 
     Raises:
@@ -200,7 +202,8 @@ class _View:
             own.group_by("tagger_id")
             .agg(pl.len().alias("n"))
             .join(self.scan(TAGGERS), on="tagger_id")
-            .sort("n", "tagger_id", descending=[True, False])
+            .with_columns(sequence=sequence_of(pl.col("spec")))
+            .sort("sequence", "n", "tagger_id", descending=[True, True, False])
             .collect()
         )
         found = used.filter((pl.col("name") == tagger) | (pl.col("tagger_id") == tagger))
