@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import polars as pl
 
 from cluster.jobs.label_worker import work_in_actors
+from cluster.jobs.read_rewards import ANSWER, bind
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
@@ -33,7 +34,6 @@ LOG = logging.getLogger("signalbox.label")
 ROWS_AT_ONCE = 100_000
 # With a model a part takes a while; what is done when the job is killed is kept.
 ROWS_OF_A_MODEL = 1_024
-ANSWER = ["query_id", "candidate_id", "sample"]
 
 
 class LabelSpec(JobSpec):
@@ -74,21 +74,34 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         .filter(pl.col("dataset") == spec.dataset)
         .collect()
     )
-    rewards = {
-        label.name: _reward(label, queries=queries, spec=spec, lake=lake, run=run)
-        for label in spec.scorers
-    }
+    rewards: dict[str, Any] = {}
+    ran: dict[str, str] = {}
+    for label in spec.scorers:
+        rewards[label.name], ran[label.name] = _reward(
+            label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
+        )
     tags = {label.name: _tag(label, queries=queries, lake=lake, run=run) for label in spec.taggers}
     return {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
 
 
 def _reward(
-    label: Label, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake, run: Run
-) -> dict[str, Any]:
-    """Score what this scorer has not scored; returns counts and the mean."""
-    scorer = label.scorer()
+    label: Label,
+    *,
+    queries: pl.DataFrame,
+    ran: Mapping[str, str],
+    spec: LabelSpec,
+    lake: Lake,
+    run: Run,
+) -> tuple[dict[str, Any], str]:
+    """Score what this scorer has not scored; returns counts and the mean, and the scorer's id.
+
+    `ran`: scorer_id by name of those that have run before it.
+    """
+    scorer, read = label.scorer(), None
+    if scorer.reads:
+        scorer, read = bind(scorer, name=label.name, queries=queries, ran=ran, lake=lake)
     append_new(_described(scorer, name=label.name), lake=lake, table=SCORERS)
-    answers = _unscored(scorer, queries=queries, spec=spec, lake=lake)
+    answers = _unscored(scorer, queries=queries, read=read, spec=spec, lake=lake)
     counts = Counts()
     for part, rated in _rated(scorer, answers=answers):
         _keep(part, rated, scorer=scorer, label=label, lake=lake, counts=counts)
@@ -96,13 +109,14 @@ def _reward(
     unscored = answers.height - counts.scored
     if unscored:
         LOG.warning("%s: %d answers have no reward", label.name, unscored)
-    return {
+    told = {
         "new": counts.new,
         "without_reward": unscored,
         "mean": counts.total / counts.scored if counts.scored else None,
         "battles": counts.battles,
         **vars(counts.usage),
     }
+    return told, scorer.scorer_id
 
 
 def _rated(scorer: Scorer, *, answers: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Rated]]:
@@ -161,22 +175,31 @@ def finite(values: pl.Series, *, scorer: str) -> pl.Series:
 
 
 def _unscored(
-    scorer: Scorer, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake
+    scorer: Scorer,
+    *,
+    queries: pl.DataFrame,
+    read: pl.DataFrame | None,
+    spec: LabelSpec,
+    lake: Lake,
 ) -> pl.DataFrame:
+    """The answers without a reward of this scorer; with `read`, those that others have rewarded,
+    with what these say, also where the answer itself was not kept, as in an imported table."""
     done = lake.scan(REWARDS).filter(pl.col("scorer_id") == scorer.scorer_id)
     asked = queries.lazy().select(
         "query_id", "task", "reference", "messages", pl.col("text").alias("query")
     )
-    answers = (
-        lake.scan(COMPLETIONS, version=spec.inputs["completions"])
-        .filter(pl.col("outcome") != "error")
-        .join(asked, on="query_id")
+    answers = lake.scan(COMPLETIONS, version=spec.inputs["completions"]).filter(
+        pl.col("outcome") != "error"
     )
+    if read is not None:
+        answers = read.lazy().join(answers, on=ANSWER, how="left")
+    answers = answers.join(asked, on="query_id")
     new = answers.join(done, on=ANSWER, how="anti")
     if scorer.whole_queries:
         new = answers.join(new, on="query_id", how="semi")
     columns = ("query", "text", "reference", "task", "messages", "outcome", "first_logprobs")
-    return new.select(*ANSWER, *columns).collect()
+    others = [] if read is None else [name for name in read.columns if name not in ANSWER]
+    return new.select(*ANSWER, *columns, *others).collect()
 
 
 def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:
