@@ -86,6 +86,9 @@ COMMANDS: dict[str, Command] = {
     "registry rollback": Command(
         "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
     ),
+    "quality": Command(
+        "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"
+    ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }
 

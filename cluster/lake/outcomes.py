@@ -86,7 +86,7 @@ def read_outcomes(
         queries = view.tagged(queries, tagger=tagger)
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = view.rewards(queries, scorer_id=scorer_id)
-    names = _names(view.candidates(rewards), wanted=candidates)
+    names = readable_names(view.candidates(rewards), wanted=candidates)
     if normalisation == "rank":
         rewards = rewards.filter(pl.col("candidate_id").is_in(list(names)))
     if normalisation != "none":
@@ -133,6 +133,42 @@ def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     return str(lake.read(SCORERS).filter(pl.col("scorer_id") == found)["name"][0])
 
 
+def scorers_of(
+    lake: Lake, *, dataset: str, scorer: str
+) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """(scorer_id, name) of the scorer that `read_outcomes` would read, and of all others.
+
+    Of several specs of a name only the one with most rewards; most rewards first.
+
+    Raises:
+        InputError: as `read_outcomes`.
+    """
+    view = _View(lake, {})
+    queries = view.queries(dataset)
+    found = view.scorer_id(scorer, queries=queries)
+    used = view.scorers(queries)
+    name = str(used.filter(pl.col("scorer_id") == found)["name"][0])
+    others = used.filter(pl.col("name") != name).unique("name", keep="first", maintain_order=True)
+    return (found, name), list(others.select("scorer_id", "name").iter_rows())
+
+
+def scorer_names(lake: Lake, *, dataset: str) -> list[str]:
+    """Names of the scorers that have rewarded a dataset, most rewards first."""
+    view = _View(lake, {})
+    rewarded = view.scan(REWARDS).filter(pl.col("value").is_not_null())
+    queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
+    counts = (
+        rewarded.join(queries, on="query_id", how="semi")
+        .group_by("scorer_id")
+        .agg(rewards=pl.len())
+        .join(view.scan(SCORERS), on="scorer_id")
+        .sort("rewards", "scorer_id", descending=[True, False])
+        .select("name")
+        .collect()
+    )
+    return list(dict.fromkeys(counts["name"]))
+
+
 class _View:
     """The tables of a lake at pinned versions, cut to one dataset."""
 
@@ -161,8 +197,9 @@ class _View:
             )
         return queries
 
-    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
-        used = (
+    def scorers(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """`scorer_id`, `name`, `rewards` of those that have scored the queries, most first."""
+        return (
             self.scan(REWARDS)
             .join(queries.lazy().select("query_id"), on="query_id", how="semi")
             .group_by("scorer_id")
@@ -171,6 +208,9 @@ class _View:
             .sort("rewards", "scorer_id", descending=[True, False])
             .collect()
         )
+
+    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
+        used = self.scorers(queries)
         names = sorted(set(used["name"]))
         wanted = scorer or (names[0] if len(names) == 1 else DEFAULT_SCORER)
         found = used.filter((pl.col("name") == wanted) | (pl.col("scorer_id") == wanted))
@@ -244,8 +284,16 @@ class _View:
         return specs.join(ids.lazy(), on="candidate_id", how="semi").collect()
 
 
-def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:
-    """candidate_id → readable name; the long name where several ids share one."""
+def readable_names(candidates: pl.DataFrame, *, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """candidate_id → readable name, by name; the long name where several ids share one.
+
+    Args:
+        candidates: `candidate_id`, `name`.
+        wanted: names to keep, in this order; empty: all.
+
+    Raises:
+        InputError: a wanted one is not among them.
+    """
     shared = set(candidates.filter(pl.col("name").is_duplicated())["name"])
     pairs = candidates.select("name", "candidate_id").iter_rows()
     named = sorted(
