@@ -21,14 +21,6 @@ from cluster.rewards.sandbox.limits import Limits
 
 # Loaded once, so that no run pays for them; what programs import most.
 USUAL: tuple[str, ...] = ("bisect", "collections", "copy", "dataclasses", "datetime", "decimal")
-    "bisect",
-    "collections",
-    "copy",
-    "dataclasses",
-    "datetime",
-    "decimal",
-    "fractions",
-)
 USUAL += ("fractions", "functools", "heapq", "itertools", "math", "operator", "random", "re")
 USUAL += ("string", "typing")
 MOST_DESCRIPTORS = 8
