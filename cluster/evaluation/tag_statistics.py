@@ -11,7 +11,7 @@ from scipy.stats import norm, t
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import has_rewards, read_outcomes, scorer_of, tagged_queries
 from cluster.lake.tables import RAW_TAGS, TAGGERS
-from cluster.lake.vocabularies import Version, read_vocabulary, versions
+from cluster.lake.vocabularies import Version, read_vocabulary, vocabulary_versions
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.tags.vocabulary import Vocabulary
 
@@ -110,7 +110,7 @@ def tag_statistics(
     """
     queries, tagger_id = tagged_queries(lake, dataset=dataset, tagger=tagger)
     row = lake.scan(TAGGERS).filter(pl.col("tagger_id") == tagger_id).collect().row(0, named=True)
-    history = tuple(versions(lake, name=row["name"]))
+    history = tuple(vocabulary_versions(lake, name=row["name"]))
     version = next((one for one in history if one.tagger_id == tagger_id), None)
     written = _written(lake, queries=queries, version=version)
     frequency = tag_frequency(queries["tags"])

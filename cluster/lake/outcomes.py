@@ -14,8 +14,10 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
+from cluster.lake.query_tags import QueryTags
 from cluster.lake.tables import (
     CANDIDATES,
+    CHOICES,
     COMPLETIONS,
     QUERIES,
     REWARDS,
@@ -24,15 +26,22 @@ from cluster.lake.tables import (
     TAGS,
     Table,
 )
-from cluster.lake.vocabularies import sequence_of
-from cluster.lake.vocabularies import versions as versions_of
+from cluster.lake.vocabularies import vocabulary_versions
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
-INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
+INPUTS: tuple[Table, ...] = (
+    QUERIES,
+    CHOICES,
+    CANDIDATES,
+    SCORERS,
+    TAGGERS,
+    COMPLETIONS,
+    REWARDS,
+    TAGS,
+)
 
 DEFAULT_SCORER = "accuracy"
-TASK_TAGGER = "task"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
 CELL = ["query_id", "candidate_id"]
 # The splits that methods are fitted on in the end; others never move a scale.
@@ -75,10 +84,11 @@ def read_outcomes(
     view = _View(lake, versions or {})
     queries = view.queries(dataset)
     if tagger:
-        queries = view.tagged(queries, tagger_id=view.tagger_id(tagger, queries=queries))
+        own = QueryTags(lake, view.versions)
+        queries = own.tagged(queries, tagger_id=own.tagger_id(tagger, queries=queries))
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = view.rewards(queries, scorer_id=scorer_id)
-    names = _names(view.candidates(rewards), wanted=candidates)
+    names = readable_names(view.candidates(rewards), wanted=candidates)
     if normalisation == "rank":
         rewards = rewards.filter(pl.col("candidate_id").is_in(list(names)))
     if normalisation != "none":
@@ -137,20 +147,49 @@ def tagged_queries(lake: Lake, *, dataset: str, tagger: str) -> tuple[pl.DataFra
     Raises:
         InputError: no such dataset or tagger in the lake; the text lists what there is.
     """
-    view = _View(lake, {})
-    queries = view.queries(dataset)
-    named = versions_of(lake, name=tagger) if tagger else []
-    if named and tagger not in set(view.taggers(queries)["name"]):
+    queries, own = _View(lake, {}).queries(dataset), QueryTags(lake)
+    named = vocabulary_versions(lake, name=tagger) if tagger else []
+    if named and tagger not in set(own.taggers(queries)["name"]):
         none = pl.lit([], dtype=pl.List(pl.String))
         return queries.with_columns(tags=none), named[0].tagger_id
-    tagger_id = view.tagger_id(tagger, queries=queries)
-    return view.tagged(queries, tagger_id=tagger_id), tagger_id
+    tagger_id = own.tagger_id(tagger, queries=queries)
+    return own.tagged(queries, tagger_id=tagger_id), tagger_id
 
 
-def _only(names: Sequence[str]) -> str:
-    """The only tagger that says more than the queries' tasks, or the only one; empty if neither."""
-    others = [name for name in names if name != TASK_TAGGER]
-    return (others or [*names, ""])[0] if len(others) <= 1 else ""
+def scorers_of(
+    lake: Lake, *, dataset: str, scorer: str
+) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """(scorer_id, name) of the scorer that `read_outcomes` would read, and of all others.
+
+    Of several specs of a name only the one with most rewards; most rewards first.
+
+    Raises:
+        InputError: as `read_outcomes`.
+    """
+    view = _View(lake, {})
+    queries = view.queries(dataset)
+    found = view.scorer_id(scorer, queries=queries)
+    used = view.scorers(queries)
+    name = str(used.filter(pl.col("scorer_id") == found)["name"][0])
+    others = used.filter(pl.col("name") != name).unique("name", keep="first", maintain_order=True)
+    return (found, name), list(others.select("scorer_id", "name").iter_rows())
+
+
+def scorer_names(lake: Lake, *, dataset: str) -> list[str]:
+    """Names of the scorers that have rewarded a dataset, most rewards first."""
+    view = _View(lake, {})
+    rewarded = view.scan(REWARDS).filter(pl.col("value").is_not_null())
+    queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
+    counts = (
+        rewarded.join(queries, on="query_id", how="semi")
+        .group_by("scorer_id")
+        .agg(rewards=pl.len())
+        .join(view.scan(SCORERS), on="scorer_id")
+        .sort("rewards", "scorer_id", descending=[True, False])
+        .select("name")
+        .collect()
+    )
+    return list(dict.fromkeys(counts["name"]))
 
 
 class _View:
@@ -164,7 +203,15 @@ class _View:
 
     def queries(self, dataset: str) -> pl.DataFrame:
         rows = self.scan(QUERIES).filter(pl.col("dataset") == dataset).select(QUERY_COLUMNS)
-        queries = rows.sort("query_id").collect()
+        chosen = self.scan(CHOICES).select("query_id", chosen=pl.col("sampling_probability"))
+        probability = pl.col("sampling_probability") * pl.col("chosen").fill_null(1.0)
+        queries = (
+            rows.join(chosen, on="query_id", how="left")
+            .with_columns(sampling_probability=probability)
+            .drop("chosen")
+            .sort("query_id")
+            .collect()
+        )
         if queries.height == 0:
             there = self.scan(QUERIES).select(pl.col("dataset").unique().sort()).collect()
             known = ", ".join(there["dataset"]) or "none"
@@ -173,8 +220,9 @@ class _View:
             )
         return queries
 
-    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
-        used = (
+    def scorers(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """`scorer_id`, `name`, `rewards` of those that have scored the queries, most first."""
+        return (
             self.scan(REWARDS)
             .join(queries.lazy().select("query_id"), on="query_id", how="semi")
             .group_by("scorer_id")
@@ -183,6 +231,9 @@ class _View:
             .sort("rewards", "scorer_id", descending=[True, False])
             .collect()
         )
+
+    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
+        used = self.scorers(queries)
         names = sorted(set(used["name"]))
         wanted = scorer or (names[0] if len(names) == 1 else DEFAULT_SCORER)
         found = used.filter((pl.col("name") == wanted) | (pl.col("scorer_id") == wanted))
@@ -206,43 +257,6 @@ class _View:
         own = answered.join(queries.lazy().select("query_id"), on="query_id", how="semi")
         truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
         return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
-
-    def taggers(self, queries: pl.DataFrame) -> pl.DataFrame:
-        """Taggers that have tagged the queries: of a name the newest vocabulary first, then most
-        tags."""
-        return (
-            self._tags(queries)
-            .group_by("tagger_id")
-            .agg(pl.len().alias("n"))
-            .join(self.scan(TAGGERS), on="tagger_id")
-            .with_columns(sequence=sequence_of(pl.col("spec")))
-            .sort("sequence", "n", "tagger_id", descending=[True, True, False])
-            .collect()
-        )
-
-    def tagger_id(self, tagger: str, *, queries: pl.DataFrame) -> str:
-        used = self.taggers(queries)
-        names = sorted(set(used["name"]))
-        wanted = tagger or _only(names)
-        found = used.filter((pl.col("name") == wanted) | (pl.col("tagger_id") == wanted))
-        if found.height:
-            return str(found["tagger_id"][0])
-        which = f"no tags of tagger '{tagger}'" if tagger else "no tagger was named for tags"
-        raise InputError(
-            f"{which} on this dataset in {self.lake.storage.uri}; "
-            f"taggers that have tagged it: {', '.join(names) or 'none'}; name one with --tagger"
-        )
-
-    def tagged(self, queries: pl.DataFrame, *, tagger_id: str) -> pl.DataFrame:
-        """The queries with their tags, sorted; no tag is an empty list."""
-        tags = self._tags(queries).filter(pl.col("tagger_id") == tagger_id)
-        lists = tags.group_by("query_id").agg(tags=pl.col("tag").sort()).collect()
-        return queries.join(lists, on="query_id", how="left", maintain_order="left").with_columns(
-            pl.col("tags").fill_null([])
-        )
-
-    def _tags(self, queries: pl.DataFrame) -> pl.LazyFrame:
-        return self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
 
     def answers(self, queries: pl.DataFrame, *, names: Mapping[str, str]) -> pl.DataFrame:
         """One row a query and one column a candidate: the text of the first sample."""
@@ -269,8 +283,16 @@ class _View:
         return specs.join(ids.lazy(), on="candidate_id", how="semi").collect()
 
 
-def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:
-    """candidate_id → readable name; the long name where several ids share one."""
+def readable_names(candidates: pl.DataFrame, *, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """candidate_id → readable name, by name; the long name where several ids share one.
+
+    Args:
+        candidates: `candidate_id`, `name`.
+        wanted: names to keep, in this order; empty: all.
+
+    Raises:
+        InputError: a wanted one is not among them.
+    """
     shared = set(candidates.filter(pl.col("name").is_duplicated())["name"])
     pairs = candidates.select("name", "candidate_id").iter_rows()
     named = sorted(

@@ -68,6 +68,17 @@ QUERIES = Table(
         sampling_probability=pl.Float64,
     ),
 )
+# Queries that were picked to be labelled, with the probability they had among those left by then.
+CHOICES = Table(
+    name="choices",
+    key=("query_id",),
+    schema=_columns(
+        query_id=pl.String,
+        dataset=pl.String,
+        sampling_probability=pl.Float64,
+        run=pl.String,
+    ),
+)
 CANDIDATES = Table(
     name="candidates",
     key=("candidate_id", "sequence"),
@@ -198,6 +209,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         QUERIES,
+        CHOICES,
         CANDIDATES,
         SCORERS,
         TAGGERS,
