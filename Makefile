@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test chaos lint format bench-flow bench-engine bench-openai bench-quality bench-pairs bench-newcomer bench-train clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-pairs bench-newcomer bench-train hostile-table clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -70,6 +71,10 @@ bench-newcomer: setup
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
+
+# Programs that attack the sandbox of code rewards, and what becomes of them (half a minute).
+hostile-table: setup
+	$(BIN)/python tests/bench/hostile_programs.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
