@@ -89,6 +89,9 @@ COMMANDS: dict[str, Command] = {
     "quality": Command(
         "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"
     ),
+    "tags": Command(
+        "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
+    ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }
 

@@ -14,6 +14,7 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
+from cluster.lake.query_tags import QueryTags
 from cluster.lake.tables import (
     CANDIDATES,
     CHOICES,
@@ -25,7 +26,7 @@ from cluster.lake.tables import (
     TAGS,
     Table,
 )
-from cluster.lake.vocabularies import sequence_of
+from cluster.lake.vocabularies import vocabulary_versions
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
@@ -83,7 +84,8 @@ def read_outcomes(
     view = _View(lake, versions or {})
     queries = view.queries(dataset)
     if tagger:
-        queries = view.tagged(queries, tagger=tagger)
+        own = QueryTags(lake, view.versions)
+        queries = own.tagged(queries, tagger_id=own.tagger_id(tagger, queries=queries))
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = view.rewards(queries, scorer_id=scorer_id)
     names = readable_names(view.candidates(rewards), wanted=candidates)
@@ -131,6 +133,27 @@ def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     view = _View(lake, {})
     found = view.scorer_id(scorer, queries=view.queries(dataset))
     return str(lake.read(SCORERS).filter(pl.col("scorer_id") == found)["name"][0])
+
+
+def tagged_queries(lake: Lake, *, dataset: str, tagger: str) -> tuple[pl.DataFrame, str]:
+    """Queries of a dataset with their `tags` as `read_outcomes` reads them, and the tagger's id.
+
+    Args:
+        lake: the lake.
+        dataset: whose queries.
+        tagger: a tagger's name or id; empty: the only one beside `task`, or `task`. One that has
+            a vocabulary, and has found none of its tags here, is told of all the same.
+
+    Raises:
+        InputError: no such dataset or tagger in the lake; the text lists what there is.
+    """
+    queries, own = _View(lake, {}).queries(dataset), QueryTags(lake)
+    named = vocabulary_versions(lake, name=tagger) if tagger else []
+    if named and tagger not in set(own.taggers(queries)["name"]):
+        none = pl.lit([], dtype=pl.List(pl.String))
+        return queries.with_columns(tags=none), named[0].tagger_id
+    tagger_id = own.tagger_id(tagger, queries=queries)
+    return own.tagged(queries, tagger_id=tagger_id), tagger_id
 
 
 def scorers_of(
@@ -234,30 +257,6 @@ class _View:
         own = answered.join(queries.lazy().select("query_id"), on="query_id", how="semi")
         truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
         return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
-
-    def tagged(self, queries: pl.DataFrame, *, tagger: str) -> pl.DataFrame:
-        """The queries with their tags, sorted; no tag is an empty list."""
-        own = self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
-        used = (
-            own.group_by("tagger_id")
-            .agg(pl.len().alias("n"))
-            .join(self.scan(TAGGERS), on="tagger_id")
-            .with_columns(sequence=sequence_of(pl.col("spec")))
-            .sort("sequence", "n", "tagger_id", descending=[True, True, False])
-            .collect()
-        )
-        found = used.filter((pl.col("name") == tagger) | (pl.col("tagger_id") == tagger))
-        if not found.height:
-            known = ", ".join(sorted(set(used["name"]))) or "none"
-            raise InputError(
-                f"no tags of tagger '{tagger}' on this dataset in {self.lake.storage.uri}; "
-                f"taggers that have tagged it: {known}"
-            )
-        tags = own.filter(pl.col("tagger_id") == found["tagger_id"][0])
-        lists = tags.group_by("query_id").agg(tags=pl.col("tag").sort()).collect()
-        return queries.join(lists, on="query_id", how="left", maintain_order="left").with_columns(
-            pl.col("tags").fill_null([])
-        )
 
     def answers(self, queries: pl.DataFrame, *, names: Mapping[str, str]) -> pl.DataFrame:
         """One row a query and one column a candidate: the text of the first sample."""

@@ -77,7 +77,7 @@ class Normalised:
     is_new: bool
 
 
-def versions(lake: Lake, *, name: str) -> list[Version]:
+def vocabulary_versions(lake: Lake, *, name: str) -> list[Version]:
     """Versions of a tagger's vocabulary, the one in force first; none of other taggers."""
     rows = lake.scan(TAGGERS).filter(pl.col("name") == name).collect()
     found = [
@@ -113,7 +113,7 @@ def renew(lake: Lake, *, name: str) -> Normalised:
     Raises:
         InputError: no such tagger, or one without a vocabulary.
     """
-    there = versions(lake, name=name)
+    there = vocabulary_versions(lake, name=name)
     if not there:
         raise InputError(
             f"tagger '{name}' has no vocabulary in {lake.storage.uri}; taggers with one are named "
@@ -135,7 +135,7 @@ def normalise(lake: Lake, *, name: str, spec: Mapping[str, Any], why: str = "") 
         InputError: the vocabulary's encoder is not installed, or its settings are wrong.
     """
     pairs = read_raw_tags(lake, writer_id=spec["writer_id"])
-    there = versions(lake, name=name)
+    there = vocabulary_versions(lake, name=name)
     in_force = there[0] if there else None
     old = read_vocabulary(lake, tagger_id=in_force.tagger_id) if in_force else None
     reason = why or _why_new(in_force, spec=spec, pairs=pairs, vocabulary=old)

@@ -15,7 +15,12 @@ from cluster.tags.similar_tags import merged_into_most_frequent
 
 
 def associated_tags(
-    pairs: pl.DataFrame, *, min_support: int, min_confidence: float, min_lift: float
+    pairs: pl.DataFrame,
+    *,
+    min_support: int,
+    min_confidence: float,
+    min_lift: float,
+    both_ways: bool = False,
 ) -> pl.DataFrame:
     """`form`, `into`: the most frequent form of the group each form is in; by form.
 
@@ -26,14 +31,17 @@ def associated_tags(
         min_support: queries that must have both tags.
         min_confidence: share of the queries with one tag that must have the other too.
         min_lift: how many times more often than among all queries the other tag must be there.
+        both_ways: whether the confidence must be there from either to the other. A tag that is
+            part of another, as addition is of arithmetic, then stays.
     """
     pairs = pairs.select("query_id", "form").unique()
     n_queries = pairs["query_id"].n_unique()
     into = pairs.select("form", into="form").unique().sort("form")
     while True:
         counts = pairs.group_by("form").agg(count=pl.len().cast(pl.Int64)).sort("form")
+        from_all = pl.max_horizontal("count", "count_other") if both_ways else pl.col("count")
         rules = _rules(pairs, counts=counts, min_support=min_support).filter(
-            (pl.col("both") >= min_confidence * pl.col("count"))
+            (pl.col("both") >= min_confidence * from_all)
             & (pl.col("both") * n_queries >= min_lift * pl.col("count") * pl.col("count_other"))
         )
         if rules.is_empty():

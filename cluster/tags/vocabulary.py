@@ -47,6 +47,8 @@ class VocabularySettings(BaseModel):
             default twice alpha, as InsTag's 40.
         min_confidence: share of the queries with one that must have the other too.
         min_lift: how many times more often than by chance.
+        both_ways: whether that must hold for either of the two. InsTag's rules have one direction,
+            and so addition goes into arithmetic where the model always writes both.
         renew_below: a new vocabulary is made when the share of new queries that get a tag is below
             so many times what it was on the queries it was made from.
         renew_after: new queries needed before that is asked, as a share of those it was made from.
@@ -61,6 +63,7 @@ class VocabularySettings(BaseModel):
     min_support: int | None = Field(default=None, ge=1)
     min_confidence: float = Field(default=0.99, gt=0, le=1)
     min_lift: float = Field(default=2.0, ge=1)
+    both_ways: bool = False
     renew_below: float = Field(default=0.8, ge=0, le=1)
     renew_after: float = Field(default=0.1, gt=0)
 
@@ -139,6 +142,7 @@ def learn_vocabulary(pairs: pl.DataFrame, *, settings: VocabularySettings) -> Vo
         min_support=settings.support_for(n_queries),
         min_confidence=settings.min_confidence,
         min_lift=settings.min_lift,
+        both_ways=settings.both_ways,
     )
     return Vocabulary(_rows(raw, forms=forms, similar=similar, associated=associated))
 

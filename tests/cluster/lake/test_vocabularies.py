@@ -20,7 +20,7 @@ from cluster.lake.tables import (
     TAGGERS,
     TAGS,
 )
-from cluster.lake.vocabularies import normalise, read_vocabulary, renew, versions
+from cluster.lake.vocabularies import normalise, read_vocabulary, renew, vocabulary_versions
 from cluster.tags.vocabulary import VocabularySettings
 
 
@@ -117,7 +117,7 @@ def test_other_settings_make_another_version_and_so_does_going_back(lake: Lake) 
     assert strict.version.why == "the tagger has other settings"
     assert read(lake)["q20"] == []
     back = normalise(lake, name="own", spec=spec_with())
-    assert [one.sequence for one in versions(lake, name="own")] == [3, 2, 1]
+    assert [one.sequence for one in vocabulary_versions(lake, name="own")] == [3, 2, 1]
     assert read(lake)["q20"] == ["verse"]
     assert not normalise(lake, name="own", spec=spec_with()).is_new
     assert back.version.tagger_id != strict.version.tagger_id
@@ -162,7 +162,7 @@ def test_a_version_that_is_half_written_is_not_read_and_is_finished_later(
     with pytest.raises(KeyboardInterrupt):
         normalise(lake, name="own", spec=spec_with())
     monkeypatch.undo()
-    assert versions(lake, name="own") == [first.version]
+    assert vocabulary_versions(lake, name="own") == [first.version]
     assert read(lake)["q20"] == []
     done = normalise(lake, name="own", spec=spec_with())
     assert (done.version.sequence, done.new_tags) == (2, 0)
@@ -181,7 +181,7 @@ def test_two_names_have_vocabularies_of_their_own(lake: Lake) -> None:
     write(lake, {range(20): ["sums"]})
     normalise(lake, name="own", spec=spec_with())
     normalise(lake, name="mine", spec=spec_with())
-    assert [one.sequence for one in versions(lake, name="mine")] == [1]
+    assert [one.sequence for one in vocabulary_versions(lake, name="mine")] == [1]
     assert set(lake.read(TAGGERS)["name"]) == {"own", "mine"}
 
 

@@ -82,6 +82,15 @@ def test_tags_that_come_together_are_one() -> None:
     assert steps(found)["sums"] == "associated"
 
 
+def test_a_part_of_another_tag_stays_where_rules_must_hold_both_ways() -> None:
+    queries = [["arithmetic", "addition"], ["arithmetic", "subtraction"]] * 3 + [["verse"]] * 9
+    assert learned(*queries, alpha=1, min_support=2).names == ["arithmetic", "verse"]
+    found = learned(*queries, ["verse", "poem"], alpha=1, min_support=2, both_ways=True)
+    assert found.names == ["addition", "arithmetic", "poem", "subtraction", "verse"]
+    same = [["arithmetic", "sums"]] * 3 + [["verse"]] * 9
+    assert learned(*same, alpha=1, both_ways=True).names == ["arithmetic", "verse"]
+
+
 def test_what_every_query_has_swallows_nothing() -> None:
     queries = [["verse", "text"], ["sums", "text"]] * 3
     assert learned(*queries, alpha=1, min_support=2, min_lift=1.0).names == ["text"]
