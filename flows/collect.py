@@ -94,7 +94,8 @@ class CollectParams(FlowParams):
     retry_errors: bool = Field(
         default=False,
         title="Retry errors",
-        description="Run the rows again that failed in an earlier run",
+        description="Run the rows again that failed in an earlier run, and ask again for rewards "
+        "that are missing for a reason",
     )
     budget: int = Field(
         default=0,
@@ -257,6 +258,7 @@ def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec
         scorers=labels.scorers,
         taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+        retry_errors=params.retry_errors,
     )
 
 
