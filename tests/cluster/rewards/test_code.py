@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 import yaml
 
@@ -248,6 +250,36 @@ def test_the_weaker_kind_keeps_its_limits(program, reason):
     assert value == 0.0
     assert reason in said
     assert left_behind() == []
+
+
+def test_nothing_goes_on_without_who_wanted_it():
+    """An actor that is killed takes its programs along."""
+    source = (
+        "import polars as pl; from cluster.rewards.code import Code\n"
+        "answer = 'print(1, flush=True)\\nwhile True: pass'\n"
+        "rows = pl.DataFrame({'query': ['q'], 'text': [answer], 'reference': ['assert x']})\n"
+        "with Code(seconds=3000).open() as rate: print(flush=True) or rate(rows)"
+    )
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE) as actor:
+        try:
+            assert actor.stdout.readline() == b"\n"
+            wait_until(lambda: len(below(actor.pid)) >= 5)
+            started = below(actor.pid)
+        finally:
+            actor.kill()
+    wait_until(lambda: not any(process.is_running() for process in started))
+
+
+def below(process: int) -> list[psutil.Process]:
+    """A warden, and for the answer and the tests each an overseer and what it watches."""
+    return psutil.Process(process).children(recursive=True)
+
+
+def wait_until(holds) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def left_behind() -> list[str]:
