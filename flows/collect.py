@@ -18,6 +18,7 @@ from cluster.ray_cluster import cluster_address
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.quality import quality_report
 
 if TYPE_CHECKING:
     ScorerName = str
@@ -123,6 +124,8 @@ def collect(params: CollectParams) -> Manifest:
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
+    names = [label.name for label in _labels(params).scorers]
+    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
@@ -130,6 +133,7 @@ def collect(params: CollectParams) -> Manifest:
         "ingest": ingested,
         "generate": generated,
         "label": labelled,
+        "quality": quality,
     }
 
 
