@@ -22,6 +22,7 @@ from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.quality import quality_report
 from tasks.report import say
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ def collect(params: CollectParams) -> Manifest:
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
+    names = [label.name for label in _labels(params).scorers]
+    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
@@ -186,6 +189,7 @@ def collect(params: CollectParams) -> Manifest:
         "choose": chosen,
         "generate": generated,
         "label": labelled,
+        "quality": quality,
     }
 
 
