@@ -11,6 +11,7 @@ from cluster.errors import InputError
 from cluster.plugins import plugin_names
 from cluster.rewards.scorer import Scorer, load_scorer
 from cluster.spec import IdentifiedSpec
+from cluster.spec_file import read_spec_file
 from cluster.tags.tagger import Tagger, load_tagger
 
 EXAMPLE = "such as 'scorers: {helpful: {scorer: reward_model, model: ./rm}}'"
@@ -141,7 +142,7 @@ def _load(kind: Kind, *, method: str, settings: dict[str, Any]) -> IdentifiedSpe
 
 
 def _content(path: str) -> dict[str, Any]:
-    content = _read_yaml(Path(path))
+    content = read_spec_file(Path(path), flag="--labels")
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected 'scorers:' and 'taggers:', {EXAMPLE}")
     for part, entries in content.items():
@@ -150,19 +151,3 @@ def _content(path: str) -> dict[str, Any]:
         if not isinstance(entries, dict):
             raise InputError(f"{path}: {part}: expected names with their settings, {EXAMPLE}")
     return content
-
-
-def _read_yaml(file: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check --labels") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: broken YAML: {error}") from error

@@ -22,6 +22,7 @@ from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.quality import quality_report
 from tasks.report import say
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class CollectParams(FlowParams):
     retry_errors: bool = Field(
         default=False,
         title="Retry errors",
-        description="Run the rows again that failed in an earlier run",
+        description="Run the rows again that failed in an earlier run, and ask again for rewards "
+        "that are missing for a reason",
     )
     budget: int = Field(
         default=0,
@@ -177,6 +179,8 @@ def collect(params: CollectParams) -> Manifest:
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
+    names = [label.name for label in _labels(params).scorers]
+    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
@@ -185,6 +189,7 @@ def collect(params: CollectParams) -> Manifest:
         "choose": chosen,
         "generate": generated,
         "label": labelled,
+        "quality": quality,
     }
 
 
@@ -257,6 +262,7 @@ def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec
         scorers=labels.scorers,
         taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+        retry_errors=params.retry_errors,
     )
 
 

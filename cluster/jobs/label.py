@@ -16,7 +16,7 @@ from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
 from cluster.lake.candidates import newest_specs
-from cluster.lake.commit import append_new
+from cluster.lake.commit import append_new, delete_missing_rewards
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
     CANDIDATES,
@@ -49,6 +49,7 @@ class LabelSpec(JobSpec):
         scorers: the scorers to run.
         taggers: the taggers to run.
         inputs: versions of the tables the work depends on.
+        retry_errors: rewards that are missing for a reason are asked for again.
     """
 
     job: ClassVar[str] = "label"
@@ -57,6 +58,7 @@ class LabelSpec(JobSpec):
     scorers: tuple[Label, ...]
     taggers: tuple[Label, ...]
     inputs: dict[str, int]
+    retry_errors: bool = False
 
 
 @dataclass
@@ -110,6 +112,8 @@ def _reward(
     if scorer.reads:
         scorer, read = bind(scorer, name=label.name, queries=queries, ran=ran, lake=lake)
     append_new(_described(scorer, name=label.name), lake=lake, table=SCORERS)
+    if spec.retry_errors:
+        delete_missing_rewards(queries, lake=lake, scorer_id=scorer.scorer_id)
     answers = _unscored(scorer, queries=queries, read=read, spec=spec, lake=lake)
     n_new = int(answers["new"].sum())
     counts = Counts()

@@ -105,8 +105,7 @@ def alarms(found: Answers) -> Iterator[Alarm]:
         elif found.repeated.get(name):
             yield Alarm(
                 "answers",
-                f"{name} says the same to {percent(row['same'])} of the queries: "
-                f"'{found.repeated[name]}'.",
+                f"{name} says '{found.repeated[name]}' to {percent(row['same'])} of the queries.",
                 "Check its template: the query may not reach it. Where that is its real answer, a "
                 "router learns nothing from it.",
             )

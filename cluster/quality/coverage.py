@@ -130,7 +130,7 @@ def alarms(found: Coverage) -> Iterator[Alarm]:
     if shares["missing"] > SMALL:
         yield Alarm(
             "coverage",
-            f"{percent(shares['missing'])} of all cells are missing: the candidate was never asked "
+            f"{percent(shares['missing'])} of all answers are missing, never asked for "
             f"({_worst(found, 'missing')}).",
             "Run the same 'signalbox collect' again, it asks only what is missing; in an imported "
             "table these were not measured.",
@@ -139,8 +139,8 @@ def alarms(found: Coverage) -> Iterator[Alarm]:
     if shares["no_reward"] > SMALL:
         yield Alarm(
             "coverage",
-            f"{percent(shares['no_reward'])} of the cells have an answer but no reward from this "
-            f"scorer ({_worst(found, 'no_reward')}).",
+            f"{percent(shares['no_reward'])} of all answers have no reward from this scorer "
+            f"({_worst(found, 'no_reward')}).",
             "Give the queries references that the scorer can use, or run it with 'signalbox "
             "collect --scorers' or '--labels'.",
         )
@@ -160,7 +160,7 @@ def _alarms_of_reasons(found: Coverage, *, shares: dict[str, float]) -> Iterator
         (
             "unparsable",
             SMALL,
-            "have an answer the scorer could not read",
+            "have no reward because the scorer could not read them",
             "Look at some of these answers: mostly the prompt does not say which form is wanted, "
             "or max_tokens is too small.",
         ),
@@ -168,7 +168,7 @@ def _alarms_of_reasons(found: Coverage, *, shares: dict[str, float]) -> Iterator
     for kind, most, words, todo in told:
         if shares[kind] > most:
             often = found.reasons.filter(pl.col("what") == kind)["reason"][0]
-            said = f"{percent(shares[kind])} of the cells {words} ({_worst(found, kind)})"
+            said = f"{percent(shares[kind])} of all answers {words} ({_worst(found, kind)})"
             yield Alarm("coverage", f"{said}, mostly for '{often}'.", todo)
 
 

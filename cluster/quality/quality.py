@@ -147,7 +147,7 @@ def headline(found: Quality) -> list[tuple[str, str]]:
     rows = [
         ("queries", f"{found.queries:,}"),
         ("candidates", f"{len(found.candidates):,}"),
-        ("cells with a reward", percent(shares["rewarded"] + shares["truncated"])),
+        ("answers with a reward", percent(shares["rewarded"] + shares["truncated"])),
     ]
     if found.compared is not None:
         gains, unit = found.compared.complementarity, found.compared.complementarity.is_unit

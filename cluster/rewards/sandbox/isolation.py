@@ -11,8 +11,8 @@ Isolation = Literal["namespaces", "limits"]
 
 `namespaces`: user, mount, process, network, IPC and host-name namespaces of its own; a read-only
 root that holds the interpreter's library alone, a folder in memory, no /proc; no capability; a
-filter on system calls; the limits. `limits`: the filter and the limits alone; it sees the files
-its user may read, and the machine's processes.
+filter on system calls; the limits. `limits`: the filter and the limits alone; it has the files its
+user has (where we are root, one without an account), and sees the machine's processes.
 """
 # Users without an account: above those of Debian (to 59,999) and within the 65,536 a container
 # may have. Each warden has its own, so that the kernel counts processes for each alone.

@@ -104,14 +104,13 @@ class Run:
     def _fault(self, told: dict[str, Any]) -> str | None:
         """Which limit or signal ended it."""
         killed, number = told["killed"], told["signal"]
-        if killed is None and number is None:
+        if killed == "unwanted" or (killed is None and number is None):
             return None
         if killed is None and number != signal.SIGXCPU:
             return f"it was ended by {signal.Signals(number).name}"
         words = {
             "memory": f"memory limit of {self.limits.memory_mb} MB",
             "processes": f"limit of {self.limits.processes} processes",
-            "unwanted": "it went on after its tests",
             "lost": "it was ended from outside",
         }
         return words.get(killed, f"time limit of {self.limits.seconds:g} s")

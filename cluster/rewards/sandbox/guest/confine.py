@@ -88,8 +88,12 @@ def limit(limits: Limits, *, count_processes: bool = True) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def give_up_rights() -> None:
-    """No capability, no way to get one, and a filter on system calls; for good."""
+def give_up_rights(*, alone: bool) -> None:
+    """No capability, no way to get one, and a filter on system calls; for good.
+
+    Where it is not `alone` in a process namespace, it may send no signal either.
+    """
+    kernel.die_with_parent()
     kernel.drop_capabilities()
     kernel.set_no_new_privileges()
-    kernel.load_filter(seccomp.program())
+    kernel.load_filter(seccomp.program(signals=alone))

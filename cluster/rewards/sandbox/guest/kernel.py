@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import struct
 
 CLONE_NEWNS = 0x00020000
@@ -18,7 +19,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
-PR_SET_DUMPABLE = 4
+PR_SET_PDEATHSIG = 1
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,7 +32,6 @@ AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
 CAPABILITY_VERSION_3 = 0x20080522
 LAST_CAPABILITY = 63
 
@@ -75,10 +75,8 @@ def unmount(target: str) -> None:
 
 
 def make_read_only(target: str) -> None:
-    """A mount and those below: read-only, no set-user-id programs, no devices (Linux 5.12)."""
-    attributes = struct.pack(
-        "QQQQ", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, 0, 0
-    )
+    """A mount and those below: read-only, no set-user-id programs (Linux 5.12)."""
+    attributes = struct.pack("QQQQ", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, 0, 0)
     _syscall(
         MOUNT_SETATTR, AT_FDCWD, target.encode(), AT_RECURSIVE, attributes, len(attributes),
         call=f"mount_setattr {target}",
@@ -102,6 +100,11 @@ def drop_capabilities() -> None:
 def set_no_new_privileges() -> None:
     """No program it starts gets more than it has itself."""
     _checked(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), call="prctl no_new_privs")
+
+
+def die_with_parent() -> None:
+    """Be killed when the parent is; lost again by a change of user, so it comes behind that."""
+    _checked(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), call="prctl death signal")
 
 
 def adopt_orphans() -> None:

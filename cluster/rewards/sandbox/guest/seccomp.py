@@ -40,6 +40,11 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "quotactl": (179, 60), "iopl": (172, None), "ioperm": (173, None), "vhangup": (153, 58),
     "lookup_dcookie": (212, 18), "nfsservctl": (180, 42),
 }  # fmt: skip
+SIGNALS: dict[str, tuple[int | None, int | None]] = {
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
+}  # fmt: skip
+"""Refused where a signal could reach processes that are not the program's own."""
 CLONE = (56, 220)
 CLONE3 = (435, 435)
 NAMESPACES = 0x7E020080  # CLONE_NEW… of all kinds
@@ -59,11 +64,16 @@ def known() -> bool:
     return os.uname().machine in ARCHITECTURES
 
 
-def program() -> bytes:
-    """The filter for this machine, in the kernel's encoding (struct sock_filter)."""
+def program(*, signals: bool) -> bytes:
+    """The filter for this machine, in the kernel's encoding (struct sock_filter).
+
+    Args:
+        signals: whether it may send some.
+    """
     machine = os.uname().machine
     column = ORDER.index(machine)
-    refused = [numbers[column] for numbers in REFUSED.values() if numbers[column] is not None]
+    names = REFUSED if signals else REFUSED | SIGNALS
+    refused = [numbers[column] for numbers in names.values()]
     lines = [
         _line(LOAD, value=ARCHITECTURE),
         _line(EQUAL, value=ARCHITECTURES[machine], if_true=1),

@@ -109,7 +109,7 @@ def _become_guest(
         if place["user"]:
             confine.become(place["user"], groups=place["groups"])
         confine.limit(limits, count_processes=place["count_processes"])
-        confine.give_up_rights()
+        confine.give_up_rights(alone=place["kind"] == "namespaces")
     except BaseException as error:
         os.write(2, f"the sandbox failed: {error}".encode())
         os._exit(roles.NOT_CONFINED)
