@@ -54,6 +54,12 @@ class Resources(_Spec):
     cpus: float | None = Field(default=None, gt=0)
     usd_per_gpu_hour: float | None = Field(default=None, ge=0)
 
+    @model_validator(mode="after")
+    def _whole_or_a_share(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus must be a whole number (tensor parallel), or a share below 1")
+        return self
+
 
 class Candidate(_Spec):
     """One entry of a candidate file.

@@ -13,16 +13,17 @@ from cluster.errors import InputError
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
-def read_spec_file(file: Path) -> Any:
-    """What a YAML or TOML file holds.
+def read_spec_file(file: Path, *, flag: str = "") -> Any:
+    """What a YAML or TOML file holds; `flag` is the one that names it, for the words.
 
     Raises:
         InputError: it cannot be read, or is not YAML or TOML; names the file and the line.
     """
+    hint = f"; check {flag}" if flag else ""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{file}: there is no such file") from error
+        raise InputError(f"{file}: there is no such file{hint}") from error
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.probe import ProbeSpec
 from cluster.jobs.run import Manifest
-from cluster.labels import Label, read_labels
+from cluster.labels import Label, read_labels, scorers_for
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, check_outcomes, scorer_of
 from cluster.lake.prices import read_prices
@@ -26,6 +26,7 @@ from flows.params import (
     PricesField,
     ScorerField,
     SeedField,
+    TemperatureField,
     check_ray,
 )
 from tasks.artifacts import table_artifact
@@ -59,6 +60,7 @@ class AddCandidateParams(FlowParams):
     scorer: ScorerField = ""
     labels: LabelsField = ""
     normalisation: NormalisationField = "none"
+    temperature: TemperatureField = 1.0
     probes: int = Field(
         default=300,
         ge=10,
@@ -91,7 +93,7 @@ def check(params: AddCandidateParams) -> None:
     if params.candidates:
         check_candidates(params.candidates)
         _candidate(params)
-        _scorer(params, lake=lake)
+        _scorers(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_ray(params)
 
@@ -108,18 +110,32 @@ def _check_router(params: AddCandidateParams, *, checkpoint: str, lake: Lake) ->
             f"router {params.router} knows candidate '{params.name}' already; its candidates: "
             f"{', '.join(router.candidates)}"
         )
+    if params.normalisation == "rank":
+        raise InputError(
+            "--normalisation rank: a rank among the router's candidates is another one with the "
+            "newcomer among them; fit a router with all of them by 'signalbox train', or take "
+            "another normalisation"
+        )
     label = router.label
     if not label.get("dataset"):
         return
     scorer = scorer_of(lake, dataset=label["dataset"], scorer=label["scorer"])
     found = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
-    if (found, params.normalisation) != (scorer, label["normalisation"]):
+    own = _scale(label["normalisation"], temperature=label.get("temperature", 1.0))
+    other = _scale(params.normalisation, temperature=params.temperature)
+    if (found, other) != (scorer, own):
         raise InputError(
             f"router {params.router} was fitted on rewards of scorer '{scorer}', normalisation "
-            f"'{label['normalisation']}', and the newcomer would have those of '{found}', "
-            f"'{params.normalisation}': take --scorer {scorer} --normalisation "
-            f"{label['normalisation']}, or another router"
+            f"'{own}', and the newcomer would have those of '{found}', '{other}': take --scorer "
+            f"{scorer} --normalisation {own}, or another router"
         )
+
+
+def _scale(normalisation: str, *, temperature: float) -> str:
+    """The flags that name a scale: only a sigmoid has a temperature."""
+    if normalisation != "sigmoid":
+        return normalisation
+    return f"{normalisation} --temperature {temperature:g}"
 
 
 @flow(name="add-candidate", persist_result=False)
@@ -163,14 +179,14 @@ def _candidate(params: AddCandidateParams) -> Candidate:
     return found[0]
 
 
-def _scorer(params: AddCandidateParams, *, lake: Lake) -> Label:
-    """The scorer that can reward the newcomer's answers."""
+def _scorers(params: AddCandidateParams, *, lake: Lake) -> tuple[Label, ...]:
+    """The scorer that can reward the newcomer's answers, behind those it reads."""
     name = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
     plain = [name] if name in plugin_names("scorers") else []
     labels = read_labels(params.labels, scorers=plain, taggers=())
-    for label in labels.scorers:
-        if label.name == name:
-            return label
+    found = scorers_for(name, among=labels.scorers)
+    if found:
+        return found
     raise InputError(
         f"rewards of scorer '{name}' came with an import and cannot be given to new answers, or "
         "with settings, whose file --labels names; else name another scorer with --scorer "
@@ -187,6 +203,7 @@ def _probe_spec(
         dataset=params.dataset,
         scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         router=row["version"],
         checkpoint=row["checkpoint"],
         candidate=params.name,
@@ -214,7 +231,7 @@ def _label_spec(params: AddCandidateParams, *, lake: Lake) -> LabelSpec:
     return LabelSpec(
         lake=lake.storage.uri,
         dataset=params.dataset,
-        scorers=(_scorer(params, lake=lake),),
+        scorers=_scorers(params, lake=lake),
         taggers=(),
         inputs={"queries": lake.version(QUERIES), "completions": lake.version(COMPLETIONS)},
     )
@@ -232,6 +249,7 @@ def _add_spec(
         dataset=params.dataset,
         scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         prices=read_prices(params.prices, lake=lake),
         seed=params.seed,
         inputs=lake.versions(INPUTS),

@@ -7,17 +7,23 @@ from prefect import flow
 from pydantic import Field
 
 from cluster.candidate import Candidate, check_candidates, load_candidates
+from cluster.jobs.choose import ChooseSpec
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.run import Manifest
+from cluster.jobs.spending import check_spendable
 from cluster.labels import Labels, read_labels
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
+from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.quality import quality_report
+from tasks.report import say
 
 if TYPE_CHECKING:
     ScorerName = str
@@ -89,7 +95,31 @@ class CollectParams(FlowParams):
     retry_errors: bool = Field(
         default=False,
         title="Retry errors",
-        description="Run the rows again that failed in an earlier run",
+        description="Run the rows again that failed in an earlier run, and ask again for rewards "
+        "that are missing for a reason",
+    )
+    budget: int = Field(
+        default=0,
+        ge=0,
+        title="Queries to run",
+        description="Run the candidates on so many queries of the dataset, chosen to cover all "
+        "kinds of query and, once some are labelled, where candidates are expected to differ; "
+        "held-out splits are drawn evenly. What was begun before goes first. 0: all",
+    )
+    plan: bool = Field(
+        default=False,
+        title="Plan only",
+        description="Show what is missing for each candidate, its tokens, USD and GPU-hours, and "
+        "stop: nothing is run or written",
+    )
+    max_usd: float = Field(
+        default=0.0,
+        ge=0.0,
+        allow_inf_nan=False,
+        title="Most to spend",
+        description="USD after which no more is asked; what is answered by then is kept and "
+        "labelled, and a rerun goes on. By the time of GPUs where they have an hourly price, else "
+        "by tokens. 0: no cap",
     )
 
 
@@ -102,8 +132,18 @@ def check(params: CollectParams) -> None:
     check_query_files(params.queries, text_column=params.text_column)
     check_candidates(params.candidates)
     _labels(params)
+    if params.plan:
+        existing_lake(params.lake)
+        return
+    if params.max_usd:
+        check_spendable(load_candidates(params.candidates))
     check_ray(params)
     Lake.open(params.lake)
+
+
+def run(params: CollectParams) -> Manifest:
+    """The command: a plan needs neither Prefect nor Ray."""
+    return _plan(params) if params.plan else collect(params)
 
 
 @flow(name="collect", persist_result=False)
@@ -113,29 +153,57 @@ def collect(params: CollectParams) -> Manifest:
     What is in the lake already is not generated again, so a run that was killed, a new candidate
     or new queries cost only what is new.
     """
+    if params.plan:
+        planned = _plan(params)
+        table_artifact(planned["plan"], key="plan", description="What is missing, by candidate")
+        return planned
     candidates = load_candidates(params.candidates)
     files = pin_files(params.queries)
     lake = Lake.open(params.lake)
     with cluster_address(params.ray_address) as address:
-        ingested = ray_job(_ingest_spec(params, files=files, lake=lake), address=address)
+        ingested = ray_job(
+            _ingest_spec(params, files=files, lake=lake.storage.uri), address=address
+        )
         queries = lake.version(QUERIES)
-        generate = _generate_spec(params, candidates=candidates, queries=queries, lake=lake)
+        chosen: Manifest = {}
+        if params.budget:
+            choice = _choose_spec(params, candidates=candidates, lake=lake)
+            chosen = ray_job(choice, address=address)
+        generate = _generate_spec(
+            params,
+            candidates=candidates,
+            queries=queries,
+            requests=chosen.get("requests", ""),
+            lake=lake,
+        )
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
+    names = [label.name for label in _labels(params).scorers]
+    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
         "dataset": params.dataset,
         "ingest": ingested,
+        "choose": chosen,
         "generate": generated,
         "label": labelled,
+        "quality": quality,
     }
 
 
-def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: Lake) -> IngestSpec:
+def _plan(params: CollectParams) -> Manifest:
+    lake = existing_lake(params.lake)
+    uri = lake.storage.uri if lake else params.lake
+    spec = _ingest_spec(params, files=pin_files(params.queries), lake=uri)
+    candidates = load_candidates(params.candidates)
+    return make_plan(spec, candidates=candidates, lake=lake, budget=params.budget)
+
+
+def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: str) -> IngestSpec:
     return IngestSpec(
-        lake=lake.storage.uri,
+        lake=lake,
         files=files,
         dataset=params.dataset,
         text_column=params.text_column,
@@ -146,17 +214,39 @@ def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: 
     )
 
 
+def _choose_spec(
+    params: CollectParams, *, candidates: Sequence[Candidate], lake: Lake
+) -> ChooseSpec:
+    scorers = _labels(params).scorers
+    return ChooseSpec(
+        lake=lake.storage.uri,
+        dataset=params.dataset,
+        candidates=tuple(candidates),
+        size=params.budget,
+        scorer=scorers[0].name if scorers else "",
+        seed=0,
+        inputs=lake.versions(INPUTS),
+    )
+
+
 def _generate_spec(
-    params: CollectParams, *, candidates: Sequence[Candidate], queries: int, lake: Lake
+    params: CollectParams,
+    *,
+    candidates: Sequence[Candidate],
+    queries: int,
+    requests: str,
+    lake: Lake,
 ) -> GenerateSpec:
     return GenerateSpec(
         lake=lake.storage.uri,
         candidates=tuple(candidates),
-        dataset=params.dataset,
+        dataset="" if requests else params.dataset,
+        requests=requests,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
         shard_rows=params.shard_rows,
         max_error_share=params.max_error_share,
         retry_errors=params.retry_errors,
+        max_usd=params.max_usd or None,
     )
 
 
@@ -172,12 +262,35 @@ def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec
         scorers=labels.scorers,
         taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+        retry_errors=params.retry_errors,
     )
 
 
 def _show(generated: Manifest, labelled: Manifest) -> None:
-    columns = ("name", "required", "generated", "errors", "truncated", "completion_tokens")
+    columns = (
+        "name", "required", "generated", "errors", "truncated", "completion_tokens", "cost_usd",
+        "gpu_seconds", "gpu_cost_usd",
+    )  # fmt: skip
     rows = [{key: row[key] for key in columns} for row in generated["candidates"]]
     table_artifact(rows, key="completions", description="Answers by candidate")
     rewards = [{"scorer": name, **counts} for name, counts in labelled["rewards"].items()]
     table_artifact(rewards, key="rewards", description="Rewards by scorer")
+
+
+def show_result(manifest: Manifest) -> None:
+    """The plan, or what was spent and what a cap has left undone, on stderr."""
+    if "plan" in manifest:
+        show_plan(manifest)
+        return
+    generated = manifest["generate"]
+    if not generated.get("stopped"):
+        return
+    left = [
+        f"{row['name']} {row['required'] - row['done']:,} of {row['required']:,}"
+        for row in generated["candidates"]
+        if row["stopped"]
+    ]
+    say(
+        f"stopped at --max-usd: {generated['spent_usd']:.4g} USD are spent, everything answered is "
+        f"kept. Left: {', '.join(left)} answers. Run it again to go on; --plan says what it costs"
+    )

@@ -39,6 +39,7 @@ from flows.params import (
     PricesField,
     ScorerField,
     SeedField,
+    TemperatureField,
     check_output,
     check_ray,
     plugin_name,
@@ -80,6 +81,7 @@ class EvaluateParams(FlowParams):
     )
     scorer: ScorerField = ""
     normalisation: NormalisationField = "none"
+    temperature: TemperatureField = 1.0
     candidates: CandidatesField = Field(default=[])
     prices: PricesField = ""
     encoder: EncoderField = "lexical"
@@ -197,6 +199,7 @@ def _spec(params: EvaluateParams, *, lake: Lake) -> EvaluateSpec:
         scorer=params.scorer,
         train_scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         candidates=tuple(params.candidates),
         prices=read_prices(params.prices, lake=lake),
         output=Storage.at(params.output).uri,

@@ -1,14 +1,18 @@
 """import: what others measured or judged becomes queries, rewards and battles in the lake."""
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prefect import flow
 from pydantic import Field
 
+from cluster.errors import InputError
+from cluster.importers.pickled import refuse_pickles
 from cluster.jobs.import_table import ImportSpec, path_digest
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
+from cluster.plugins import load_plugin
 from cluster.query import MAX_CALIBRATION_SHARE
 from cluster.ray_cluster import cluster_address
 from flows.params import FlowParams, check_ray, plugin_name
@@ -27,7 +31,9 @@ class ImportParams(FlowParams):
     format: FormatName = Field(
         title="Format",
         description="routerdc, routellm, llmrouter: a clone of that repository as it is, or any "
-        "of its files; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
+        "of its files; embedllm, sprout, llmrouterbench: the published files as they are; "
+        "routerbench, routereval: the published pickles, which are not opened, as Parquet and as "
+        "JSON; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
         "a query and candidate; battles: an arena's files as published, or a table with text, "
         "model_a, model_b and winner (or outcome, 0 to 1); any other: what its package says",
     )
@@ -54,9 +60,9 @@ class ImportParams(FlowParams):
     text_column: str = Field(
         default="",
         title="Text column",
-        description="For formats table and battles: the column that holds the query. Default: the "
-        "first of text, question, prompt, query that is there; of battles a conversation before "
-        "these",
+        description="For formats table, battles and llmrouterbench: the column that holds the "
+        "query. Default: the first of text, question, prompt, query that is there; of battles a "
+        "conversation before these; of llmrouterbench prompt",
     )
 
 
@@ -64,16 +70,25 @@ def check(params: ImportParams) -> None:
     """What can be told before anything is started; the lake comes last, for it is made here.
 
     Raises:
-        SignalboxError: path, Ray address or lake are not what they must be.
+        SignalboxError: path, text column, Ray address or lake are not what they must be.
     """
     path_digest(params.path)
+    refuse_pickles(params.path, form=params.format)
+    if params.text_column and not _takes_text_column(params.format):
+        raise InputError(
+            f"--text-column: format {params.format} knows where its text is; leave the flag out"
+        )
     check_ray(params)
     Lake.open(params.lake)
 
 
+def _takes_text_column(form: str) -> bool:
+    return "text_column" in signature(load_plugin("importers", name=form)).parameters
+
+
 @flow(name="import", persist_result=False)
 def import_tables(params: ImportParams) -> Manifest:
-    """Bring in score tables (RouterDC, RouteLLM, LLMRouter, plain) or battles made elsewhere.
+    """Bring in score tables (of a benchmark of routing, or plain) or battles made elsewhere.
 
     Rows that are in the lake already are left as they are.
     """

@@ -11,7 +11,7 @@ from cluster.errors import InputError
 from cluster.files.reader import check_column
 from cluster.files.source import find_files
 from cluster.jobs.client import check_cluster
-from cluster.lake.outcomes import Normalisation
+from cluster.normalisation import Normalisation
 from cluster.plugins import Kind, plugin_names
 from cluster.ray_cluster import given_address
 from cluster.storage import Storage
@@ -61,7 +61,19 @@ NormalisationField = Annotated[
     Normalisation,
     Field(
         title="Normalisation",
-        description="none: rewards as they are; min_max: mapped to 0 to 1 over the dataset",
+        description="none: rewards as they are; min_max: 0 to 1 by the least and the greatest; "
+        "z_score: by mean and standard deviation; sigmoid: 0 to 1 by the z-score over "
+        "--temperature, all by the rewards on train and validation; rank: the share of the other "
+        "candidates' answers to the query that one beats",
+    ),
+]
+TemperatureField = Annotated[
+    float,
+    Field(
+        gt=0,
+        allow_inf_nan=False,
+        title="Temperature",
+        description="Of --normalisation sigmoid: the smaller, the closer rewards are to 0 or 1",
     ),
 ]
 CandidatesField = Annotated[

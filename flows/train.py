@@ -36,6 +36,7 @@ from flows.params import (
     PricesField,
     ScorerField,
     SeedField,
+    TemperatureField,
     check_ray,
     plugin_name,
 )
@@ -68,6 +69,7 @@ class TrainParams(FlowParams):
     )
     scorer: ScorerField = ""
     normalisation: NormalisationField = "none"
+    temperature: TemperatureField = 1.0
     candidates: CandidatesField = Field(default=[])
     prices: PricesField = ""
     encoder: EncoderField = "lexical"
@@ -143,6 +145,7 @@ def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
         dataset=params.dataset,
         scorer=params.scorer,
         normalisation=params.normalisation,
+        temperature=params.temperature,
         candidates=tuple(params.candidates),
         prices=read_prices(params.prices, lake=lake),
         champion=_champion(lake, version=registry.champion(lake)),

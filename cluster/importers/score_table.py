@@ -54,6 +54,7 @@ SPLIT_WORDS = {
     "dev": "validation",
     "calibration": "calibration",
 }
+LEADING_SPLIT = re.compile(rf"({'|'.join(SPLIT_WORDS)})(?![a-z])", re.IGNORECASE)
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 NAMED_SPLIT = re.compile(rf"(?:(.+)[-_.])?({'|'.join(SPLIT_WORDS)})", re.IGNORECASE)
 LARGEST_SCORE = 1e300
@@ -168,6 +169,12 @@ def named_task_and_split(stem: str) -> tuple[str, str]:
     if match is None:
         return stem.replace("-", "_"), "test"
     return (match[1] or "").replace("-", "_"), SPLIT_WORDS[match[2].lower()]
+
+
+def leading_split(word: str) -> str:
+    """The split a name begins with, else test: `train-00000-of-00003` is train, `hybrid` test."""
+    match = LEADING_SPLIT.match(word)
+    return SPLIT_WORDS[match[1].lower()] if match else "test"
 
 
 def checked_texts(texts: Sequence[object], *, where: str, name: str) -> list[str]:

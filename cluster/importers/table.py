@@ -14,21 +14,18 @@ from pathlib import Path
 import polars as pl
 
 from cluster.errors import InputError
+from cluster.importers.long_form import long_table
 from cluster.importers.score_table import (
-    QUERY_KEY,
-    ROW_SCHEMA,
     ScoreTable,
     checked_texts,
-    conform,
-    count_left_out,
     named_task_and_split,
     table_of,
-    with_occurrence,
 )
 from cluster.importers.table_fields import (
     can_hold_numbers,
     label,
     lenient,
+    names_of,
     numbers_of,
     splits_of,
 )
@@ -287,7 +284,7 @@ def _long_part(frame: pl.DataFrame, *, file: Path, columns: Columns, first_row: 
     cells = pl.DataFrame(
         [
             queries["row"],
-            _names(frame["candidate"], file=file).alias("candidate"),
+            names_of(frame["candidate"], file=file).alias("candidate"),
             label(frame, column="scorer", default=columns.scorer).alias("scorer"),
             numbers_of(frame["score"], file=file).alias("value"),
             *fields,
@@ -298,32 +295,9 @@ def _long_part(frame: pl.DataFrame, *, file: Path, columns: Columns, first_row: 
     return Part(queries=queries, cells=_weighted(cells))
 
 
-def _names(names: pl.Series, *, file: Path) -> pl.Series:
-    """(n_rows,) the candidates' names.
-
-    Raises:
-        InputError: a row has none.
-    """
-    said = names.cast(pl.String).str.strip_chars()
-    wrong = (said.is_null() | (said == "")).arg_true()
-    if len(wrong) > 0:
-        raise InputError(
-            f"{file}, row {wrong[0] + 1}, field '{names.name}': expected a candidate's name"
-        )
-    return said
-
-
 def _long_table(parts: list[Part]) -> ScoreTable:
     """Rows as they are; a repetition is counted for each candidate and scorer."""
     queries = pl.concat([part.queries for part in parts])
     cells = pl.concat([part.cells for part in parts], how="diagonal")
     rows = queries.join(cells, on="row", how="inner", maintain_order="left")
-    keys = ["split", "task", "text", "candidate", "scorer"]
-    numbered = with_occurrence(rows, keys=keys)
-    known = numbered.filter(pl.col("value").is_not_null())
-    first = numbered.unique(QUERY_KEY, maintain_order=True)
-    unscored = first.join(known, on=QUERY_KEY, how="anti")
-    return ScoreTable(
-        rows=conform(known, schema=ROW_SCHEMA),
-        left_out=count_left_out(unscored, reason="no candidate has a score"),
-    )
+    return long_table(rows.with_columns(key=pl.lit(None, dtype=pl.String)))

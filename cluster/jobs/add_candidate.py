@@ -18,7 +18,8 @@ from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.jobs.train import headlines
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import Normalisation, read_outcomes
+from cluster.lake.outcomes import read_outcomes
+from cluster.normalisation import Normalisation
 from cluster.outcome import OutcomeMatrix
 from cluster.policy import load_policy
 from cluster.price import Price
@@ -46,7 +47,7 @@ class AddCandidateSpec(JobSpec):
         candidate: readable name of the newcomer.
         requests: file of the probe job: which queries it was run on, and for what.
         router, checkpoint: version and place of the router.
-        dataset, scorer, normalisation: of the outcomes.
+        dataset, scorer, normalisation, temperature: of the outcomes.
         prices: by candidate's name; may be empty.
         seed: of everything random.
         inputs: versions of the tables read.
@@ -61,6 +62,7 @@ class AddCandidateSpec(JobSpec):
     dataset: str
     scorer: str
     normalisation: Normalisation
+    temperature: float = 1.0
     prices: dict[str, Price]
     seed: int
     inputs: dict[str, int]
@@ -81,6 +83,7 @@ def add_candidate(spec: AddCandidateSpec, run: Run) -> Manifest:
         dataset=spec.dataset,
         scorer=spec.scorer,
         normalisation=spec.normalisation,
+        temperature=spec.temperature,
         candidates=(*before.router.candidates, spec.candidate),
         versions=spec.inputs,
     )

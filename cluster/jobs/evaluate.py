@@ -225,7 +225,7 @@ def _evaluate(
 
 def _rounds(spec: EvaluateSpec, *, lake: Lake) -> tuple[Rounds, dict[str, int]]:
     """What is fitted on and what is measured; by registered router, queries left out for it."""
-    label = Label(spec.train_dataset, spec.train_scorer, spec.normalisation)
+    label = Label(spec.train_dataset, spec.train_scorer, spec.normalisation, spec.temperature)
     outcomes = outcomes_of(
         label,
         lake=lake,
@@ -244,7 +244,7 @@ def _rounds(spec: EvaluateSpec, *, lake: Lake) -> tuple[Rounds, dict[str, int]]:
         return group_crossed(outcomes, battles=battles), {}
     measured = outcomes
     if (spec.dataset, spec.scorer) != (spec.train_dataset, spec.train_scorer):
-        other = Label(spec.dataset, spec.scorer, spec.normalisation)
+        other = Label(spec.dataset, spec.scorer, spec.normalisation, spec.temperature)
         measured = outcomes_of(
             other, lake=lake, versions=spec.inputs, candidates=outcomes.candidates, answers=True
         )

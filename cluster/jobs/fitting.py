@@ -22,7 +22,8 @@ from cluster.jobs.prepared import Prepared
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import Normalisation, read_outcomes
+from cluster.lake.outcomes import read_outcomes
+from cluster.normalisation import Normalisation
 from cluster.outcome import FloatMatrix, OutcomeMatrix, concatenate
 from cluster.price import Price
 from cluster.query import digest
@@ -42,7 +43,7 @@ class FittingSpec(JobSpec):
 
     Attributes:
         methods: names of the methods to fit.
-        dataset, scorer, normalisation: whose outcomes, under which label.
+        dataset, scorer, normalisation, temperature: whose outcomes, under which label.
         candidates: names to choose among; empty for all.
         prices: by candidate's name; empty: imported costs, if any.
         seed: of everything random.
@@ -76,6 +77,7 @@ class FittingSpec(JobSpec):
     judge: str = ""
     strong: str = ""
     weak: str = ""
+    temperature: float = 1.0
 
     @property
     def pair(self) -> dict[str, str]:
@@ -104,11 +106,13 @@ def on_cluster(work: Callable[[SpecT, Run], Manifest]) -> Callable[[SpecT, Run],
 
 @dataclass(frozen=True)
 class Label:
-    """What a reward means: which scorer's, on which dataset, normalised how."""
+    """What a reward means: which scorer's, on which dataset, normalised how; `temperature` is that
+    of the sigmoid."""
 
     dataset: str
     scorer: str
     normalisation: Normalisation = "none"
+    temperature: float = 1.0
 
 
 def outcomes_of(
@@ -126,6 +130,7 @@ def outcomes_of(
         dataset=label.dataset,
         scorer=label.scorer,
         normalisation=label.normalisation,
+        temperature=label.temperature,
         candidates=candidates,
         versions=versions,
         tagger=tagger,

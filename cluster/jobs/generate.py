@@ -8,7 +8,6 @@ answers a shard of requests at a time and writes it to the lake; the driver alon
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,8 +17,11 @@ from cluster.candidate import Candidate
 from cluster.errors import EngineError, SignalboxError
 from cluster.jobs.generate_pool import WorkerPool
 from cluster.jobs.generate_worker import ShardReport
+from cluster.jobs.pools import run_pools
+from cluster.jobs.purse import Purse
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
+from cluster.jobs.spending import Shares, Spending, expected_shares
 from cluster.lake.candidates import keep_specs
 from cluster.lake.commit import commit_shards, delete_errors
 from cluster.lake.lake import Lake
@@ -27,6 +29,7 @@ from cluster.lake.lease import lease
 from cluster.lake.plan import Plan, plan_candidate, required_samples
 from cluster.lake.shard import Shard
 from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.packing import Pool, pools_of
 from cluster.ray_cluster import connect
 
 LOG = logging.getLogger("signalbox.generate")
@@ -46,6 +49,7 @@ class GenerateSpec(JobSpec):
         commit_seconds: time between two commits while a candidate is being run.
         max_error_share: more failed rows than this share of a candidate's fail the job.
         retry_errors: rows that failed in an earlier run are run again.
+        max_usd: USD after which no more is asked; None for no cap.
     """
 
     job: ClassVar[str] = "generate"
@@ -58,6 +62,7 @@ class GenerateSpec(JobSpec):
     commit_seconds: float = 120.0
     max_error_share: float
     retry_errors: bool = False
+    max_usd: float | None = None
 
 
 @dataclass
@@ -66,7 +71,7 @@ class Tally:
 
     `seconds` is the sum over shards of the time a worker spent on them, `answer_seconds` the wall
     time from the loaded engine to the last shard, `load_seconds` that of loading; costs are None
-    where no price is known.
+    where no price is known. `stopped` says that the rest was more than the cap allows.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Tally:
     gpu_seconds: float = 0.0
     gpu_cost_usd: float | None = None
     failure: str = ""
+    stopped: bool = False
 
     def add(self, report: ShardReport) -> None:
         self.done += report.rows
@@ -119,6 +125,7 @@ class Work:
     candidate: Candidate
     requests: pl.DataFrame
     tally: Tally
+    spending: Spending
     staged: list[Shard] = field(default_factory=list)
     committed_at: float = field(default_factory=time.monotonic)
 
@@ -133,15 +140,24 @@ def generate(spec: GenerateSpec, run: Run) -> Manifest:
     lake = Lake.open(spec.lake)
     _keep_candidates(spec.candidates, lake=lake)
     queries = _queries(spec, lake=lake)
-    pools = _pools(spec.candidates)
-    with ThreadPoolExecutor(max_workers=len(pools)) as threads:
-        runs = [
-            threads.submit(_run_pool, pool, spec=spec, run=run, lake=lake, queries=queries)
-            for pool in pools
-        ]
-        tallies = [tally for done in runs for tally in done.result()]
+    purse = Purse(spec.max_usd)
+    shares = _shares(spec, queries=queries, lake=lake)
+
+    def work(pool: Pool) -> list[Tally]:
+        return _run_pool(
+            pool, spec=spec, run=run, lake=lake, queries=queries, purse=purse, shares=shares
+        )
+
+    done = run_pools(pools_of(spec.candidates), work=work)
+    by_name = {tally.name: tally for tallies in done for tally in tallies}
+    tallies = [by_name[candidate.name] for candidate in spec.candidates]
     _raise_failures(tallies, spec=spec)
-    return {"outputs": [], "candidates": [vars(tally) for tally in tallies]}
+    return {
+        "outputs": [],
+        "candidates": [vars(tally) for tally in tallies],
+        "spent_usd": purse.spent if spec.max_usd is not None else None,
+        "stopped": any(tally.stopped for tally in tallies),
+    }
 
 
 def _keep_candidates(candidates: Sequence[Candidate], *, lake: Lake) -> None:
@@ -159,28 +175,38 @@ def _queries(spec: GenerateSpec, *, lake: Lake) -> pl.DataFrame:
     return wanted.select("query_id", "text", "messages").collect()
 
 
-def _pools(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates that share a worker: all without a GPU together, each with one alone."""
-    turns = [candidate for candidate in candidates if not candidate.resources.gpus]
-    alone = [[candidate] for candidate in candidates if candidate.resources.gpus]
-    return ([turns] if turns else []) + alone
+def _shares(spec: GenerateSpec, *, queries: pl.DataFrame, lake: Lake) -> Shares:
+    """What of a cap is whose: without one, all is everybody's."""
+    if spec.max_usd is None:
+        return Shares({})
+    return expected_shares(queries, candidates=spec.candidates, lake=lake)
 
 
 def _run_pool(
-    pool: Sequence[Candidate], *, spec: GenerateSpec, run: Run, lake: Lake, queries: pl.DataFrame
+    pool: Pool,
+    *,
+    spec: GenerateSpec,
+    run: Run,
+    lake: Lake,
+    queries: pl.DataFrame,
+    purse: Purse,
+    shares: Shares,
 ) -> list[Tally]:
     workers = WorkerPool(lake=lake)
     tallies = []
-    for candidate in pool:
+    for candidate in pool.candidates:
         requests = queries
         if "candidate_id" in queries.columns:
             requests = queries.filter(pl.col("candidate_id") == candidate.candidate_id)
-        work = Work(spec, run, lake, candidate, requests, Tally(candidate.name))
+        tally, spending = Tally(candidate.name), Spending(candidate, purse, shares=shares)
+        work = Work(spec, run, lake, candidate, requests, tally, spending)
         try:
             _run_candidate(work, workers=workers)
         except SignalboxError as error:  # the other candidates' work is still worth doing
             LOG.error("%s: %s", candidate.name, error)
             work.tally.failure = str(error)
+        finally:
+            spending.release()
         run.progress(work.tally.part(), now=True)
         tallies.append(work.tally)
     workers.close()
@@ -231,23 +257,37 @@ def _plan(work: Work) -> Plan:
     return plan
 
 
-def _shards(plan: Plan, *, work: Work) -> Iterator[pl.DataFrame]:
-    """Requests of one shard after another: `query_id`, `text`, `messages`, `samples` (a list)."""
+def _shards(plan: Plan, *, work: Work) -> Iterator[pl.DataFrame | None]:
+    """Requests of one shard after another: `query_id`, `text`, `messages`, `samples` (a list).
+
+    None where what runs has to be paid before more can be asked.
+    """
     missing = plan.missing.group_by("query_id", maintain_order=True).agg(
         pl.col("sample").sort().alias("samples")
     )
     texts = work.requests.select("query_id", "text", "messages").unique("query_id")
     rows = missing.join(texts, on="query_id", maintain_order="left")
     per_shard = max(1, work.spec.shard_rows // work.candidate.samples)
-    for shard in rows.iter_slices(per_shard):
+    start = 0
+    while start < rows.height:
         # What runs already is waited for: answers that are paid for are kept.
         if _hopeless(work):
             return
-        yield shard
+        shard = rows.slice(start, per_shard)
+        affordable = work.spending.affordable(shard)
+        if affordable:
+            start += affordable
+            yield shard.head(affordable)
+        elif work.spending.rows_running:
+            yield None
+        else:
+            work.tally.stopped = True
+            return
 
 
 def _take(report: ShardReport, *, work: Work) -> None:
     work.tally.add(report)
+    work.spending.settle(report)
     work.staged.extend(report.shards)
     work.run.progress(work.tally.part())
 

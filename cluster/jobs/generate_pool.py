@@ -20,6 +20,9 @@ SHARDS_IN_FLIGHT = 2
 MAX_RESTARTS = 3
 PATIENCE_SECONDS = 30.0
 
+# None: nothing for now, ask again once something that runs has ended.
+Shards = Iterator[pl.DataFrame | None]
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -32,7 +35,7 @@ class _Task:
 class _Queue:
     """Shards still to be given out; one that a dead actor held comes back to the front."""
 
-    def __init__(self, shards: Iterator[pl.DataFrame]) -> None:
+    def __init__(self, shards: Shards) -> None:
         self.back: list[pl.DataFrame] = []
         self.shards = shards
 
@@ -52,13 +55,14 @@ class WorkerPool:
         self.resources = Resources()
         self.actors: list[Any] = []
         self.tasks: dict[Any, _Task] = {}
+        self.idle: list[Any] = []
         self.candidate = ""
         self.deaths = 0
         self.failure: Exception | None = None
         self.started = 0.0
         self.load_seconds = 0.0
 
-    def answer(self, candidate: Candidate, shards: Iterator[pl.DataFrame]) -> Iterator[ShardReport]:
+    def answer(self, candidate: Candidate, shards: Shards) -> Iterator[ShardReport]:
         """Reports in the order of completion; nothing is loaded when there is no shard.
 
         Raises:
@@ -76,6 +80,7 @@ class WorkerPool:
             report = self._next_report(queue)
             if report is not None:
                 yield report
+            self._wake(queue)
             if not any(task.shard is not None for task in self.tasks.values()):
                 if self.failure is not None:
                     raise EngineError(str(self.failure)) from self.failure
@@ -90,6 +95,7 @@ class WorkerPool:
             self.close()
         self.resources, self.candidate = candidate.resources, candidate.model_dump_json()
         self.tasks.clear()
+        self.idle.clear()
         self.deaths, self.failure, self.started = 0, None, time.monotonic()
         missing = self.resources.replicas - len(self.actors)
         self.actors += [self._start() for _ in range(missing)]
@@ -124,9 +130,23 @@ class WorkerPool:
         if task.shard is None:
             self.load_seconds = self.load_seconds or time.monotonic() - self.started
         for _ in range(SHARDS_IN_FLIGHT if task.shard is None else 1):
-            shard = None if self.failure is not None else queue.take()
-            if shard is not None:
-                self.tasks[task.actor.answer.remote(shard)] = _Task(task.actor, shard)
+            self._ask(task.actor, queue=queue)
+
+    def _ask(self, actor: Any, *, queue: _Queue) -> bool:
+        """Give an actor a shard; False, and noted as idle, where there is none for now."""
+        shard = None if self.failure is not None else queue.take()
+        if shard is None:
+            self.idle.append(actor)
+            return False
+        self.tasks[actor.answer.remote(shard)] = _Task(actor, shard)
+        return True
+
+    def _wake(self, queue: _Queue) -> None:
+        """Ask the idle again: what was too dear may have been paid meanwhile."""
+        idle, self.idle = [actor for actor in self.idle if actor in self.actors], []
+        while idle and self._ask(idle.pop(), queue=queue):
+            pass
+        self.idle += idle
 
     def _replace(self, task: _Task, *, queue: _Queue, error: Exception) -> None:
         """Another actor in place of a dead one; its shards are answered again, if not written."""

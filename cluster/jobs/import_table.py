@@ -128,7 +128,7 @@ def _keep_scores(
     """Append rewards, completions and tags; `known`: queries that were there already."""
     rows = _rows(table, queries=queries, spec=spec)
     _append_names(rows, spec=spec, lake=lake)
-    rewards = rows.select(REWARDS.columns).unique(list(REWARDS.key), maintain_order=True)
+    rewards = REWARDS.conform(rows).collect().unique(list(REWARDS.key), maintain_order=True)
     new_rewards = append_new(rewards, lake=lake, table=REWARDS)
     append_new(_completions(rows), lake=lake, table=COMPLETIONS)
     _append_tags(table, queries=queries, lake=lake)

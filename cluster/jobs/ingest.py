@@ -1,7 +1,7 @@
 """The ingest job: query files become rows of `queries`, each query once."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -97,7 +97,7 @@ def ingest(spec: IngestSpec, run: Run) -> Manifest:
     lake = Lake.open(spec.lake)
     quarantine_uri = run.uri("quarantine.jsonl")
     with Quarantine(quarantine_uri, max_error_share=spec.max_error_share) as quarantine:
-        frames = list(_good_rows(spec, run=run, quarantine=quarantine))
+        frames = list(read_queries(spec, quarantine=quarantine, progress=run.progress))
         quarantine.finish()
     rows = pl.concat(frames)
     _tell_repeated(rows)
@@ -117,7 +117,15 @@ def ingest(spec: IngestSpec, run: Run) -> Manifest:
     }
 
 
-def _good_rows(spec: IngestSpec, *, run: Run, quarantine: Quarantine) -> Iterator[pl.DataFrame]:
+def read_queries(
+    spec: IngestSpec, *, quarantine: Quarantine, progress: Callable[[Part], None]
+) -> Iterator[pl.DataFrame]:
+    """Rows of `queries`, batch by batch, with each row's place in its file; broken ones go to the
+    quarantine.
+
+    Raises:
+        InputError: a file is not readable or was changed, or a column is missing.
+    """
     for number, file in enumerate(spec.files):
         source = open_pinned(file)
         schema = read_schema(source)
@@ -132,7 +140,7 @@ def _good_rows(spec: IngestSpec, *, run: Run, quarantine: Quarantine) -> Iterato
                 kept = _rows_with_chat(kept, column=spec.messages_column)
             quarantine.add(kept)
             yield _queries(kept, spec=spec, columns=texts)
-        run.progress(Part("files", done=number + 1, total=len(spec.files), unit="files"))
+        progress(Part("files", done=number + 1, total=len(spec.files), unit="files"))
 
 
 def _rows_with_chat(batch: Batch, *, column: str) -> Batch:

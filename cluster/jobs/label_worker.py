@@ -49,9 +49,11 @@ def work_in_actors(
     import ray
     from ray.util import ActorPool
 
-    options = {"num_gpus": placement.gpus, "num_cpus": placement.cpus or 0}
     kind = ray.remote(LabelWorker).options(
-        **options, max_restarts=MAX_RESTARTS, max_task_retries=MAX_RESTARTS
+        num_gpus=placement.gpus,
+        num_cpus=_cpus(placement),
+        max_restarts=MAX_RESTARTS,
+        max_task_retries=MAX_RESTARTS,
     )
     actors = [kind.remote(labeller) for _ in range(placement.replicas)]
     try:
@@ -67,3 +69,15 @@ def work_in_actors(
     finally:
         for actor in actors:
             ray.kill(actor)
+
+
+def _cpus(placement: Resources) -> float:
+    """CPUs of an actor: Ray sets its number of threads to them, so without GPUs they are shared
+    out, as among the workers of a candidate."""
+    import ray
+
+    if placement.cpus is not None:
+        return placement.cpus
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    cores = min([cpus for cpus in nodes if cpus], default=1)
+    return 0 if placement.gpus else max(1, int(cores) // placement.replicas)

@@ -16,9 +16,10 @@ from cluster.errors import InputError
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import Normalisation, read_outcomes
+from cluster.lake.outcomes import read_outcomes
 from cluster.lake.probe import choose_probe
 from cluster.lake.tables import QUERIES
+from cluster.normalisation import Normalisation
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import load_router
 from cluster.routers.near_duplicates import near_duplicates
@@ -31,7 +32,7 @@ class ProbeSpec(JobSpec):
     """What to choose.
 
     Attributes:
-        dataset, scorer, normalisation: of the outcomes that are known.
+        dataset, scorer, normalisation, temperature: of the outcomes that are known.
         router, checkpoint: version and place of the router the candidate is to join.
         candidate: readable name of the new candidate.
         candidate_id: of the new candidate, who answers all that is chosen.
@@ -47,6 +48,7 @@ class ProbeSpec(JobSpec):
     dataset: str
     scorer: str
     normalisation: Normalisation
+    temperature: float = 1.0
     router: str
     checkpoint: str
     candidate: str
@@ -97,6 +99,7 @@ def known_outcomes(spec: ProbeSpec, *, lake: Lake, candidates: tuple[str, ...]) 
             dataset=spec.dataset,
             scorer=spec.scorer,
             normalisation=spec.normalisation,
+            temperature=spec.temperature,
             candidates=names,
             versions=spec.inputs,
         )

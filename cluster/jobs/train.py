@@ -68,7 +68,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         InputError: the dataset has nothing to fit on or to test on, or a method cannot be fitted.
     """
     lake = Lake.open(spec.lake)
-    label = Label(spec.dataset, spec.scorer, spec.normalisation)
+    label = Label(spec.dataset, spec.scorer, spec.normalisation, spec.temperature)
     data = _data(spec, label=label, lake=lake)
     if len(data.test):
         require_measurable(data.test)

@@ -29,7 +29,7 @@ class CheckpointMeta(BaseModel):
 
     Attributes:
         candidate_ids: the candidates' hashes, in the router's order of candidates.
-        label: what the rewards mean: scorer, normalisation, dataset.
+        label: what the rewards mean: scorer, normalisation, temperature, dataset.
         settings: the method's settings, as chosen.
         data: digests of what it was fitted on, and counts of what was left out.
         metrics: values on validation, by name.

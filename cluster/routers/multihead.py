@@ -14,6 +14,7 @@ from pydantic import Field
 
 from cluster.encoders.encoder import Vectors
 from cluster.errors import InputError
+from cluster.normalisation import TO_UNIT
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.network import NetworkMethod, NetworkRouter
 from cluster.routers.newcomer.vectors import add_to_multihead
@@ -122,7 +123,7 @@ def require_unit_rewards(*parts: OutcomeMatrix) -> None:
             raise InputError(
                 f"query '{outcomes.queries['query_id'][int(row)]}', candidate "
                 f"'{outcomes.candidates[column]}': reward {outcomes.reward[row, column]:g}, "
-                "expected 0 to 1; use --normalisation min_max"
+                f"expected 0 to 1; use {TO_UNIT}"
             )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from cluster.errors import InputError
+from cluster.normalisation import TO_UNIT
 from cluster.outcome import BoolMatrix, OutcomeMatrix
 from cluster.preference import Comparisons, Positions
 from cluster.routers.router import Method
@@ -184,5 +185,5 @@ def _require_unit(
         raise InputError(
             f"query '{outcomes.queries['query_id'][int(row[place])]}': the rewards of "
             f"'{names[0]}' and '{names[1]}' differ by {abs(difference[place]):g}, and preferences "
-            "are made of rewards between 0 and 1; use --normalisation min_max"
+            f"are made of rewards between 0 and 1; use {TO_UNIT}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.errors import InputError
+from cluster.normalisation import TO_UNIT
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.pairs import compare
 
@@ -68,8 +69,7 @@ def grades(pair: OutcomeMatrix) -> npt.NDArray[np.int64]:
     if len(outside):
         raise InputError(
             f"query '{pair.queries['query_id'][int(outside[0])]}', candidate "
-            f"'{pair.candidates[1]}': reward {reward[outside[0]]:g}, expected 0 to 1; use "
-            "--normalisation min_max"
+            f"'{pair.candidates[1]}': reward {reward[outside[0]]:g}, expected 0 to 1; use {TO_UNIT}"
         )
     # Means of ten samples such as 0.6 are a little below what they are written as.
     fifth: npt.NDArray[np.int64] = np.floor(5 * reward + 1e-9).astype(np.int64)

@@ -11,6 +11,7 @@ from cluster.jobs.run import Run
 from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
+from cluster.routers.checkpoint import read_manifest
 from flows.add_candidate import AddCandidateParams, check
 
 
@@ -79,3 +80,22 @@ def test_rewards_that_mean_something_else_are_refused(lake):
     other = params(lake, normalisation="min_max")
     with pytest.raises(InputError, match=r"fitted on rewards .* 'none'.*--normalisation none"):
         check(other)
+
+
+def test_a_sigmoid_is_another_one_at_another_temperature(lake, monkeypatch):
+    other = params(lake, normalisation="sigmoid", temperature=2.0)
+    with pytest.raises(InputError, match=r"'none', and .* 'sigmoid --temperature 2': take"):
+        check(other)
+    checkpoint = registry.resolve(Lake.open(lake[0]), version=lake[1])["checkpoint"]
+    router = read_manifest(checkpoint)
+    assert router.label["temperature"] == 1.0
+    sigmoid = router.model_copy(update={"label": router.label | {"normalisation": "sigmoid"}})
+    monkeypatch.setattr("flows.add_candidate.read_manifest", lambda _: sigmoid)
+    with pytest.raises(InputError, match=r"--normalisation sigmoid --temperature 1, or another"):
+        check(other)
+    check(other.model_copy(update={"temperature": 1.0}))
+
+
+def test_a_rank_among_others_is_no_reward_of_a_newcomer_s(lake):
+    with pytest.raises(InputError, match=r"--normalisation rank: .* 'signalbox train'"):
+        check(params(lake, normalisation="rank"))

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, logsumexp
 
 from cluster.errors import InputError
+from cluster.normalisation import TO_UNIT
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.newcomer.own_part import (
     add_macro_mean,
@@ -169,7 +170,7 @@ def require_unit_rewards(candidate: str, *, probe: OutcomeMatrix) -> None:
     if reward.min() < 0 or reward.max() > 1:
         raise InputError(
             f"candidate '{candidate}': rewards from {reward.min():g} to {reward.max():g}, expected "
-            "0 to 1; use --normalisation min_max"
+            f"0 to 1; use {TO_UNIT}"
         )
 
 

@@ -99,16 +99,59 @@ def test_truncated_answers_are_scored_and_flagged(lake: Lake) -> None:
 
 
 def test_raw_values_are_stored_and_normalised_in_the_view_alone(lake: Lake) -> None:
+    add(lake, QUERIES, query("q3"))
     add(lake, REWARDS, reward("q1", "id-a", -4.0), reward("q1", "id-b", 0.0))
-    add(lake, REWARDS, reward("q2", "id-a", 4.0))
-    expected = [[0.0, 0.5], [1.0, NAN]]
+    add(lake, REWARDS, reward("q3", "id-a", 4.0))
+    expected = [[0.0, 0.5], [NAN, NAN], [1.0, NAN]]
     np.testing.assert_array_equal(view(lake, normalisation="min_max").reward, expected)
-    np.testing.assert_array_equal(view(lake).reward, [[-4.0, 0.0], [4.0, NAN]])
+    np.testing.assert_array_equal(view(lake).reward, [[-4.0, 0.0], [NAN, NAN], [4.0, NAN]])
+
+
+@pytest.mark.parametrize("normalisation", ["min_max", "z_score", "sigmoid", "rank"])
+def test_a_test_row_moves_no_other_row_s_value(lake: Lake, normalisation: str) -> None:
+    add(lake, REWARDS, reward("q1", "id-a", -4.0), reward("q1", "id-b", 0.0))
+    before = view(lake, normalisation=normalisation).reward[0]
+    add(lake, REWARDS, reward("q2", "id-a", 900.0), reward("q2", "id-b", -700.0))
+    found = view(lake, normalisation=normalisation).reward
+    np.testing.assert_array_equal(found[0], before)
+    assert found[1, 0] > found[1, 1]
+    if normalisation != "z_score":
+        assert found[1].tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_a_temperature_makes_a_sigmoid_softer(lake: Lake) -> None:
+    add(lake, REWARDS, reward("q1", "id-a", 10.0), reward("q1", "id-b", 14.0))
+    sharp, soft = (
+        view(lake, normalisation="sigmoid", temperature=t).reward[0] for t in (1.0, 10.0)
+    )
+    # One standard deviation of two values is half their distance.
+    assert sharp.tolist() == pytest.approx([1 / (1 + np.e), 1 / (1 + 1 / np.e)])
+    assert abs(soft[1] - 0.5) < abs(sharp[1] - 0.5)
+
+
+def test_ranks_are_among_the_candidates_that_are_read(lake: Lake) -> None:
+    add(lake, CANDIDATES, {"candidate_id": "id-c", "sequence": 1, "name": "c", "spec": "{}"})
+    values = {"id-a": 7.0, "id-b": 9.0, "id-c": 8.0}
+    add(lake, REWARDS, *[reward("q1", name, value) for name, value in values.items()])
+    assert view(lake, normalisation="rank").reward[0].tolist() == [0.0, 1.0, 0.5]
+    two = view(lake, normalisation="rank", candidates=["a", "c"])
+    assert two.reward[0].tolist() == [0.0, 1.0]
+
+
+def test_where_nothing_is_learned_from_all_rows_make_the_scale(lake: Lake) -> None:
+    add(lake, REWARDS, reward("q2", "id-a", 1.0), reward("q2", "id-b", 3.0))
+    assert view(lake, normalisation="min_max").reward[1].tolist() == [0.0, 1.0]
 
 
 def test_a_constant_reward_is_normalised_to_the_middle(lake: Lake) -> None:
     add(lake, REWARDS, reward("q1", "id-a", 3.0), reward("q2", "id-a", 3.0))
-    assert view(lake, normalisation="min_max").reward.tolist() == [[0.5], [0.5]]
+    for normalisation, middle in (
+        ("min_max", 0.5),
+        ("sigmoid", 0.5),
+        ("rank", 0.5),
+        ("z_score", 0),
+    ):
+        assert view(lake, normalisation=normalisation).reward.tolist() == [[middle], [middle]]
 
 
 def test_candidates_of_one_name_are_told_apart_by_their_ids(lake: Lake) -> None:

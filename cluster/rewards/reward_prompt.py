@@ -1,0 +1,90 @@
+"""What a reward model reads: query and answer as token ids."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from cluster.errors import InputError
+from cluster.rewards.logit_model import LogitModel
+
+QUERY, ANSWER = "{query}", "{text}"
+_EITHER = re.compile(f"{re.escape(QUERY)}|{re.escape(ANSWER)}")
+
+
+@dataclass(frozen=True)
+class RewardPrompt:
+    """An answer as a reward model reads it: token ids, or the reason why it cannot."""
+
+    token_ids: list[int]
+    reason: str | None = None
+
+
+def reward_prompts(
+    answers: pl.DataFrame, *, model: LogitModel, template: str | None, system: str | None
+) -> list[RewardPrompt]:
+    """(n_answers,) prompts of `query`, `text` and `messages` (where there is one).
+
+    Raises:
+        InputError: the model has no chat template and none is set.
+    """
+    if template is not None:
+        texts = _filled(answers, template=template)
+    else:
+        texts = _chats(answers, model=model, system=system)
+    if not texts:
+        return []
+    # A chat template writes the special tokens itself.
+    encoded = model.tokenizer(texts, add_special_tokens=template is not None)["input_ids"]
+    return [_checked(ids, model=model) for ids in encoded]
+
+
+def _filled(answers: pl.DataFrame, *, template: str) -> list[str]:
+    """One pass over the template, so that a query with `{text}` in it stays as it is."""
+    rows = answers.select("query", "text").iter_rows()
+    return [_fill(template, values={QUERY: query, ANSWER: text}) for query, text in rows]
+
+
+def _fill(template: str, *, values: Mapping[str, str]) -> str:
+    return _EITHER.sub(lambda found: values[found[0]], template)
+
+
+def _chats(answers: pl.DataFrame, *, model: LogitModel, system: str | None) -> list[str]:
+    if not model.tokenizer.chat_template:
+        raise InputError(
+            f"the reward model {model.name} has no chat template; set 'template', such as "
+            f"'{QUERY}\\n{ANSWER}', as it was trained"
+        )
+    messages = answers["messages"] if "messages" in answers.columns else [None] * answers.height
+    rows = zip(answers["query"], answers["text"], messages, strict=True)
+    chats = [_chat(query, text, messages=given, system=system) for query, text, given in rows]
+    if not chats:
+        return []
+    rendered: list[str] = model.tokenizer.apply_chat_template(chats, tokenize=False)
+    return rendered
+
+
+def _chat(
+    query: str, text: str, *, messages: str | None, system: str | None
+) -> list[dict[str, str]]:
+    turns = json.loads(messages) if messages else [{"role": "user", "content": query}]
+    if system is not None and turns[0]["role"] != "system":
+        turns = [{"role": "system", "content": system}, *turns]
+    return [*turns, {"role": "assistant", "content": text}]
+
+
+def _checked(ids: Sequence[int], *, model: LogitModel) -> RewardPrompt:
+    """The ids as the head reads them: transformers looks at the last token that is no padding."""
+    end = len(ids)
+    while end and ids[end - 1] == model.padding:
+        end -= 1
+    if not end:
+        return RewardPrompt([], "the prompt is empty: the tokenizer made no token of it")
+    if end > model.context:
+        return RewardPrompt(
+            [],
+            f"too long: query and answer have {end} tokens, the reward model holds {model.context}",
+        )
+    return RewardPrompt(list(ids[:end]))
