@@ -1,6 +1,7 @@
 """Which candidates run beside each other: a pool of workers for each model, packed onto the GPUs.
 
-Candidates that need no GPU share one worker, which loads them in turn. Each of the others has a
+Candidates that need no GPU share one worker, which loads them in turn. Those that an endpoint
+serves are all asked at once, each by a worker that does little but wait. Each of the others has a
 pool of its own, and the largest get their GPUs first: what is left over suits the small ones, and
 several that ask for a share of a GPU have one together.
 """
@@ -32,6 +33,9 @@ class Pool:
     def words(self) -> str:
         """What the plan says of it."""
         names = ", ".join(candidate.name for candidate in self.candidates)
+        endpoint = self.candidates[0].endpoint
+        if endpoint is not None:
+            return f"{names}: {endpoint.url}, {endpoint.concurrency} requests at a time"
         if not self.gpus:
             return f"{names}: no GPU" + (", in turn" if len(self.candidates) > 1 else "")
         each = f"{self.gpus:g} GPU" + ("s" if self.gpus > 1 else "")
@@ -41,14 +45,19 @@ class Pool:
 
 def pools_of(candidates: Sequence[Candidate]) -> list[Pool]:
     """The pools, those that need most GPUs a worker first, the one without a GPU last."""
-    turns = tuple(candidate for candidate in candidates if not candidate.resources.gpus)
+    far = [Pool((candidate,)) for candidate in candidates if candidate.endpoint is not None]
+    turns = tuple(
+        candidate
+        for candidate in candidates
+        if not candidate.resources.gpus and candidate.endpoint is None
+    )
     alone = [
         Pool((candidate,), candidate.resources.gpus, candidate.resources.replicas)
         for candidate in candidates
         if candidate.resources.gpus
     ]
     alone.sort(key=lambda pool: (-pool.gpus, -pool.replicas))
-    return alone + ([Pool(turns)] if turns else [])
+    return alone + far + ([Pool(turns)] if turns else [])
 
 
 class Gpus:

@@ -13,7 +13,8 @@ from cluster.endpoint import Endpoint
 from cluster.errors import EngineError
 
 _CONNECT_SECONDS = 10.0
-# Longer ones are not waited for by the library either: such a request fails.
+# A longer one is not waited for by the library either: such a request fails at once, and so do the
+# others, until it shows that all do.
 _LONGEST_PAUSE = 120.0
 _SECONDS_A_MINUTE = 60.0
 # A shorter "key" is a placeholder, such as the EMPTY that servers without keys are given, and may
@@ -38,8 +39,8 @@ class Pace:
 
     def note(self, response: httpx2.Response) -> None:
         """One request that has to wait is a pause for all: the others would be refused as well."""
-        if response.status_code in (429, 503):
-            pause = min(retry_after(response.headers.get("retry-after", "")), _LONGEST_PAUSE)
+        pause = retry_after(response.headers.get("retry-after", ""))
+        if response.status_code in (429, 503) and pause <= _LONGEST_PAUSE:
             self._next = max(self._next, time.monotonic() + pause)
 
 

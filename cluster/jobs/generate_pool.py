@@ -57,6 +57,7 @@ class WorkerPool:
         self.tasks: dict[Any, _Task] = {}
         self.idle: list[Any] = []
         self.candidate = ""
+        self.waits = False
         self.deaths = 0
         self.failure: Exception | None = None
         self.started = 0.0
@@ -94,6 +95,7 @@ class WorkerPool:
         if self.resources != candidate.resources:
             self.close()
         self.resources, self.candidate = candidate.resources, candidate.model_dump_json()
+        self.waits = candidate.endpoint is not None
         self.tasks.clear()
         self.idle.clear()
         self.deaths, self.failure, self.started = 0, None, time.monotonic()
@@ -182,7 +184,7 @@ class WorkerPool:
     def _options(self) -> dict[str, float]:
         gpus, cpus = self.resources.gpus, self.resources.cpus
         if cpus is None:
-            cpus = 0 if gpus else max(1, _cores() // self.resources.replicas)
+            cpus = 0 if gpus or self.waits else max(1, _cores() // self.resources.replicas)
         return {"num_cpus": cpus, "num_gpus": gpus}
 
     def close(self) -> None:

@@ -26,6 +26,17 @@ def test_without_gpus_there_is_one_pool_in_the_order_of_the_file():
     assert names(pools_of([candidate("b"), candidate("a")])) == [["b", "a"]]
 
 
+def test_endpoints_are_asked_beside_each_other_and_beside_what_takes_turns():
+    far = [
+        Candidate(name=name, engine="openai", model=name, endpoint={"url": "http://far/v1"})
+        for name in ("x", "y")
+    ]
+    found = pools_of([far[0], candidate("a"), far[1], candidate("b"), candidate("one", 1)])
+    assert names(found) == [["one"], ["x"], ["y"], ["a", "b"]]
+    assert waves(found, gpus=1) == [found]
+    assert found[1].words == "x: http://far/v1, 16 requests at a time"
+
+
 def test_shares_have_one_gpu_together_and_leave_the_others_whole():
     gpus = Gpus(2)
     assert gpus.take(Pool((candidate("a"),), 0.5)) == {0: 0.5}

@@ -41,6 +41,11 @@ def completion(text: str | None, *, finish_reason: str = "stop", model: str = "m
     return {"model": model, "choices": [choice], "usage": usage} | more
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with 5 the system drops connections of a client that opens 16
+
+
 class OddEndpoint:
     """Serves while it is entered.
 
@@ -69,8 +74,7 @@ class OddEndpoint:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 

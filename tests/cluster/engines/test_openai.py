@@ -168,6 +168,12 @@ def test_retry_after_is_waited_for_by_all(date):
     assert min(others) - first >= 1
 
 
+def test_a_pause_of_hours_is_not_waited_for():
+    with OddEndpoint(lambda *_: Odd(status=429, headers={"Retry-After": "3600"})) as far:
+        assert "status 429" in refused(far.url, ["a", "b"], endpoint={"retries": 3})
+    assert len(far.asked) == 2
+
+
 def test_a_burst_of_faults_is_outlasted():
     faults = [Odd(status=500), Odd(reset=True), Odd(status=503, headers={"Retry-After": "0.01"})]
     with OddEndpoint(lambda _, n: faults[n] if n < 3 else completion("yes")) as far:
