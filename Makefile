@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-quality bench-pairs bench-newcomer bench-train clean
+.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-reward bench-quality bench-pairs bench-newcomer bench-train clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -49,6 +49,10 @@ bench-flow: setup
 
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
+
+# A reward model as a scorer against bare LLM.classify (about 5 minutes).
+bench-reward: setup
+	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
 
 # Every method on RouterDC's and LLMRouter's data; DATA holds clones of the two repositories.
 DATA ?= ../shared/data
