@@ -7,7 +7,7 @@ busy machine slows both. Bare: one `LLM.classify` call over all prompts as text,
 The scorer: `rate` on parts of 1,024 answers, from frames to frames: chat template, tokens, logits,
 reasons. Prints each side's median and the ratio of the rounds (median, least, greatest), by wall
 time and by processor time, which a busy machine disturbs less. Without `--model` one is drawn by
-lot (4 layers of 128, one token a character).
+lot (2 layers of 128, one token a character).
 """
 
 import argparse
@@ -45,7 +45,7 @@ def make_model(folder: Path) -> None:
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=512,
-        num_hidden_layers=4,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=1024,
