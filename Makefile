@@ -10,7 +10,9 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format bench-flow bench-engine bench-reward bench-quality bench-pairs bench-newcomer bench-train clean
+.PHONY: setup demo test chaos lint format hostile-table clean
+.PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
+.PHONY: bench-quality bench-pairs bench-newcomer bench-train
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -50,6 +52,10 @@ bench-flow: setup
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
 
+# The openai engine against a straight client of the same vLLM server (about 3 minutes).
+bench-openai: setup
+	$(BIN)/python tests/bench/bench_openai.py infra/demo/models/polymath $(ARGUMENTS)
+
 # A reward model as a scorer against bare LLM.classify (about 5 minutes).
 bench-reward: setup
 	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
@@ -67,9 +73,17 @@ bench-pairs: setup
 bench-newcomer: setup
 	$(BIN)/python tests/bench/bench_newcomer.py --data $(DATA) $(ARGUMENTS)
 
+# Queries chosen to be labelled, against as many drawn at random (about 40 minutes).
+bench-choice: setup
+	$(BIN)/python tests/bench/bench_choice.py --data $(DATA) $(ARGUMENTS)
+
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
+
+# Programs that attack the sandbox of code rewards, and what becomes of them (half a minute).
+hostile-table: setup
+	$(BIN)/python tests/bench/hostile_programs.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

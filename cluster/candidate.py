@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cluster.endpoint import Endpoint
 from cluster.errors import InputError
 from cluster.plugins import load_plugin, plugin_names
 from cluster.price import Price
@@ -67,7 +68,9 @@ class Candidate(_Spec):
         name: readable, unique in its file.
         engine: an installed engine.
         model: a hub id or a model folder; an endpoint's own name for engines that call one.
-        revision: the hub's commit; needed for a hub id, or the answers would drift unseen.
+        revision: the hub's commit; needed for a hub id, or the answers would drift unseen. For an
+            endpoint, what its replies must call the model that answered.
+        endpoint: for engine `openai`, where the model is called.
         tokenizer: hub id or folder, if it is not the model's.
         dtype: `auto` computes in the type the weights are stored in.
         template: the prompt; `{text}` stands for the query's text.
@@ -86,13 +89,18 @@ class Candidate(_Spec):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # a key may stand where its variable's name should
     )
 
     name: str = Field(min_length=1)
     engine: str
     model: str = Field(min_length=1)
     revision: str | None = None
+    endpoint: Endpoint | None = None
     tokenizer: str | None = None
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     template: str = _PLACEHOLDER
@@ -125,15 +133,17 @@ class Candidate(_Spec):
     def candidate_id(self) -> str:
         """sha256 of all that changes an answer.
 
-        Name, samples, price and resources do not; a local folder counts by its content, not by
-        its path. Fields at their default are left out, so that a setting added later with a
-        neutral default keeps every id.
+        Name, samples, price and resources do not, nor how hard an endpoint may be asked; a local
+        folder counts by its content, not by its path. Fields at their default are left out, so
+        that a setting added later with a neutral default keeps every id.
         """
         spec = self.model_dump(
             mode="json",
             exclude_defaults=True,
             exclude={"name", "samples", "price", "resources"},
         )
+        if self.endpoint is not None:
+            spec["endpoint"] = {"url": self.endpoint.url}
         if self.sampling.json_schema is not None:
             # Sorted with the rest, schemas that differ in the order of answers would look equal.
             spec["sampling"]["json_schema"] = json.dumps(self.sampling.json_schema)

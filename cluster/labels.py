@@ -1,14 +1,17 @@
 """Which scorers and taggers label a collection: by name, or from a file with their settings."""
 
 from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import InputError
+from cluster.plugins import plugin_names
 from cluster.rewards.scorer import Scorer, load_scorer
 from cluster.spec import IdentifiedSpec
+from cluster.spec_file import read_spec_file
 from cluster.tags.tagger import Tagger, load_tagger
 
 EXAMPLE = "such as 'scorers: {helpful: {scorer: reward_model, model: ./rm}}'"
@@ -53,7 +56,8 @@ def read_labels(path: str, *, scorers: Sequence[str], taggers: Sequence[str]) ->
 
     The file has up to two parts, `scorers:` and `taggers:`; an entry's key is its name in the
     lake, its field `scorer` (or `tagger`) the plugin, by default the key itself, and all other
-    fields are settings. An entry called like one of those named replaces it.
+    fields are settings. An entry called like one of those named replaces it. Scorers that read
+    others' rewards come behind these.
 
     Args:
         path: the file; empty for none.
@@ -64,8 +68,9 @@ def read_labels(path: str, *, scorers: Sequence[str], taggers: Sequence[str]) ->
         InputError: names the file, the entry and the field, and says what to do.
     """
     content = _content(path) if path else {}
+    found = _merged("scorer", names=scorers, entries=content.get("scorers", {}), file=path)
     return Labels(
-        scorers=_merged("scorer", names=scorers, entries=content.get("scorers", {}), file=path),
+        scorers=_in_order(found, file=path),
         taggers=_merged("tagger", names=taggers, entries=content.get("taggers", {}), file=path),
     )
 
@@ -76,6 +81,44 @@ def _merged(
     plain = [_label(kind, name=name, entry={}, file="") for name in names if name not in entries]
     given = [_label(kind, name=str(name), entry=entries[name], file=file) for name in entries]
     return (*plain, *given)
+
+
+def scorers_for(name: str, *, among: Sequence[Label]) -> tuple[Label, ...]:
+    """The scorer of that name with those it reads, in the order they run; empty: it is not there.
+
+    Args:
+        name: of the scorer.
+        among: the scorers that are known, in the order they run. What else is read is a plugin with
+            its default settings.
+    """
+    wanted = [name]
+    known = {label.name: label for label in among}
+    for one in wanted:
+        if one not in known and one != name and one in plugin_names("scorers"):
+            known[one] = _label("scorer", name=one, entry={}, file="")
+        read = known[one].scorer().reads if one in known else ()
+        wanted += [other for other in read if other not in wanted]
+    return _in_order([known[one] for one in wanted if one in known], file="")
+
+
+def _in_order(labels: Sequence[Label], *, file: str) -> tuple[Label, ...]:
+    """Every scorer behind those it reads, otherwise as they are.
+
+    Raises:
+        InputError: scorers read each other.
+    """
+    by_name = {label.name: label for label in labels}
+    read = {label.name: label.scorer().reads for label in labels}
+    if not any(read.values()):
+        return tuple(labels)
+    sorter = TopologicalSorter({n: [one for one in r if one in by_name] for n, r in read.items()})
+    try:
+        return tuple(by_name[name] for name in sorter.static_order())
+    except CycleError as error:
+        circle = " reads ".join(f"'{name}'" for name in reversed(error.args[1]))
+        raise InputError(
+            f"{file}: scorers read each other: {circle}; let one be made without the other"
+        ) from error
 
 
 def _label(kind: Kind, *, name: str, entry: Any, file: str) -> Label:
@@ -99,7 +142,7 @@ def _load(kind: Kind, *, method: str, settings: dict[str, Any]) -> IdentifiedSpe
 
 
 def _content(path: str) -> dict[str, Any]:
-    content = _read_yaml(Path(path))
+    content = read_spec_file(Path(path), flag="--labels")
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: expected 'scorers:' and 'taggers:', {EXAMPLE}")
     for part, entries in content.items():
@@ -108,19 +151,3 @@ def _content(path: str) -> dict[str, Any]:
         if not isinstance(entries, dict):
             raise InputError(f"{path}: {part}: expected names with their settings, {EXAMPLE}")
     return content
-
-
-def _read_yaml(file: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check --labels") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: broken YAML: {error}") from error

@@ -1,4 +1,4 @@
-"""Finding a scorer, tagger, encoder, router, engine or importer by name.
+"""Finding a scorer, tagger, encoder, router, engine, importer or exporter by name.
 
 All of ours and all of a user's are entry points of an installed package, in the group
 `signalbox.<kind>`; a package that declares one is used without touching this project.
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cluster.errors import InputError
 
-Kind = Literal["engines", "scorers", "taggers", "encoders", "routers", "importers"]
+Kind = Literal["engines", "scorers", "taggers", "encoders", "routers", "importers", "exporters"]
 
 
 def plugin_names(kind: Kind) -> list[str]:

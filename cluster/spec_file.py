@@ -13,16 +13,17 @@ from cluster.errors import InputError
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
-def read_spec_file(file: Path) -> Any:
-    """What a YAML or TOML file holds.
+def read_spec_file(file: Path, *, flag: str = "") -> Any:
+    """What a YAML or TOML file holds; `flag` is the one that names it, for the words.
 
     Raises:
         InputError: it cannot be read, or is not YAML or TOML; names the file and the line.
     """
+    hint = f"; check {flag}" if flag else ""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{file}: there is no such file") from error
+        raise InputError(f"{file}: there is no such file{hint}") from error
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
     except UnicodeDecodeError as error:
@@ -76,17 +77,28 @@ def _explained(error: Any, *, spec: type[BaseModel], hidden: frozenset[str]) -> 
         return f"field '{field}' is missing"
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
-        return f"field '{field}': {message}; got {error['input']!r}" if field else message
-    known = sorted(set(_fields(spec, location[:-1])) - hidden)
+        # Where a key may have been written by mistake, it is not repeated.
+        secret = any(
+            one.model_config.get("hide_input_in_errors") for one in _models(spec, location)
+        )
+        found = "" if secret else f"; got {error['input']!r}"
+        return f"field '{field}': {message}{found}" if field else message
+    (*_, inner) = [spec, *_models(spec, location[:-1])]
+    known = sorted(set(inner.model_fields) - hidden)
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"unknown field '{field}'; {hint}known: {', '.join(known)}"
 
 
-def _fields(spec: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Names of the fields of the model that `location` leads to."""
+def _models(spec: type[BaseModel], location: Sequence[str]) -> list[type[BaseModel]]:
+    """The models inside `spec` on the way to `location`, the innermost last."""
+    found: list[type[BaseModel]] = []
     for name in location:
         kind = spec.model_fields[name].annotation
-        kinds = [kind, *get_args(kind)]
-        spec = next(one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel))
-    return list(spec.model_fields)
+        kinds = [one for one in (kind, *get_args(kind)) if isinstance(one, type)]
+        models = [one for one in kinds if issubclass(one, BaseModel)]
+        if not models:
+            break
+        spec = models[0]
+        found.append(spec)
+    return found

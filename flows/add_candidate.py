@@ -11,7 +11,7 @@ from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.probe import ProbeSpec
 from cluster.jobs.run import Manifest
-from cluster.labels import Label, read_labels
+from cluster.labels import Label, read_labels, scorers_for
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, check_outcomes, scorer_of
 from cluster.lake.prices import read_prices
@@ -93,7 +93,7 @@ def check(params: AddCandidateParams) -> None:
     if params.candidates:
         check_candidates(params.candidates)
         _candidate(params)
-        _scorer(params, lake=lake)
+        _scorers(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_ray(params)
 
@@ -179,14 +179,14 @@ def _candidate(params: AddCandidateParams) -> Candidate:
     return found[0]
 
 
-def _scorer(params: AddCandidateParams, *, lake: Lake) -> Label:
-    """The scorer that can reward the newcomer's answers."""
+def _scorers(params: AddCandidateParams, *, lake: Lake) -> tuple[Label, ...]:
+    """The scorer that can reward the newcomer's answers, behind those it reads."""
     name = scorer_of(lake, dataset=params.dataset, scorer=params.scorer)
     plain = [name] if name in plugin_names("scorers") else []
     labels = read_labels(params.labels, scorers=plain, taggers=())
-    for label in labels.scorers:
-        if label.name == name:
-            return label
+    found = scorers_for(name, among=labels.scorers)
+    if found:
+        return found
     raise InputError(
         f"rewards of scorer '{name}' came with an import and cannot be given to new answers, or "
         "with settings, whose file --labels names; else name another scorer with --scorer "
@@ -231,7 +231,7 @@ def _label_spec(params: AddCandidateParams, *, lake: Lake) -> LabelSpec:
     return LabelSpec(
         lake=lake.storage.uri,
         dataset=params.dataset,
-        scorers=(_scorer(params, lake=lake),),
+        scorers=_scorers(params, lake=lake),
         taggers=(),
         inputs={"queries": lake.version(QUERIES), "completions": lake.version(COMPLETIONS)},
     )

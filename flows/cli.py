@@ -73,6 +73,9 @@ COMMANDS: dict[str, Command] = {
         "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "export": Command(
+        "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
+    ),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
@@ -82,6 +85,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "registry rollback": Command(
         "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
+    ),
+    "quality": Command(
+        "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"
+    ),
+    "tags": Command(
+        "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
     ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }

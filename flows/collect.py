@@ -7,6 +7,7 @@ from prefect import flow
 from pydantic import Field
 
 from cluster.candidate import Candidate, check_candidates, load_candidates
+from cluster.jobs.choose import ChooseSpec
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
 from cluster.jobs.label import LabelSpec
@@ -14,12 +15,14 @@ from cluster.jobs.run import Manifest
 from cluster.jobs.spending import check_spendable
 from cluster.labels import Labels, read_labels
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
 from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.quality import quality_report
 from tasks.report import say
 
 if TYPE_CHECKING:
@@ -92,7 +95,16 @@ class CollectParams(FlowParams):
     retry_errors: bool = Field(
         default=False,
         title="Retry errors",
-        description="Run the rows again that failed in an earlier run",
+        description="Run the rows again that failed in an earlier run, and ask again for rewards "
+        "that are missing for a reason",
+    )
+    budget: int = Field(
+        default=0,
+        ge=0,
+        title="Queries to run",
+        description="Run the candidates on so many queries of the dataset, chosen to cover all "
+        "kinds of query and, once some are labelled, where candidates are expected to differ; "
+        "held-out splits are drawn evenly. What was begun before goes first. 0: all",
     )
     plan: bool = Field(
         default=False,
@@ -153,17 +165,31 @@ def collect(params: CollectParams) -> Manifest:
             _ingest_spec(params, files=files, lake=lake.storage.uri), address=address
         )
         queries = lake.version(QUERIES)
-        generate = _generate_spec(params, candidates=candidates, queries=queries, lake=lake)
+        chosen: Manifest = {}
+        if params.budget:
+            choice = _choose_spec(params, candidates=candidates, lake=lake)
+            chosen = ray_job(choice, address=address)
+        generate = _generate_spec(
+            params,
+            candidates=candidates,
+            queries=queries,
+            requests=chosen.get("requests", ""),
+            lake=lake,
+        )
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
+    names = [label.name for label in _labels(params).scorers]
+    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
         "dataset": params.dataset,
         "ingest": ingested,
+        "choose": chosen,
         "generate": generated,
         "label": labelled,
+        "quality": quality,
     }
 
 
@@ -172,7 +198,7 @@ def _plan(params: CollectParams) -> Manifest:
     uri = lake.storage.uri if lake else params.lake
     spec = _ingest_spec(params, files=pin_files(params.queries), lake=uri)
     candidates = load_candidates(params.candidates)
-    return make_plan(spec, candidates=candidates, lake=lake, budget=0)
+    return make_plan(spec, candidates=candidates, lake=lake, budget=params.budget)
 
 
 def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: str) -> IngestSpec:
@@ -188,13 +214,34 @@ def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: 
     )
 
 
+def _choose_spec(
+    params: CollectParams, *, candidates: Sequence[Candidate], lake: Lake
+) -> ChooseSpec:
+    scorers = _labels(params).scorers
+    return ChooseSpec(
+        lake=lake.storage.uri,
+        dataset=params.dataset,
+        candidates=tuple(candidates),
+        size=params.budget,
+        scorer=scorers[0].name if scorers else "",
+        seed=0,
+        inputs=lake.versions(INPUTS),
+    )
+
+
 def _generate_spec(
-    params: CollectParams, *, candidates: Sequence[Candidate], queries: int, lake: Lake
+    params: CollectParams,
+    *,
+    candidates: Sequence[Candidate],
+    queries: int,
+    requests: str,
+    lake: Lake,
 ) -> GenerateSpec:
     return GenerateSpec(
         lake=lake.storage.uri,
         candidates=tuple(candidates),
-        dataset=params.dataset,
+        dataset="" if requests else params.dataset,
+        requests=requests,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
         shard_rows=params.shard_rows,
         max_error_share=params.max_error_share,
@@ -215,6 +262,7 @@ def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec
         scorers=labels.scorers,
         taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
+        retry_errors=params.retry_errors,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -16,6 +15,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     SettingsError,
 )
+
+from cluster.errors import InputError
+from cluster.spec_file import read_spec_file
 
 EVERYWHERE = (
     "Beside these flags: --config FILE reads them from YAML (a flag wins over the file), --verbose "
@@ -120,7 +122,7 @@ def _take_config(arguments: list[str], *, params: type[BaseModel]) -> tuple[list
         raise UsageError("--config needs the name of a YAML file") from error
     if known.config is None:
         return rest, Config()
-    values = _read_yaml(Path(known.config))
+    values = _read_file(Path(known.config))
     if not isinstance(values, dict):
         raise UsageError(f"{known.config}: expected fields and values, such as 'lake: ./lake'")
     values = {str(name).replace("-", "_"): value for name, value in values.items()}
@@ -130,18 +132,11 @@ def _take_config(arguments: list[str], *, params: type[BaseModel]) -> tuple[list
     return rest, Config(known.config, values)
 
 
-def _read_yaml(path: Path) -> Any:
+def _read_file(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check --config") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: broken YAML: {error}") from error
+        return read_spec_file(path, flag="--config") or {}
+    except InputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _unknown(name: str, *, params: type[BaseModel]) -> str:

@@ -1,14 +1,18 @@
 """import: what others measured or judged becomes queries, rewards and battles in the lake."""
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prefect import flow
 from pydantic import Field
 
+from cluster.errors import InputError
+from cluster.importers.pickled import refuse_pickles
 from cluster.jobs.import_table import ImportSpec, path_digest
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
+from cluster.plugins import load_plugin
 from cluster.query import MAX_CALIBRATION_SHARE
 from cluster.ray_cluster import cluster_address
 from flows.params import FlowParams, check_ray, plugin_name
@@ -66,11 +70,20 @@ def check(params: ImportParams) -> None:
     """What can be told before anything is started; the lake comes last, for it is made here.
 
     Raises:
-        SignalboxError: path, Ray address or lake are not what they must be.
+        SignalboxError: path, text column, Ray address or lake are not what they must be.
     """
     path_digest(params.path)
+    refuse_pickles(params.path, form=params.format)
+    if params.text_column and not _takes_text_column(params.format):
+        raise InputError(
+            f"--text-column: format {params.format} knows where its text is; leave the flag out"
+        )
     check_ray(params)
     Lake.open(params.lake)
+
+
+def _takes_text_column(form: str) -> bool:
+    return "text_column" in signature(load_plugin("importers", name=form)).parameters
 
 
 @flow(name="import", persist_result=False)

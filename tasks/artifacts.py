@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -55,3 +56,8 @@ def table_artifact(rows: list[dict[str, Any]], *, key: str, description: str) ->
     """A table in the UI; nothing for no rows."""
     if rows:
         create_table_artifact(table=rows, key=artifact_key(key), description=description)
+
+
+def markdown_artifact(text: str, *, key: str, description: str) -> None:
+    """A text in the UI."""
+    create_markdown_artifact(markdown=text, key=artifact_key(key), description=description)

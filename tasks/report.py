@@ -20,6 +20,14 @@ def show_table(rows: list[dict[str, Any]], *, title: str) -> None:
     Console(stderr=True).print(shown)
 
 
+def show_pairs(rows: list[dict[str, Any]], *, title: str) -> None:
+    """Print one line a row on stderr, its values side by side."""
+    shown = Table(title=title, show_header=False)
+    for row in rows:
+        shown.add_row(*map(str, row.values()))
+    Console(stderr=True).print(shown)
+
+
 def say(text: str) -> None:
     """One line on stderr."""
     Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

@@ -13,7 +13,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.completion import Outcome, completions, seed_of
-from cluster.errors import EngineError, SignalboxError
+from cluster.errors import EngineError, InputError, SignalboxError
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ class Engine(ABC):
     def __init__(self, candidate: Candidate) -> None:
         """Load the candidate; EngineError if that cannot be done."""
 
+    def expect(self, served_model: str) -> None:  # noqa: B027
+        """Say what the answers in the lake were made by; others are refused by `answer`.
+
+        Only an engine that calls an endpoint can be served another model under the same name.
+        """
+
     @abstractmethod
     def answer(self, requests: Sequence[Request]) -> pl.DataFrame:
         """One row of `COMPLETION_SCHEMA` for every missing sample, in the order asked for.
@@ -65,7 +71,12 @@ class Engine(ABC):
         A row that cannot be answered has the outcome `error` and says why; the others are
         answered all the same. `seconds` is a row's share of the wall time of this call, in
         proportion to the engine steps it took part in (1 for its prompt + 1 for each token
-        generated): the column's sum is the time the engine was busy.
+        generated), or to the time until its reply: the column's sum is the time the engine was
+        busy.
+
+        Raises:
+            StoppedError: it cannot go on; has what was answered by then.
+            EngineError: it is broken, and nothing was answered.
         """
 
     @abstractmethod
@@ -77,6 +88,18 @@ class Engine(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class StoppedError(EngineError):
+    """An engine cannot go on in the middle of a shard.
+
+    Attributes:
+        rows: the answers it had by then, as `Engine.answer` gives them; they are paid for.
+    """
+
+    def __init__(self, message: str, *, rows: pl.DataFrame) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -138,6 +161,15 @@ class LocalEngine(Engine):
     candidate_id: str
     tokenizer: Any
     context: int
+
+    @classmethod
+    def check(cls, candidate: Candidate) -> None:
+        """As `Engine.check`."""
+        if candidate.endpoint is not None:
+            raise InputError(
+                f"field 'endpoint': engine '{candidate.engine}' runs the model itself; remove it, "
+                "or use engine 'openai'"
+            )
 
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:

@@ -37,6 +37,7 @@ class TransformersEngine(LocalEngine):
     @classmethod
     def check(cls, candidate: Candidate) -> None:
         """As `Engine.check`: nothing here holds an answer to a JSON schema."""
+        super().check(candidate)
         if candidate.sampling.json_schema is not None:
             raise InputError(
                 "field 'sampling.json_schema': engine 'transformers' writes free text; use engine "

@@ -20,7 +20,7 @@ from cluster.importers.table_fields import (
     require_columns,
     texts_of,
 )
-from cluster.importers.table_files import find_tables, load, stem_of
+from cluster.importers.table_files import find_tables, kind_of, load, stem_of
 
 NEEDED = ("prompt_id", "model_name", "label", "prompt")
 SPLITS = ("train", "val", "test")
@@ -46,9 +46,8 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return find_tables(str(path))
     for folder in (path, path / "data"):
-        found = [file for file in sorted(folder.glob("*.*")) if stem_of(file) in SPLITS]
-        files = [table for file in found for table in find_tables(str(file))]
-        if files:
+        tables = [file for file in sorted(folder.glob("*.*")) if kind_of(file)]
+        if files := [file for file in tables if stem_of(file) in SPLITS]:
             return files
     raise InputError(
         f"{path}: neither train.csv nor val.csv nor test.csv here; expected EmbedLLM's files, as "

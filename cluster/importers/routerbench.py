@@ -26,7 +26,6 @@ from cluster.importers.table_fields import (
 )
 from cluster.importers.table_files import find_tables, load
 
-CONVERT = "import pandas; pandas.read_pickle({source}).to_parquet({target})"
 QUERY = ("sample_id", "prompt", "eval_name")
 RAW = ("model_name", "performance")
 ANSWER, COST = "|model_response", "|total_cost"
@@ -46,7 +45,7 @@ def read(path: str) -> ScoreTable:
         InputError: no such file, a pickle, a missing column, a row without text, or a score or
             cost that is no number.
     """
-    refuse_pickles(path, convert=CONVERT, ending=".parquet")
+    refuse_pickles(path, form="routerbench")
     parts = []
     for number, file in enumerate(find_tables(path)):
         frame = load(file)

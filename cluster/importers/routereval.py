@@ -30,10 +30,6 @@ from cluster.importers.score_table import (
     table_of,
 )
 
-CONVERT = (
-    "import json, pickle; tree = pickle.load(open({source}, 'rb')); tree.pop('embedding', None); "
-    "json.dump(tree, open({target}, 'w'), default=lambda array: array.tolist())"
-)
 FOLDERS = ("data/router_dataset", "router_dataset")
 SUFFIX = "_router_dataset"
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
@@ -61,7 +57,7 @@ def read(path: str) -> ScoreTable:
         InputError: nothing of this shape there, a pickle, broken JSON, a score matrix that does
             not fit its models and prompts, a prompt without text, a score that is no number.
     """
-    refuse_pickles(str(_folder(path)), convert=CONVERT, ending=".json")
+    refuse_pickles(str(_folder(path)), form="routereval")
     files = _files(_folder(path))
     parts = [_part(file, first_row=number << 32) for number, file in enumerate(files)]
     queries = pl.concat([queries for queries, _, _ in parts])

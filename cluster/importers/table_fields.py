@@ -54,7 +54,11 @@ def texts_of(values: pl.Series, *, file: Path) -> pl.Series:
         InputError: the column is no text, or a row has none.
     """
     refuse_nested(values.to_frame(), names=[values.name], file=file)
-    texts = normalise_texts(values)
+    # Each text once: EmbedLLM's train repeats a prompt for 112 models, 0.6 s instead of 15 s.
+    said = pl.DataFrame({"said": values.cast(pl.String)})
+    once = said.unique()
+    once = once.with_columns(normalise_texts(once["said"]).alias("text"))
+    texts = said.join(once, on="said", how="left", nulls_equal=True, maintain_order="left")["text"]
     wrong = (texts.is_null() | (texts == "")).fill_null(True).arg_true()
     if len(wrong):
         raise InputError(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from cluster.candidate import Candidate
-from cluster.engines.engine import Engine, Request
+from cluster.engines.engine import Engine, Request, StoppedError
+from cluster.errors import EngineError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
 from cluster.lake.shard import Shard, read_keys, shard_if_there, shard_name, write_shard
@@ -55,12 +56,18 @@ class GenerateWorker:
             self.engine = None
         self.candidate = Candidate.model_validate_json(candidate)
         self.engine = load_plugin("engines", name=self.candidate.engine)(self.candidate)
+        for served_model in served_models(self._id, lake=self.lake)[:1]:
+            self.engine.expect(served_model)
 
     def answer(self, requests: pl.DataFrame) -> ShardReport:
         """Answer a shard (`query_id`, `text`, `messages`, `samples`) and write it.
 
         What a worker that died before it could report has written already is not generated again.
         Failed rows go to a file of their own: a later run adopts answers, never errors.
+
+        Raises:
+            EngineError: the engine is broken or cannot go on; what it had answered is written, and
+                adopted by the next run.
         """
         assert self.engine is not None
         assert self.candidate is not None
@@ -69,7 +76,7 @@ class GenerateWorker:
         name = shard_name(keys)
         there = shard_if_there(name, lake=self.lake, table=COMPLETIONS, partition=self._id)
         left = self._left(keys, there=there)
-        rows = priced(self.engine.answer(_requests(requests, left=left)), candidate=self.candidate)
+        rows = priced(self._answered(_requests(requests, left=left)), candidate=self.candidate)
         failpoint("generate.answered")
         failed = pl.col("outcome") == "error"
         shards = [there] if there else []
@@ -81,6 +88,17 @@ class GenerateWorker:
             name = f"errors-{secrets.token_hex(16)}.parquet"
             shards.append(self._write(rows.filter(failed), name=name))
         return _report(rows, keys=keys, shards=shards, seconds=time.monotonic() - start)
+
+    def _answered(self, requests: list[Request]) -> pl.DataFrame:
+        assert self.engine is not None
+        assert self.candidate is not None
+        try:
+            return self.engine.answer(requests)
+        except StoppedError as error:
+            if error.rows.height:
+                had = priced(error.rows, candidate=self.candidate)
+                self._write(had, name=shard_name(had.select("query_id", "sample")))
+            raise EngineError(str(error)) from None
 
     @property
     def _id(self) -> str:
@@ -96,6 +114,14 @@ class GenerateWorker:
 
     def _write(self, rows: pl.DataFrame, *, name: str) -> Shard:
         return write_shard(rows, lake=self.lake, table=COMPLETIONS, partition=self._id, name=name)
+
+
+def served_models(candidate_id: str, *, lake: Lake) -> list[str]:
+    """What an endpoint called the models that gave the answers the lake has of a candidate."""
+    rows = lake.scan(COMPLETIONS).filter(
+        pl.col("candidate_id") == candidate_id, pl.col("served_model").is_not_null()
+    )
+    return rows.select("served_model").unique().sort("served_model").collect().to_series().to_list()
 
 
 def priced(rows: pl.DataFrame, *, candidate: Candidate) -> pl.DataFrame:

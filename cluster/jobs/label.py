@@ -3,18 +3,20 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.jobs.label_openly import tag_openly
 from cluster.jobs.label_worker import work_in_actors
+from cluster.jobs.read_rewards import ANSWER, bind
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
 from cluster.lake.candidates import newest_specs
-from cluster.lake.commit import append_new
+from cluster.lake.commit import append_new, delete_missing_rewards
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
     CANDIDATES,
@@ -29,6 +31,7 @@ from cluster.lake.tables import (
 from cluster.ray_cluster import connect
 from cluster.rewards.scorer import Rated, Scorer, Usage
 from cluster.spec import IdentifiedSpec
+from cluster.tags.open_vocabulary import OpenTagger
 from cluster.tags.tagger import Tagger
 
 LOG = logging.getLogger("signalbox.label")
@@ -36,7 +39,6 @@ LOG = logging.getLogger("signalbox.label")
 ROWS_AT_ONCE = 100_000
 # With a model a part takes a while; what is done when the job is killed is kept.
 ROWS_OF_A_MODEL = 1_024
-ANSWER = ["query_id", "candidate_id", "sample"]
 
 
 class LabelSpec(JobSpec):
@@ -47,6 +49,7 @@ class LabelSpec(JobSpec):
         scorers: the scorers to run.
         taggers: the taggers to run.
         inputs: versions of the tables the work depends on.
+        retry_errors: rewards that are missing for a reason are asked for again.
     """
 
     job: ClassVar[str] = "label"
@@ -55,6 +58,7 @@ class LabelSpec(JobSpec):
     scorers: tuple[Label, ...]
     taggers: tuple[Label, ...]
     inputs: dict[str, int]
+    retry_errors: bool = False
 
 
 @dataclass
@@ -81,21 +85,36 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         .filter(pl.col("dataset") == spec.dataset)
         .collect()
     )
-    rewards = {
-        label.name: _reward(label, queries=queries, spec=spec, lake=lake, run=run)
-        for label in spec.scorers
-    }
+    rewards: dict[str, Any] = {}
+    ran: dict[str, str] = {}
+    for label in spec.scorers:
+        rewards[label.name], ran[label.name] = _reward(
+            label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
+        )
     tags = {label.name: _tag(label, queries=queries, lake=lake, run=run) for label in spec.taggers}
     return {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
 
 
 def _reward(
-    label: Label, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake, run: Run
-) -> dict[str, Any]:
-    """Score what this scorer has not scored; returns counts and the mean."""
-    scorer = label.scorer()
+    label: Label,
+    *,
+    queries: pl.DataFrame,
+    ran: Mapping[str, str],
+    spec: LabelSpec,
+    lake: Lake,
+    run: Run,
+) -> tuple[dict[str, Any], str]:
+    """Score what this scorer has not scored; returns counts and the mean, and the scorer's id.
+
+    `ran`: scorer_id by name of those that have run before it.
+    """
+    scorer, read = label.scorer(), None
+    if scorer.reads:
+        scorer, read = bind(scorer, name=label.name, queries=queries, ran=ran, lake=lake)
     append_new(_described(scorer, name=label.name), lake=lake, table=SCORERS)
-    answers = _unscored(scorer, queries=queries, spec=spec, lake=lake)
+    if spec.retry_errors:
+        delete_missing_rewards(queries, lake=lake, scorer_id=scorer.scorer_id)
+    answers = _unscored(scorer, queries=queries, read=read, spec=spec, lake=lake)
     n_new = int(answers["new"].sum())
     counts = Counts()
     for part, rated in _rated(scorer, answers=answers):
@@ -105,7 +124,7 @@ def _reward(
     if unscored:
         told = ", ".join(f"{n} {reason}" for reason, n in counts.reasons.most_common())
         LOG.warning("%s: %d answers have no reward (%s)", label.name, unscored, told or "untold")
-    return {
+    found = {
         "new": counts.new,
         "without_reward": unscored,
         "reasons": dict(counts.reasons),
@@ -113,6 +132,7 @@ def _reward(
         "battles": counts.battles,
         **vars(counts.usage),
     }
+    return found, scorer.scorer_id
 
 
 def _rated(scorer: Scorer, *, answers: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Rated]]:
@@ -181,29 +201,40 @@ def finite(values: pl.Series, *, scorer: str) -> pl.Series:
 
 
 def _unscored(
-    scorer: Scorer, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake
+    scorer: Scorer,
+    *,
+    queries: pl.DataFrame,
+    read: pl.DataFrame | None,
+    spec: LabelSpec,
+    lake: Lake,
 ) -> pl.DataFrame:
+    """The answers without a reward of this scorer; with `read`, those that others have rewarded,
+    with what these say, also where the answer itself was not kept, as in an imported table."""
     done = lake.scan(REWARDS).filter(pl.col("scorer_id") == scorer.scorer_id)
     asked = queries.lazy().select(
         "query_id", "task", "reference", "messages", pl.col("text").alias("query")
     )
-    answers = (
-        lake.scan(COMPLETIONS, version=spec.inputs["completions"])
-        .filter(pl.col("outcome") != "error")
-        .join(asked, on="query_id")
+    answers = lake.scan(COMPLETIONS, version=spec.inputs["completions"]).filter(
+        pl.col("outcome") != "error"
     )
+    if read is not None:
+        answers = read.lazy().join(answers, on=ANSWER, how="left")
     scored = done.select(*ANSWER, new=pl.lit(False))
-    seen = answers.join(scored, on=ANSWER, how="left").with_columns(pl.col("new").fill_null(True))
+    seen = answers.join(asked, on="query_id").join(scored, on=ANSWER, how="left")
+    seen = seen.with_columns(pl.col("new").fill_null(True))
     wanted = pl.col("new").any().over("query_id") if scorer.whole_queries else pl.col("new")
     names = newest_specs(lake.scan(CANDIDATES)).select("candidate_id", candidate="name")
     named = seen.filter(wanted).join(names, on="candidate_id", how="left")
     columns = ("query", "text", "reference", "task", "messages", "outcome", "first_logprobs")
+    others = [] if read is None else [name for name in read.columns if name not in ANSWER]
     candidate = pl.col("candidate").fill_null(pl.col("candidate_id"))
-    return named.select(*ANSWER, candidate, *columns, "new").collect()
+    return named.select(*ANSWER, candidate, *columns, *others, "new").collect()
 
 
 def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:
     tagger = label.tagger()
+    if isinstance(tagger, OpenTagger):
+        return tag_openly(tagger, name=label.name, queries=queries, lake=lake, run=run)
     tagger_id = tagger.id_for(queries)
     described = _described(tagger, name=label.name).with_columns(tagger_id=pl.lit(tagger_id))
     append_new(described, lake=lake, table=TAGGERS)

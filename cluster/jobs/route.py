@@ -28,7 +28,7 @@ from cluster.jobs.ingest import PinnedFile, open_pinned
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.policy import Policy, load_policy
-from cluster.price import Price, predicted_cost
+from cluster.price import Price, Prices, predicted_cost
 from cluster.query import normalise_texts, query_id
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
@@ -265,15 +265,29 @@ def _cost(texts: pl.Series, *, prediction: Prediction, routing: Routing) -> npt.
     """
     if not routing.is_priced and not routing.policy.needs_cost:
         return np.full(prediction.reward.shape, np.nan)
-    ratios = routing.router.meta.data.get("prompt_tokens_per_character", {})
-    per_character = [ratios.get(name) for name in routing.candidates]
+    return expected_cost(
+        texts, prediction=prediction, checkpoint=routing.router, prices=routing.spec.prices
+    )
+
+
+def expected_cost(
+    texts: pl.Series, *, prediction: Prediction, checkpoint: Checkpoint, prices: Prices
+) -> npt.NDArray[np.float64]:
+    """(n_queries, n_candidates) expected USD; NaN where a prompt's or answer's tokens are unknown.
+
+    Raises:
+        InputError: a candidate has no price.
+    """
+    candidates = checkpoint.router.candidates
+    ratios = checkpoint.meta.data.get("prompt_tokens_per_character", {})
+    per_character = [ratios.get(name) for name in candidates]
     characters = texts.str.len_chars().to_numpy().astype(float)
     known = np.array([np.nan if ratio is None else ratio for ratio in per_character])
     return predicted_cost(
         characters[:, None] * known,
         completion_tokens=prediction.completion_tokens,
-        candidates=routing.candidates,
-        prices=routing.spec.prices,
+        candidates=candidates,
+        prices=prices,
     )
 
 

@@ -159,5 +159,8 @@ class Spending:
             + requests["messages"].str.len_bytes().fill_null(0)
             + (template + CHAT_TOKENS)
         )
-        each = (prompt * price.input + sampling.max_tokens * price.output) / TOKENS_PER_UNIT
+        longest = sampling.max_tokens
+        if self.candidate.extend:  # an endpoint is asked anew, with more tokens
+            prompt, longest = 2 * prompt, 2 * longest + self.candidate.extend
+        each = (prompt * price.input + longest * price.output) / TOKENS_PER_UNIT
         return (each * samples).to_list()

@@ -20,7 +20,7 @@ from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake, active_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
-from cluster.lake.tables import COMPLETIONS, Table
+from cluster.lake.tables import COMPLETIONS, REWARDS, Table
 
 # 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
 # 2 s give up after about a minute of pure bad luck.
@@ -96,13 +96,34 @@ def delete_errors(keys: pl.DataFrame, *, lake: Lake, candidate_id: str) -> int:
     Raises:
         LakeError: other writers keep coming between.
     """
+    match = (
+        "t.query_id = s.query_id AND t.sample = s.sample AND t.outcome = 'error' "
+        f"AND t.candidate_id = '{candidate_id}'"
+    )
+    return _delete(keys, match=match, lake=lake, table=COMPLETIONS)
+
+
+def delete_missing_rewards(queries: pl.DataFrame, *, lake: Lake, scorer_id: str) -> int:
+    """Take the rewards that are missing for a reason out of `rewards`, to be asked for again.
+
+    Args:
+        queries: `query_id`; those of other queries stay.
+        lake: the lake.
+        scorer_id: whose.
+
+    Raises:
+        LakeError: other writers keep coming between.
+    """
+    match = f"t.query_id = s.query_id AND t.value IS NULL AND t.scorer_id = '{scorer_id}'"
+    ids = queries.select("query_id").unique()
+    return _delete(ids, match=match, lake=lake, table=REWARDS)
+
+
+def _delete(source: pl.DataFrame, *, match: str, lake: Lake, table: Table) -> int:
+    """Delete the rows `t` of a table that match a row `s`; how many there were."""
     for turn in range(MAX_TURNS):
-        handle = lake.handle(COMPLETIONS)
-        match = (
-            "t.query_id = s.query_id AND t.sample = s.sample AND t.outcome = 'error' "
-            f"AND t.candidate_id = '{candidate_id}'"
-        )
-        merge = handle.merge(keys, predicate=match, source_alias="s", target_alias="t")
+        handle = lake.handle(table)
+        merge = handle.merge(source, predicate=match, source_alias="s", target_alias="t")
         failpoint("delete.before")
         try:
             deleted = int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
@@ -111,7 +132,7 @@ def delete_errors(keys: pl.DataFrame, *, lake: Lake, candidate_id: str) -> int:
             continue
         failpoint("delete.after")
         return deleted
-    raise LakeError(f"{lake.table_uri(COMPLETIONS)}: {MAX_TURNS} deletions were refused")
+    raise LakeError(f"{lake.table_uri(table)}: {MAX_TURNS} deletions were refused")
 
 
 def _pause(turn: int) -> None:

@@ -14,8 +14,10 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.lake.candidates import long_name, newest_specs
 from cluster.lake.lake import Lake
+from cluster.lake.query_tags import QueryTags
 from cluster.lake.tables import (
     CANDIDATES,
+    CHOICES,
     COMPLETIONS,
     QUERIES,
     REWARDS,
@@ -24,10 +26,20 @@ from cluster.lake.tables import (
     TAGS,
     Table,
 )
+from cluster.lake.vocabularies import vocabulary_versions
 from cluster.normalisation import Normalisation, normalised
 from cluster.outcome import OutcomeMatrix
 
-INPUTS: tuple[Table, ...] = (QUERIES, CANDIDATES, SCORERS, TAGGERS, COMPLETIONS, REWARDS, TAGS)
+INPUTS: tuple[Table, ...] = (
+    QUERIES,
+    CHOICES,
+    CANDIDATES,
+    SCORERS,
+    TAGGERS,
+    COMPLETIONS,
+    REWARDS,
+    TAGS,
+)
 
 DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
@@ -61,7 +73,8 @@ def read_outcomes(
         candidates: readable names to keep, in this order; empty: all that have a reward, by name.
         versions: table name → Delta version to read, for a pinned view.
         tagger: a tagger's name or id, whose tags become the queries' column `tags` (of several
-            specs of a name, the one with most tags here); empty: no such column.
+            specs of a name, the newest version of a vocabulary, or else the one with most tags
+            here); empty: no such column.
         answers: whether to read the answers' texts as well.
 
     Raises:
@@ -71,10 +84,11 @@ def read_outcomes(
     view = _View(lake, versions or {})
     queries = view.queries(dataset)
     if tagger:
-        queries = view.tagged(queries, tagger=tagger)
+        own = QueryTags(lake, view.versions)
+        queries = own.tagged(queries, tagger_id=own.tagger_id(tagger, queries=queries))
     scorer_id = view.scorer_id(scorer, queries=queries)
     rewards = view.rewards(queries, scorer_id=scorer_id)
-    names = _names(view.candidates(rewards), wanted=candidates)
+    names = readable_names(view.candidates(rewards), wanted=candidates)
     if normalisation == "rank":
         rewards = rewards.filter(pl.col("candidate_id").is_in(list(names)))
     if normalisation != "none":
@@ -121,6 +135,63 @@ def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     return str(lake.read(SCORERS).filter(pl.col("scorer_id") == found)["name"][0])
 
 
+def tagged_queries(lake: Lake, *, dataset: str, tagger: str) -> tuple[pl.DataFrame, str]:
+    """Queries of a dataset with their `tags` as `read_outcomes` reads them, and the tagger's id.
+
+    Args:
+        lake: the lake.
+        dataset: whose queries.
+        tagger: a tagger's name or id; empty: the only one beside `task`, or `task`. One that has
+            a vocabulary, and has found none of its tags here, is told of all the same.
+
+    Raises:
+        InputError: no such dataset or tagger in the lake; the text lists what there is.
+    """
+    queries, own = _View(lake, {}).queries(dataset), QueryTags(lake)
+    named = vocabulary_versions(lake, name=tagger) if tagger else []
+    if named and tagger not in set(own.taggers(queries)["name"]):
+        none = pl.lit([], dtype=pl.List(pl.String))
+        return queries.with_columns(tags=none), named[0].tagger_id
+    tagger_id = own.tagger_id(tagger, queries=queries)
+    return own.tagged(queries, tagger_id=tagger_id), tagger_id
+
+
+def scorers_of(
+    lake: Lake, *, dataset: str, scorer: str
+) -> tuple[tuple[str, str], list[tuple[str, str]]]:
+    """(scorer_id, name) of the scorer that `read_outcomes` would read, and of all others.
+
+    Of several specs of a name only the one with most rewards; most rewards first.
+
+    Raises:
+        InputError: as `read_outcomes`.
+    """
+    view = _View(lake, {})
+    queries = view.queries(dataset)
+    found = view.scorer_id(scorer, queries=queries)
+    used = view.scorers(queries)
+    name = str(used.filter(pl.col("scorer_id") == found)["name"][0])
+    others = used.filter(pl.col("name") != name).unique("name", keep="first", maintain_order=True)
+    return (found, name), list(others.select("scorer_id", "name").iter_rows())
+
+
+def scorer_names(lake: Lake, *, dataset: str) -> list[str]:
+    """Names of the scorers that have rewarded a dataset, most rewards first."""
+    view = _View(lake, {})
+    rewarded = view.scan(REWARDS).filter(pl.col("value").is_not_null())
+    queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
+    counts = (
+        rewarded.join(queries, on="query_id", how="semi")
+        .group_by("scorer_id")
+        .agg(rewards=pl.len())
+        .join(view.scan(SCORERS), on="scorer_id")
+        .sort("rewards", "scorer_id", descending=[True, False])
+        .select("name")
+        .collect()
+    )
+    return list(dict.fromkeys(counts["name"]))
+
+
 class _View:
     """The tables of a lake at pinned versions, cut to one dataset."""
 
@@ -132,7 +203,15 @@ class _View:
 
     def queries(self, dataset: str) -> pl.DataFrame:
         rows = self.scan(QUERIES).filter(pl.col("dataset") == dataset).select(QUERY_COLUMNS)
-        queries = rows.sort("query_id").collect()
+        chosen = self.scan(CHOICES).select("query_id", chosen=pl.col("sampling_probability"))
+        probability = pl.col("sampling_probability") * pl.col("chosen").fill_null(1.0)
+        queries = (
+            rows.join(chosen, on="query_id", how="left")
+            .with_columns(sampling_probability=probability)
+            .drop("chosen")
+            .sort("query_id")
+            .collect()
+        )
         if queries.height == 0:
             there = self.scan(QUERIES).select(pl.col("dataset").unique().sort()).collect()
             known = ", ".join(there["dataset"]) or "none"
@@ -141,8 +220,9 @@ class _View:
             )
         return queries
 
-    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
-        used = (
+    def scorers(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """`scorer_id`, `name`, `rewards` of those that have scored the queries, most first."""
+        return (
             self.scan(REWARDS)
             .join(queries.lazy().select("query_id"), on="query_id", how="semi")
             .group_by("scorer_id")
@@ -151,6 +231,9 @@ class _View:
             .sort("rewards", "scorer_id", descending=[True, False])
             .collect()
         )
+
+    def scorer_id(self, scorer: str, *, queries: pl.DataFrame) -> str:
+        used = self.scorers(queries)
         names = sorted(set(used["name"]))
         wanted = scorer or (names[0] if len(names) == 1 else DEFAULT_SCORER)
         found = used.filter((pl.col("name") == wanted) | (pl.col("scorer_id") == wanted))
@@ -174,29 +257,6 @@ class _View:
         own = answered.join(queries.lazy().select("query_id"), on="query_id", how="semi")
         truncated = (pl.col("outcome") == "truncated").mean().alias("truncated")
         return own.group_by(CELL).agg(tokens.mean(), truncated).collect()
-
-    def tagged(self, queries: pl.DataFrame, *, tagger: str) -> pl.DataFrame:
-        """The queries with their tags, sorted; no tag is an empty list."""
-        own = self.scan(TAGS).join(queries.lazy().select("query_id"), on="query_id", how="semi")
-        used = (
-            own.group_by("tagger_id")
-            .agg(pl.len().alias("n"))
-            .join(self.scan(TAGGERS), on="tagger_id")
-            .sort("n", "tagger_id", descending=[True, False])
-            .collect()
-        )
-        found = used.filter((pl.col("name") == tagger) | (pl.col("tagger_id") == tagger))
-        if not found.height:
-            known = ", ".join(sorted(set(used["name"]))) or "none"
-            raise InputError(
-                f"no tags of tagger '{tagger}' on this dataset in {self.lake.storage.uri}; "
-                f"taggers that have tagged it: {known}"
-            )
-        tags = own.filter(pl.col("tagger_id") == found["tagger_id"][0])
-        lists = tags.group_by("query_id").agg(tags=pl.col("tag").sort()).collect()
-        return queries.join(lists, on="query_id", how="left", maintain_order="left").with_columns(
-            pl.col("tags").fill_null([])
-        )
 
     def answers(self, queries: pl.DataFrame, *, names: Mapping[str, str]) -> pl.DataFrame:
         """One row a query and one column a candidate: the text of the first sample."""
@@ -223,8 +283,16 @@ class _View:
         return specs.join(ids.lazy(), on="candidate_id", how="semi").collect()
 
 
-def _names(candidates: pl.DataFrame, *, wanted: Sequence[str]) -> dict[str, str]:
-    """candidate_id → readable name; the long name where several ids share one."""
+def readable_names(candidates: pl.DataFrame, *, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """candidate_id → readable name, by name; the long name where several ids share one.
+
+    Args:
+        candidates: `candidate_id`, `name`.
+        wanted: names to keep, in this order; empty: all.
+
+    Raises:
+        InputError: a wanted one is not among them.
+    """
     shared = set(candidates.filter(pl.col("name").is_duplicated())["name"])
     pairs = candidates.select("name", "candidate_id").iter_rows()
     named = sorted(

@@ -68,6 +68,17 @@ QUERIES = Table(
         sampling_probability=pl.Float64,
     ),
 )
+# Queries that were picked to be labelled, with the probability they had among those left by then.
+CHOICES = Table(
+    name="choices",
+    key=("query_id",),
+    schema=_columns(
+        query_id=pl.String,
+        dataset=pl.String,
+        sampling_probability=pl.Float64,
+        run=pl.String,
+    ),
+)
 CANDIDATES = Table(
     name="candidates",
     key=("candidate_id", "sequence"),
@@ -107,6 +118,35 @@ TAGS = Table(
     name="tags",
     key=("query_id", "tagger_id", "tag"),
     schema=_columns(query_id=pl.String, tagger_id=pl.String, tag=pl.String),
+)
+# What an open-vocabulary tagger wrote, before its vocabulary; a null tag has its reason.
+RAW_TAGS = Table(
+    name="raw_tags",
+    key=("query_id", "writer_id", "place"),
+    schema=_columns(
+        query_id=pl.String,
+        writer_id=pl.String,
+        place=pl.Int32,
+        raw_tag=pl.String,
+        reason=pl.String,
+        prompt_tokens=pl.Int32,
+        completion_tokens=pl.Int32,
+        cost_usd=pl.Float64,
+    ),
+)
+# One version of a vocabulary has one tagger_id, under which its tags stand in `tags`.
+VOCABULARIES = Table(
+    name="vocabularies",
+    key=("tagger_id", "raw_tag"),
+    schema=_columns(
+        tagger_id=pl.String,
+        sequence=pl.Int64,
+        raw_tag=pl.String,
+        count=pl.Int64,
+        form=pl.String,
+        tag=pl.String,
+        step=pl.String,
+    ),
 )
 PREFERENCES = Table(
     name="preferences",
@@ -169,12 +209,15 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         QUERIES,
+        CHOICES,
         CANDIDATES,
         SCORERS,
         TAGGERS,
         COMPLETIONS,
         REWARDS,
         TAGS,
+        RAW_TAGS,
+        VOCABULARIES,
         PREFERENCES,
         EMBEDDINGS,
         EVALUATIONS,

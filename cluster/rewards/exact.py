@@ -23,13 +23,13 @@ def normalised(text: pl.Expr) -> pl.Expr:
     punctuation behind it taken off. What consists of punctuation alone is kept. Articles are kept:
     "a" may be the whole answer and "The Who" is not "who"; list such forms as alternatives.
     """
-    spaced = _folded(text).str.replace_all(BLANKS, " ").str.strip_chars()
+    spaced = folded(text).str.replace_all(BLANKS, " ").str.strip_chars()
     bare = spaced.str.strip_chars_start(QUOTES + SENTENCE_STARTS + " ")
     bare = bare.str.strip_chars_end(QUOTES + SENTENCE_ENDS + " ")
     return pl.when(bare != "").then(bare).otherwise(spaced)
 
 
-def _folded(text: pl.Expr) -> pl.Expr:
+def folded(text: pl.Expr) -> pl.Expr:
     """Compatibility case folding (Unicode 3.13, D146), whose single round is no fixed point.
 
     polars normalises, because `unicodedata` is quadratic in a run of combining marks (7 s for

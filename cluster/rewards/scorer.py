@@ -1,7 +1,7 @@
 """A scorer turns an answer and its reference into a reward."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -91,6 +91,32 @@ class Scorer(IdentifiedSpec):
         """What one of its actors needs, and how many there may be."""
         return Resources()
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of other scorers whose rewards it is made from; it runs after them."""
+        return ()
+
+    def bound(
+        self,
+        read: pl.DataFrame,  # noqa: ARG002
+        *,
+        ids: Mapping[str, str],  # noqa: ARG002
+        kept: Sequence[Mapping[str, Any]],  # noqa: ARG002
+    ) -> "Scorer":
+        """The same, tied to the rewards it reads, which then are part of its identity.
+
+        Asked of a scorer that reads others before it rates. The answers it rates then carry
+        `read_column(name)`, the other's reward (Float64), and `reason_column(name)` (str), both
+        nullable, of every scorer it reads; `text` is null where an answer was not kept.
+
+        Args:
+            read: all answers of the dataset that another has rewarded: these columns and `learned`
+                (bool: of split train or validation).
+            ids: scorer_id by the name of a scorer it reads.
+            kept: specs under which rewards of its name are in the lake.
+        """
+        return self
+
     @abstractmethod
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Reward of every answer: Float64, (n_answers,); in [0, 1] but for reward models.
@@ -121,6 +147,16 @@ class Scorer(IdentifiedSpec):
     def open(self) -> AbstractContextManager[Rater]:
         """What rates, for as long as it is open; scorers with a model load it here."""
         return nullcontext(self.rate)
+
+
+def read_column(name: str) -> str:
+    """Column of the reward of another scorer."""
+    return f"reward:{name}"
+
+
+def reason_column(name: str) -> str:
+    """Column of another scorer's reason."""
+    return f"reason:{name}"
 
 
 def load_scorer(name: str, /, **settings: Any) -> Scorer:

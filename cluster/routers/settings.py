@@ -12,6 +12,7 @@ from cluster.errors import InputError
 from cluster.routers.fit import load_method, settings_to_try
 from cluster.routers.router import Method
 from cluster.routers.search import encoders_of
+from cluster.spec_file import read_spec_file
 
 EXAMPLE = "such as 'knn: {k: 20}'"
 
@@ -53,7 +54,7 @@ def read_settings(path: str) -> dict[str, dict[str, Any]]:
     """
     if not path:
         return {}
-    content = _read_yaml(Path(path))
+    content = read_spec_file(Path(path), flag="--settings")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected methods with their settings, {EXAMPLE}")
     for name, settings in content.items():
@@ -64,22 +65,6 @@ def read_settings(path: str) -> dict[str, dict[str, Any]]:
     return {
         str(name): {str(key): value for key, value in own.items()} for name, own in content.items()
     }
-
-
-def _read_yaml(file: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check --settings") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: broken YAML: {error}") from error
 
 
 def check_settings(given: GivenSettings, *, methods: Sequence[str], file: str = "") -> None:

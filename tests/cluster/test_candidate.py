@@ -7,6 +7,7 @@ from cluster.candidate import Candidate, Price, load_candidates, load_prices
 from cluster.errors import InputError
 
 HUB = {"name": "a", "engine": "vllm", "model": "owner/model", "revision": "abc"}
+FAR = {"name": "a", "engine": "openai", "model": "m", "endpoint": {"url": "http://far/v1"}}
 CHANGES_ANSWERS = [
     {"engine": "transformers"},
     {"model": "owner/other"},
@@ -63,6 +64,20 @@ def test_identity_is_the_one_lakes_hold():
     # Written down: if it changes, every lake's completions are generated again.
     expected = "f8e414d7d060d22dd148448484b363c4b0cb342c1d3d0289e713b850130c66b4"
     assert Candidate.model_validate(HUB).candidate_id == expected
+
+
+def test_identity_sees_where_an_endpoint_is_and_not_how_it_is_asked():
+    def candidate_id(**change) -> str:
+        endpoint = FAR["endpoint"] | change
+        return Candidate.model_validate(FAR | {"endpoint": endpoint}).candidate_id
+
+    before = Candidate.model_validate(FAR).candidate_id
+    assert candidate_id(url="http://farther/v1") != before
+    assert candidate_id(url="http://far/v1/") == before
+    hard = {"concurrency": 2, "requests_per_minute": 60, "timeout_seconds": 5, "retries": 1}
+    assert candidate_id(key_variable="GATEWAY_KEY", **hard) == before
+    assert Candidate.model_validate(FAR | {"chat": True}).candidate_id != before
+    assert Candidate.model_validate(FAR | {"revision": "m-2"}).candidate_id != before
 
 
 def test_identity_sees_the_order_of_a_schemas_properties():
@@ -195,6 +210,82 @@ def test_bad_files_are_explained(tmp_path, text, parts):
         load_candidates(file)
     for part in [str(file), *parts]:
         assert part in str(caught.value)
+
+
+FAR_GOOD = "name: a\nengine: openai\nmodel: m\n"
+SECRET = "s3cret0"
+KEYS = [
+    f"sk-proj-{SECRET}AbCdEf",
+    f"hf_{SECRET}AbCdEfGh",
+    f"{SECRET}AbCdEfGhIjKlMnOpQrStU",
+    f"key with {SECRET}",
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        ("", ["'endpoint' is missing", "url"]),
+        ("endpoint: {}", ["'endpoint.url' is missing"]),
+        ("endpoint: {url: far/v1}", ["'endpoint.url'", "http://localhost:8000/v1"]),
+        ("endpoint: {url: 'http://[far'}", ["'endpoint.url'", "http://localhost:8000/v1"]),
+        (
+            "endpoint: {url: http://far/v1, key: %s}",
+            ["'endpoint.key'", "known: concurrency, key_variable"],
+        ),
+        ("endpoint: http://u:%s@far", ["'endpoint'"]),
+        ("endpoint: {url: 'http://u:%s@far/v1'}", ["'endpoint.url'", "password", "'key_variable'"]),
+        ("endpoint: {url: 'http://far/v1?key=%s'}", ["'endpoint.url'", "'?'", "'key_variable'"]),
+        ("endpoint: {url: http://far/v1, concurrency: 0}", ["'endpoint.concurrency'", "1"]),
+        ("endpoint: {url: http://far/v1, retries: 99}", ["'endpoint.retries'", "20"]),
+        ("endpoint: {url: http://far/v1}\ndtype: float32", ["'dtype'", "remove"]),
+        ("endpoint: {url: http://far/v1}\nresources: {replicas: 2}", ["endpoint.concurrency"]),
+    ],
+)
+def test_bad_endpoints_are_explained_and_no_secret_is_repeated(tmp_path, fields, parts):
+    with pytest.raises(InputError) as caught:
+        load_candidates(write(tmp_path / "c.yaml", FAR_GOOD + fields.replace("%s", SECRET)))
+    for part in ["c.yaml: candidate 1 ('a')", *parts]:
+        assert part in str(caught.value)
+    assert_untold(caught.value)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_repeated(tmp_path, key):
+    for endpoint in (
+        f"{{url: http://far/v1, key_variable: {key}}}",
+        f"{{url: 'http://far/{key}/v1'}}",
+    ):
+        if " " in key and "key_variable" not in endpoint:
+            continue
+        with pytest.raises(InputError, match=r"endpoint\.(url|key_variable)") as caught:
+            load_candidates(write(tmp_path / "c.yaml", f"{FAR_GOOD}endpoint: {endpoint}"))
+        assert_untold(caught.value)
+
+
+def assert_untold(error: BaseException | None) -> None:
+    """Neither in the message nor in a traceback with what caused it."""
+    while error is not None:
+        assert SECRET not in str(error)
+        error = error.__cause__
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "{url: 'https://gateway.example/openai/deployments/gpt-4o-mini-2024-07-18/'}",
+        "{url: 'https://far/8d3c1a6e-52b7-4c1f-9f0e-6a2b8c4d1e7f/v1', key_variable: HF_TOKEN}",
+        "{url: 'http://[::1]:8000/v1', key_variable: OPENAI_API_KEY_OF_TEAM_17_IN_EUROPE}",
+    ],
+)
+def test_names_that_are_no_keys_are_not_mistaken_for_them(tmp_path, endpoint):
+    load_candidates(write(tmp_path / "c.yaml", f"{FAR_GOOD}endpoint: {endpoint}"))
+
+
+def test_an_engine_with_weights_takes_no_endpoint(tmp_path):
+    file = write(tmp_path / "c.yaml", GOOD + "endpoint: {url: http://far/v1}")
+    with pytest.raises(InputError, match="'endpoint': engine 'vllm' runs the model itself"):
+        load_candidates(file)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import InputError
-from cluster.labels import read_labels
+from cluster.labels import read_labels, scorers_for
 
 
 def written(folder: Path, text: str) -> str:
@@ -32,6 +32,29 @@ def test_without_a_file_there_are_the_names_alone() -> None:
     found = read_labels("", scorers=["exact"], taggers=[])
     assert [(label.name, label.method) for label in found.scorers] == [("exact", "exact")]
     assert not found.taggers
+
+
+def test_a_scorer_comes_with_those_it_reads(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "scorers: {top: {scorer: weighted, of: {mix: 1, numeric: 1}}, other: {scorer: exact},"
+        " mix: {scorer: weighted, of: {strict: 1, imported: 1}}, strict: {scorer: exact}}",
+    )
+    known = read_labels(file, scorers=[], taggers=[]).scorers
+    found = [label.name for label in scorers_for("top", among=known)]
+    assert sorted(found) == ["mix", "numeric", "strict", "top"]
+    assert found.index("strict") < found.index("mix") < found.index("top")
+    assert [label.name for label in scorers_for("other", among=known)] == ["other"]
+    assert not scorers_for("imported", among=known)
+
+
+def test_scorers_that_read_each_other_are_named(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        "scorers: {a: {scorer: weighted, of: {b: 1}}, b: {scorer: weighted, of: {a: 1}}}",
+    )
+    with pytest.raises(InputError, match=r"read each other: '[ab]' reads '[ab]' reads '[ab]'"):
+        read_labels(file, scorers=[], taggers=[])
 
 
 @pytest.mark.parametrize(

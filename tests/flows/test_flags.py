@@ -62,7 +62,7 @@ def test_an_empty_config_file_changes_nothing(tmp_path: Path) -> None:
         (("--seed", "-1"), ("--seed", "greater than or equal to 0")),
         (("--methods", "knn,nope"), ("--methods 'nope'", "'cluster_table'", "'knn'")),
         (("--config",), ("--config needs",)),
-        (("--config", "nowhere.yaml"), ("nowhere.yaml", "No such file", "--config")),
+        (("--config", "nowhere.yaml"), ("nowhere.yaml", "no such file", "--config")),
         (("stray",), ("stray",)),
     ],
 )

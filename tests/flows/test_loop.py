@@ -252,7 +252,11 @@ def test_the_chosen_candidates_answer_beside_the_output(signalbox: Any, tmp_path
     queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked.write_text("".join(json.dumps({"text": f"what is 3 plus {n}?"}) + "\n" for n in range(9)))
     lake = ("--lake", tmp_path / "lake")
-    assert signalbox("collect", "--queries", queries, "--candidates", candidates, *lake).manifest
+    collected = signalbox("collect", "--queries", queries, "--candidates", candidates, *lake)
+    page, numbers = map(Path, collected.manifest["quality"]["outputs"])
+    assert page == tmp_path / "lake" / "reports" / "default" / "quality.html"
+    assert page.read_text().startswith("<!doctype html>")
+    assert set(json.loads(numbers.read_text())["candidates"]) == {"short", "long"}
     trained = signalbox("train", "--methods", "best_single", *lake).manifest
     [router] = trained["routers"]
     words = ("route", "--input", asked, "--router", router["version"], *lake)

@@ -43,11 +43,18 @@ OURS = {
     ("collect", "scorers"): {"exact", "numeric", "multiple_choice"},
     ("collect", "taggers"): {"task", "clusters"},
     ("import", "format"): {"routerdc", "llmrouter", "routerbench", "sprout", "table"},
+    ("export", "format"): {"llmrouter", "semantic_router", "routerarena"},
     ("evaluate", "methods"): {"all", "cluster_table", "knn"},
     ("train", "encoder"): {"lexical", "huggingface"},
 }
-GROUPS = {"scorers": "scorers", "taggers": "taggers", "format": "importers", "methods": "routers"}
-GROUPS |= {"encoder": "encoders"}
+GROUPS = {
+    ("collect", "scorers"): "scorers",
+    ("collect", "taggers"): "taggers",
+    ("import", "format"): "importers",
+    ("export", "format"): "exporters",
+    ("evaluate", "methods"): "routers",
+    ("train", "encoder"): "encoders",
+}
 
 
 @pytest.mark.parametrize(("command", "field"), OURS)
@@ -66,7 +73,7 @@ def test_a_users_own_plugin_is_a_choice_too(command: str, field: str, tmp_path: 
     package = tmp_path / "own-1.0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
-    group = f"[signalbox.{GROUPS[field]}]"
+    group = f"[signalbox.{GROUPS[command, field]}]"
     (package / "entry_points.txt").write_text(f"{group}\nmine = own:Own\n")
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", command, "--help"],

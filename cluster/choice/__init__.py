@@ -1,0 +1,1 @@
+"""Choosing what to label: the queries that are worth running every candidate on."""

@@ -1,0 +1,1 @@
+"""Writers of what other projects read: their training data, their prediction files."""

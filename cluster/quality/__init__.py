@@ -1,0 +1,1 @@
+"""What a collection is worth training on: what is missing, what repeats, what can be gained."""

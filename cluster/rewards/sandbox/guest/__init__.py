@@ -1,0 +1,1 @@
+"""What runs inside the sandbox, or watches beside it: the standard library alone."""

@@ -1,0 +1,103 @@
+"""What a candidate may ask for under a cap, and what it is charged."""
+
+import polars as pl
+import pytest
+
+from cluster.candidate import Candidate
+from cluster.completion import completions
+from cluster.errors import InputError
+from cluster.jobs.generate_worker import ShardReport, priced
+from cluster.jobs.purse import Purse
+from cluster.jobs.spending import Shares, Spending, check_spendable
+
+REQUESTS = pl.DataFrame(
+    {"text": ["what is it?"] * 10, "messages": [None] * 10, "samples": [[0, 1]] * 10},
+    schema_overrides={"messages": pl.String},
+)
+
+
+def candidate(name: str = "one", **fields) -> Candidate:
+    given = {"name": name, "engine": "echo", "model": name}
+    return Candidate(**given | {"price": {"input": 1.0, "output": 10.0}} | fields)
+
+
+def report(rows: int, cost: float | None, *, gpu_cost: float | None = None) -> ShardReport:
+    return ShardReport((), rows, 0, 0, 0, 0, 1.0, cost, 0.0, gpu_cost)
+
+
+def test_no_more_is_asked_than_the_longest_answers_would_leave_in_the_purse() -> None:
+    one = candidate(sampling={"max_tokens": 100})
+    purse = Purse(cap=0.01)
+    spending = Spending(one, purse, Shares({}))
+    # A query is at most two answers of 100 tokens, 1e-5 USD each, and two prompts of about 80.
+    assert spending.affordable(REQUESTS) == 4
+    assert spending.affordable(REQUESTS) == 0
+    spending.settle(report(8, 0.001))
+    assert purse.spent == 0.001
+    assert purse.set_aside == pytest.approx(0.0)
+    assert spending.affordable(REQUESTS) == 4
+
+
+def test_without_a_cap_all_is_asked_and_nothing_is_set_aside() -> None:
+    spending = Spending(candidate(price=None), Purse(), Shares({}))
+    assert spending.affordable(REQUESTS) == 10
+    spending.settle(report(20, None))
+    assert spending.purse.spent == 0.0
+
+
+def test_each_candidate_gets_its_part_of_what_is_left() -> None:
+    small, large = candidate("small"), candidate("large")
+    purse = Purse(cap=1.0)
+    shares = Shares({small.candidate_id: 1.0, large.candidate_id: 3.0})
+    first = Spending(small, purse, shares)
+    assert first.affordable(REQUESTS) == 10
+    assert first.allowed == pytest.approx(0.25)
+    first.settle(report(20, 0.05))
+    first.release()
+    second = Spending(large, purse, shares)
+    second.affordable(REQUESTS)
+    assert second.allowed == pytest.approx(0.95)
+
+
+def test_who_is_paid_by_the_hour_is_charged_the_time_of_its_gpus() -> None:
+    one = candidate(resources={"gpus": 1, "usd_per_gpu_hour": 2.0})
+    spending = Spending(one, Purse(cap=1.0), Shares({}))
+    assert spending.affordable(REQUESTS) == 10
+    spending.settle(report(20, 5.0, gpu_cost=0.8))
+    assert spending.purse.spent == pytest.approx(0.8)
+    # 0.04 USD a row, half as much again set aside, two rows a query: one fits into what is left.
+    assert spending.affordable(REQUESTS) == 1
+
+
+def test_who_has_no_price_at_all_is_named() -> None:
+    by_hour = candidate("hourly", price=None, resources={"gpus": 1, "usd_per_gpu_hour": 2.0})
+    check_spendable([candidate(), by_hour])
+    free = candidate("free", price=None, resources={"usd_per_gpu_hour": 2.0})
+    with pytest.raises(InputError, match=r"no price for free.*usd_per_gpu_hour"):
+        check_spendable([candidate(), free])
+
+
+def answers(**columns) -> pl.DataFrame:
+    given = {
+        "query_id": ["a", "b"],
+        "prompt_tokens": [100, 200],
+        "completion_tokens": [10, None],
+        "seconds": [36.0, 72.0],
+        "outcome": ["ok", "error"],
+    }
+    return completions(given | columns)
+
+
+def test_an_answer_costs_its_tokens_and_the_time_of_its_gpus() -> None:
+    one = candidate(resources={"gpus": 2, "usd_per_gpu_hour": 5.0})
+    found = priced(answers(), candidate=one)
+    assert found["cost_usd"].to_list() == pytest.approx([200e-6, 200e-6])
+    assert found["gpu_seconds"].to_list() == [72.0, 144.0]
+    assert found["gpu_cost_usd"].to_list() == pytest.approx([0.1, 0.2])
+
+
+def test_what_is_not_priced_is_unknown_and_what_an_endpoint_told_stays() -> None:
+    found = priced(answers(cost_usd=[0.5, None]), candidate=candidate(price=None))
+    assert found["cost_usd"].to_list() == [0.5, None]
+    assert found["gpu_seconds"].to_list() == [0.0, 0.0]
+    assert found["gpu_cost_usd"].to_list() == [None, None]
