@@ -96,7 +96,7 @@ class CollectParams(FlowParams):
         default=False,
         title="Retry errors",
         description="Run the rows again that failed in an earlier run, and ask again for rewards "
-        "that are missing for a reason",
+        "and tags that are missing for a reason",
     )
     budget: int = Field(
         default=0,

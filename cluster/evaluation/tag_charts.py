@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -104,9 +105,9 @@ def rewards(rows: pl.DataFrame, *, tags: Sequence[str], candidates: Sequence[str
         return svg(made)
 
 
-def _name_rows(axes: object, places: object, names: Sequence[str]) -> None:
-    axes.set_yticks(places, [shortened(name) for name in names], fontsize=SMALL)  # type: ignore[attr-defined]
-    axes.set_ylim(-0.6, len(names) - 0.4)  # type: ignore[attr-defined]
+def _name_rows(axes: Any, places: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(places, [shortened(name) for name in names], fontsize=SMALL)
+    axes.set_ylim(-0.6, len(names) - 0.4)
 
 
 @contextmanager

@@ -21,10 +21,10 @@ NO_NUMBER = "–"
 WRAPPED = '<td style="text-align:left;white-space:normal">'
 STEPS = {
     "kept": "are a tag as they are",
-    "format": "written in another way (case, special characters, endings)",
+    "format": "are written in another way (case, special characters, endings)",
     "similar": "mean the same as another",
     "associated": "nearly always come with another",
-    "rare": "too rare to be a tag",
+    "rare": "are too rare to be a tag",
     "blank": "hold no letter or digit",
 }
 

@@ -49,7 +49,7 @@ class LabelSpec(JobSpec):
         scorers: the scorers to run.
         taggers: the taggers to run.
         inputs: versions of the tables the work depends on.
-        retry_errors: rewards that are missing for a reason are asked for again.
+        retry_errors: rewards and tags that are missing for a reason are asked for again.
     """
 
     job: ClassVar[str] = "label"
@@ -91,7 +91,10 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         rewards[label.name], ran[label.name] = _reward(
             label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
         )
-    tags = {label.name: _tag(label, queries=queries, lake=lake, run=run) for label in spec.taggers}
+    tags = {
+        label.name: _tag(label, queries=queries, spec=spec, lake=lake, run=run)
+        for label in spec.taggers
+    }
     return {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
 
 
@@ -231,10 +234,13 @@ def _unscored(
     return named.select(*ANSWER, candidate, *columns, *others, "new").collect()
 
 
-def _tag(label: Label, *, queries: pl.DataFrame, lake: Lake, run: Run) -> dict[str, Any]:
+def _tag(
+    label: Label, *, queries: pl.DataFrame, spec: LabelSpec, lake: Lake, run: Run
+) -> dict[str, Any]:
     tagger = label.tagger()
     if isinstance(tagger, OpenTagger):
-        return tag_openly(tagger, name=label.name, queries=queries, lake=lake, run=run)
+        retry = spec.retry_errors
+        return tag_openly(tagger, name=label.name, queries=queries, lake=lake, run=run, retry=retry)
     tagger_id = tagger.id_for(queries)
     described = _described(tagger, name=label.name).with_columns(tagger_id=pl.lit(tagger_id))
     append_new(described, lake=lake, table=TAGGERS)

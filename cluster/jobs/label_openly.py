@@ -8,7 +8,7 @@ import polars as pl
 
 from cluster.jobs.label_worker import work_in_actors
 from cluster.jobs.run import Part, Run
-from cluster.lake.commit import append_new
+from cluster.lake.commit import append_new, delete_missing_tags
 from cluster.lake.lake import Lake
 from cluster.lake.tables import RAW_TAGS
 from cluster.lake.vocabularies import Normalised, normalise
@@ -52,14 +52,25 @@ class Written:
 
 
 def tag_openly(
-    tagger: OpenTagger, *, name: str, queries: pl.DataFrame, lake: Lake, run: Run
+    tagger: OpenTagger,
+    *,
+    name: str,
+    queries: pl.DataFrame,
+    lake: Lake,
+    run: Run,
+    retry: bool = False,
 ) -> dict[str, Any]:
     """Ask about the queries that this model has not seen, then give all of them their tags.
+
+    `retry`: also about those it gave no tag.
 
     Raises:
         EngineError: the model cannot be loaded, or its workers keep dying.
         InputError: the vocabulary's encoder is not installed, or its settings are wrong.
     """
+    if retry:
+        missing = _without_tags(queries, lake=lake, writer_id=tagger.writer_id)
+        delete_missing_tags(missing, lake=lake, writer_id=tagger.writer_id)
     written = _write(tagger, name=name, queries=queries, lake=lake, run=run)
     done = normalise(lake, name=name, spec=tagger.described())
     _tell(name, written=written, done=done)
@@ -97,13 +108,22 @@ def _write(
     return written
 
 
+def _without_tags(queries: pl.DataFrame, *, lake: Lake, writer_id: str) -> pl.DataFrame:
+    """`query_id` of the queries that were asked about and have no raw tag."""
+    written = lake.scan(RAW_TAGS).filter(pl.col("writer_id") == writer_id)
+    counts = written.group_by("query_id").agg(pl.col("raw_tag").count()).collect()
+    empty = counts.filter(pl.col("raw_tag") == 0).select("query_id")
+    return empty.join(queries, on="query_id", how="semi")
+
+
 def _tell(name: str, *, written: Written, done: Normalised) -> None:
     """What a person should know: missing tags by reason, and a new vocabulary."""
     for reason, count in sorted(written.reasons.items()):
         LOG.warning("%s: %s (%d times)", name, reason, count)
     missing = written.asked - written.answered
     if missing:
-        LOG.warning("%s: %d queries were not answered; the next run asks again", name, missing)
+        again = "new queries or --retry-errors ask again"
+        LOG.warning("%s: %d queries were not answered; %s", name, missing, again)
     if not done.tags:
         LOG.warning("%s: no tag is on enough queries to count (setting vocabulary.alpha)", name)
     if done.is_new:

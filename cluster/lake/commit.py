@@ -20,7 +20,7 @@ from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake, active_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
-from cluster.lake.tables import COMPLETIONS, REWARDS, Table
+from cluster.lake.tables import COMPLETIONS, RAW_TAGS, REWARDS, Table
 
 # 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
 # 2 s give up after about a minute of pure bad luck.
@@ -117,6 +117,21 @@ def delete_missing_rewards(queries: pl.DataFrame, *, lake: Lake, scorer_id: str)
     match = f"t.query_id = s.query_id AND t.value IS NULL AND t.scorer_id = '{scorer_id}'"
     ids = queries.select("query_id").unique()
     return _delete(ids, match=match, lake=lake, table=REWARDS)
+
+
+def delete_missing_tags(query_ids: pl.DataFrame, *, lake: Lake, writer_id: str) -> int:
+    """Take what `raw_tags` says of queries that got no tag out of it, to be asked about again.
+
+    Args:
+        query_ids: `query_id` of such queries.
+        lake: the lake.
+        writer_id: who wrote.
+
+    Raises:
+        LakeError: other writers keep coming between.
+    """
+    match = f"t.query_id = s.query_id AND t.raw_tag IS NULL AND t.writer_id = '{writer_id}'"
+    return _delete(query_ids, match=match, lake=lake, table=RAW_TAGS)
 
 
 def _delete(source: pl.DataFrame, *, match: str, lake: Lake, table: Table) -> int:

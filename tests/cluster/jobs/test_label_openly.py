@@ -70,13 +70,14 @@ class Tagged:
         file.write_text(json.dumps({"taggers": {"words": entry}}))
         return read_labels(str(file), scorers=[], taggers=[]).taggers
 
-    def tag(self, **settings: Any) -> dict[str, Any]:
+    def tag(self, *, retry_errors: bool = False, **settings: Any) -> dict[str, Any]:
         spec = LabelSpec(
             lake=self.lake,
             dataset="toy",
             scorers=(),
             taggers=self.labels(**settings),
             inputs=Lake.open(self.lake).versions((QUERIES,)),
+            retry_errors=retry_errors,
         )
         return label(spec, Run.of(spec))["tags"]["words"]
 
@@ -156,6 +157,10 @@ def test_a_tagger_with_no_tags_at_all(tagged: Tagged, caplog) -> None:
     assert told["without_tag"] == {"the model gave no tag": 60}
     assert "no tag is on enough queries" in caplog.text
     assert tagged.tag()["asked"] == 0
+    tagged.write(SCRIPT)
+    again = tagged.tag(retry_errors=True)
+    assert (again["asked"], again["tags"], again["vocabulary"]) == (60, 3, 2)
+    assert tagged.tag(retry_errors=True)["asked"] < 20
 
 
 def test_zooter_learns_from_its_tags(tagged: Tagged, versions_of) -> None:
