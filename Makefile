@@ -56,6 +56,10 @@ bench-engine: setup
 bench-openai: setup
 	$(BIN)/python tests/bench/bench_openai.py infra/demo/models/polymath $(ARGUMENTS)
 
+# A reward model as a scorer against bare LLM.classify (about 5 minutes).
+bench-reward: setup
+	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
+
 # Every method on RouterDC's and LLMRouter's data; DATA holds clones of the two repositories.
 DATA ?= ../shared/data
 bench-quality: setup

@@ -172,7 +172,15 @@ def _keep(
     it is counted and not asked for again. Battles come first: a job killed in between compares
     again what has no reward, and adds no battle twice."""
     battles = rated.battles.with_columns(judge=pl.lit(label.name)).select(PREFERENCES.columns)
-    counts.battles += append_new(battles, lake=lake, table=PREFERENCES) if battles.height else 0
+    added = append_new(battles, lake=lake, table=PREFERENCES) if battles.height else 0
+    if added < battles.height:
+        LOG.warning(
+            "%s: %d battles were there already and stay as they are; a judge with other settings "
+            "needs another name",
+            label.name,
+            battles.height - added,
+        )
+    counts.battles += added
     ratings = rated.ratings
     ratings = ratings.with_columns(value=finite(ratings["value"], scorer=label.name))
     rows = pl.concat([part.select(*ANSWER, "new"), ratings], how="horizontal").filter("new")

@@ -1,5 +1,6 @@
 """An LLM as judge: grades of single answers, or verdicts on pairs of them."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,7 +136,7 @@ class Judge(Scorer):
             asker = Asker(engine, judge)
             room = asker.room(characters=self.max_characters)
             work = self._grade if self.mode == "grade" else self._compare
-            yield lambda answers: work(answers.with_row_index("row"), asker=asker, room=room)
+            yield lambda answers: work(_asked(answers), asker=asker, room=room)
 
     def _grade(self, answers: pl.DataFrame, *, asker: Asker, room: Room) -> Rated:
         """Grades of the answers that are new."""
@@ -216,6 +217,18 @@ class Judge(Scorer):
             raw=pl.when(~pl.col("itself")).then("raw"),
         )
         return found.select(list(RATING_SCHEMA))
+
+
+def _asked(answers: pl.DataFrame) -> pl.DataFrame:
+    """The answers numbered as `row`; the question of a chat is all its turns."""
+    if "messages" in answers.columns:
+        turns = pl.col("messages").map_elements(_conversation, return_dtype=pl.String)
+        answers = answers.with_columns(query=pl.coalesce(turns, "query"))
+    return answers.with_row_index("row")
+
+
+def _conversation(messages: str) -> str:
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in json.loads(messages))
 
 
 def _replies(asker: Asker, prompts: Sequence[JudgePrompt]) -> list[Reply]:

@@ -1,5 +1,6 @@
 """A judge: grades and verdicts, asked fairly; what it does not say is missing for a reason."""
 
+import json
 import re
 
 import polars as pl
@@ -205,6 +206,15 @@ def test_the_reference_is_shown_when_asked_for(by_rule):
         with by_rule(lambda _: "5", show_reference=shown) as rate:
             rate(answers)
         assert ("Right answer" in parts_of(by_rule.asked[-1])) is shown
+
+
+def test_the_turns_of_a_chat_are_the_question(by_rule):
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    chat = json.dumps([*turns, {"role": "user", "content": "why?"}])
+    with by_rule(longest, mode="pairwise") as rate:
+        rate(answers_of(*three("x", "yy", messages=chat)))
+    question = "user: hi\n\nassistant: yo\n\nuser: why?"
+    assert {parts_of(prompt)["Question"] for prompt in by_rule.asked} == {question}
 
 
 ODD = ["四 ist 🙂 четыре", "", "a" * 1_000_000, "b {x} {{", "<eos>4</eos>"]
