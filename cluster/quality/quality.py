@@ -17,6 +17,7 @@ from cluster.quality import (
     coverage,
     decided,
     duplicates,
+    judges,
     luck,
 )
 from cluster.quality.agreement import Agreement
@@ -52,6 +53,7 @@ class Quality:
         candidates: names of all.
         data: the part that can be compared.
         compared: of that part; None where no query has a reward of two candidates.
+        judges: what is known of judges, see `cluster.rewards.judge_report`.
         alarms: in the order of the report.
     """
 
@@ -67,6 +69,7 @@ class Quality:
     compared: Compared | None
     luck: Luck
     agreements: list[Agreement]
+    judges: pl.DataFrame
     alarms: tuple[Alarm, ...]
 
     @property
@@ -90,6 +93,7 @@ def quality(lake: Lake, *, dataset: str, scorer: str = "") -> Quality:
         "compared": _compared(data),
         "luck": luck.luck(found, data),
         "agreements": agreement.agreements(found),
+        "judges": judges.judges(lake, dataset=dataset),
     }
     splits = found.queries["split"].fill_null("").value_counts(sort=True)
     return Quality(
@@ -130,15 +134,19 @@ def _alarms(found: Collected, parts: dict[str, Any]) -> tuple[Alarm, ...]:
                 "Run all candidates on the same queries.",
             )
         )
-        return (*told, *agreement.alarms(parts["agreements"]))
+        return (*told, *_alarms_of_scorers(parts))
     return (
         *told,
         *decided.alarms(compared.decided),
         *correlation.alarms(compared.correlation),
         *complementarity.alarms(compared.complementarity),
         *luck.alarms(parts["luck"]),
-        *agreement.alarms(parts["agreements"]),
+        *_alarms_of_scorers(parts),
     )
+
+
+def _alarms_of_scorers(parts: dict[str, Any]) -> tuple[Alarm, ...]:
+    return (*agreement.alarms(parts["agreements"]), *judges.alarms(parts["judges"]))
 
 
 def headline(found: Quality) -> list[tuple[str, str]]:
@@ -191,6 +199,7 @@ def as_json(found: Quality) -> bytes:
         **_numbers_of_compared(found.compared),
         "luck": asdict(found.luck) | {"inflation": found.luck.inflation},
         "agreement": [asdict(one) for one in found.agreements],
+        "judges": found.judges.to_dicts(),
     }
     return json.dumps(_plain(content), ensure_ascii=False, indent=1).encode()
 

@@ -41,6 +41,7 @@ def report(found: Quality) -> bytes:
         *_compared(found),
         _luck(found.luck),
         _agreement(found),
+        _judges(found.judges),
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -340,4 +341,31 @@ def _agreement(found: Quality) -> str:
         note="Pairs: answers to one query that both scorers tell apart. AUC: the chance that an "
         "answer that is right by a scorer of 0 and 1 gets more from the other; a coin has 0.50.",
         body=table_html(head, _lines(rows)),
+    )
+
+
+def _judges(found: pl.DataFrame) -> str:
+    """What is known of judges; nothing where none has judged."""
+    if not found.height:
+        return ""
+    heads = {
+        "tie_share": "ties",
+        "position_bias": "turned by order",
+        "to_first": "to the first",
+        "longer_wins": "to the longer",
+        "agreement": "agrees",
+    }
+    rows = []
+    for row in found.iter_rows(named=True):
+        told = [_number(row[name], "percent") for name in heads]
+        gold = "" if row["gold"] is None else f" with {row['gold']}"
+        name, unread = f"{row['judge']} ({row['mode']})", _share(row["unparsable"], row["answers"])
+        rows.append((name, f"{row['pairs']:,}", unread, *told[:-1], told[-1] + gold))
+    return section(
+        "Whether judges are fair",
+        note="Pairs of answers to one query, by verdict or by grade. Turned by order: the verdict "
+        "changed when the answers changed places. To the first, to the longer: share of verdicts "
+        "for whoever stood first, and for the longer answer; a fair judge has no reason for "
+        "either. Agrees: on pairs that the other scorer tells apart, where a coin has 50 %.",
+        body=table_html(("judge", "pairs", "unread", *heads.values()), _lines(rows)),
     )

@@ -45,9 +45,9 @@ class Collection:
             }
         )
 
-    def reward_by(self, scorer: str, values: np.ndarray, **columns) -> None:
+    def reward_by(self, scorer: str, values: np.ndarray, *, spec="{}", **columns) -> None:
         """Rewards of a scorer; NaN is none, null where a `reason` is given."""
-        name = {"scorer_id": [f"{scorer}-id"], "name": [scorer], "spec": ["{}"]}
+        name = {"scorer_id": [f"{scorer}-id"], "name": [scorer], "spec": [spec]}
         self.add(SCORERS, pl.DataFrame(name))
         given = {
             "value": pl.Series(values.ravel().astype(float)).fill_nan(None),
