@@ -117,6 +117,8 @@ def compare(ours: Side, bare: Side, *, tokens: int, answers: int, rounds: int) -
     for number in range(rounds):
         order = (ours, bare) if number % 2 == 0 else (bare, ours)
         times.append({side: seconds(side) for side in order})
+        (own, _), (other, _) = times[-1][ours], times[-1][bare]
+        print(f"round {number + 1}: scorer {own:.1f} s, classify {other:.1f} s", flush=True)
     for place, clock in enumerate(("wall time", "processor time")):
         mine, theirs = ([row[side][place] for row in times] for side in (ours, bare))
         ratios = sorted(other / own for own, other in zip(mine, theirs, strict=True))
