@@ -22,7 +22,7 @@ from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
-from tasks.quality import quality_report
+from tasks.quality import show_quality
 from tasks.report import say
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def collect(params: CollectParams) -> Manifest:
         generated = ray_job(generate, address=address)
         labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
-    names = [label.name for label in _labels(params).scorers]
-    quality = quality_report(lake.storage.uri, dataset=params.dataset, scorers=names)
+    show_quality(labelled["quality"])
     return {
         "flow": "collect",
         "lake": lake.storage.uri,
@@ -189,7 +188,7 @@ def collect(params: CollectParams) -> Manifest:
         "choose": chosen,
         "generate": generated,
         "label": labelled,
-        "quality": quality,
+        "quality": labelled["quality"],
     }
 
 
@@ -263,6 +262,7 @@ def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec
         taggers=labels.taggers,
         inputs={"queries": queries, "completions": lake.version(COMPLETIONS)},
         retry_errors=params.retry_errors,
+        reports=True,
     )
 
 

@@ -109,6 +109,7 @@ def _summary(steps: dict[str, Manifest]) -> dict[str, Any]:
         "promotion": steps["train"]["promotion"],
         "table": evaluated["table"],
         "picture": evaluated["picture"],
+        "quality": steps["collect"]["quality"],
         "routed": {key: routed[key] for key in ("outputs", "rows", "shares", "answers")},
     }
 
@@ -131,6 +132,7 @@ def show_result(manifest: Manifest) -> None:
         f"{manifest['generated']:,} answers were generated, {routed['rows']:,} questions routed, "
         f"in {manifest['seconds']:.0f} seconds.",
         f"cost against quality: {manifest['picture']}",
+        f"quality of the data:  {manifest['quality']['outputs'][0]}",
         f"routed questions:     {routed['outputs'][0]}",
     ]
     if routed["answers"]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from cluster.jobs.label_openly import tag_openly
+from cluster.jobs.label_report import write_reports
 from cluster.jobs.label_worker import work_in_actors
 from cluster.jobs.read_rewards import ANSWER, bind
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -50,6 +51,7 @@ class LabelSpec(JobSpec):
         taggers: the taggers to run.
         inputs: versions of the tables the work depends on.
         retry_errors: rewards and tags that are missing for a reason are asked for again.
+        reports: whether to write the pages a collection ends with.
     """
 
     job: ClassVar[str] = "label"
@@ -59,6 +61,7 @@ class LabelSpec(JobSpec):
     taggers: tuple[Label, ...]
     inputs: dict[str, int]
     retry_errors: bool = False
+    reports: bool = False
 
 
 @dataclass
@@ -95,7 +98,12 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         label.name: _tag(label, queries=queries, spec=spec, lake=lake, run=run)
         for label in spec.taggers
     }
-    return {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
+    manifest = {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
+    if spec.reports:
+        manifest |= write_reports(
+            lake, dataset=spec.dataset, scorers=spec.scorers, taggers=spec.taggers
+        )
+    return manifest
 
 
 def _reward(
