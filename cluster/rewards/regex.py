@@ -5,6 +5,7 @@ from typing import ClassVar
 import polars as pl
 from pydantic import Field, field_validator
 
+from cluster.rewards.exact import BLANKS
 from cluster.rewards.scorer import RATING_SCHEMA, Rated, Scorer
 
 LINEAR = "look-arounds and back-references are not supported, so that every search is linear"
@@ -45,7 +46,7 @@ class Regex(Scorer):
         """The same, and what is wrong with a reference that is no pattern; see `Scorer.rate`."""
         given = pl.col("reference") if self.pattern is None else pl.lit(self.pattern)
         pattern = given.cast(pl.String)
-        pattern = pl.when(pattern.str.strip_chars() != "").then(pattern)
+        pattern = pl.when(pattern.str.replace_all(BLANKS, "") != "").then(pattern)
         asked = answers.select(pl.col("text").cast(pl.String), pattern=pattern)
         found = asked.with_columns(value=self._found())
         broken = pl.col("text").is_not_null() & pl.col("pattern").is_not_null()
