@@ -32,17 +32,17 @@ def place(isolation: Isolation, *, process: int, folder: str) -> dict[str, Any]:
     root = os.geteuid() == 0
     if isolation == "limits":
         user = _user(process) if root else 0
-        return _place("limits", user=user, groups=root, count=root, folder=folder)
-    told = _place("namespaces", user=1 if root else 0, groups=root, count=True, folder="")
+        return _place("limits", user=user, groups=root, shares=not root, folder=folder)
+    told = _place("namespaces", user=1 if root else 0, groups=root, shares=False, folder="")
     return {**told, "folders": _folders(), "hidden": _hidden()}
 
 
-def _place(kind: str, *, user: int, groups: bool, count: bool, folder: str) -> dict[str, Any]:
+def _place(kind: str, *, user: int, groups: bool, shares: bool, folder: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "user": user,
         "groups": groups,
-        "count_processes": count,
+        "shares_user": shares,
         "folder": folder,
     }
 

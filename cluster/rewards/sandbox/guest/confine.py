@@ -70,8 +70,23 @@ def become(user: int, *, groups: bool) -> None:
     os.setresuid(user, user, user)
 
 
-def limit(limits: Limits, *, count_processes: bool = True) -> None:
-    """The kernel's limits of a process; its children have the same."""
+def threads_of(user: int) -> int:
+    """Threads that a user has on the machine: the kernel counts all of them together."""
+    found = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{name}").st_uid == user:
+                found += len(os.listdir(f"/proc/{name}/task"))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def limit(limits: Limits, *, others: int = 0) -> None:
+    """The kernel's limits of a process; its children have the same.
+
+    `others`: threads of the same user that are none of the run's.
+    """
     seconds = int(limits.seconds) + 1
     values = {
         resource.RLIMIT_AS: limits.memory_mb * MEGABYTE,
@@ -81,9 +96,8 @@ def limit(limits: Limits, *, count_processes: bool = True) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NPROC: limits.processes + others,
     }
-    if count_processes:
-        values[resource.RLIMIT_NPROC] = limits.processes
     for kind, value in values.items():
         resource.setrlimit(kind, (value, value))
 

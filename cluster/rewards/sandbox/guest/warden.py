@@ -108,7 +108,8 @@ def _become_guest(
             os.setsid()
         if place["user"]:
             confine.become(place["user"], groups=place["groups"])
-        confine.limit(limits, count_processes=place["count_processes"])
+        others = confine.threads_of(os.getuid()) if place["shares_user"] else 0
+        confine.limit(limits, others=others)
         confine.give_up_rights(alone=place["kind"] == "namespaces")
     except BaseException as error:
         os.write(2, f"the sandbox failed: {error}".encode())
