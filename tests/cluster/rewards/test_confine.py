@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 from cluster.rewards.sandbox.guest.confine import threads_of
 
@@ -11,7 +12,7 @@ NOBODY_S_USER = 60_999
 def test_a_user_s_threads_are_counted_and_nobody_else_s() -> None:
     stop = threading.Event()
     mine = [threading.Thread(target=stop.wait) for _ in range(7)]
-    before = len(os.listdir("/proc/self/task"))
+    before = len(list(Path("/proc/self/task").iterdir()))
     for thread in mine:
         thread.start()
     try:
