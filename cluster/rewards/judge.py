@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -24,17 +24,16 @@ from cluster.rewards.judge_prompt import (
     judge_prompt,
 )
 from cluster.rewards.judge_verdict import (
-    GRADE_SCHEMA,
     GRADES,
-    VERDICT_SCHEMA,
+    Mode,
     parse_grade,
     parse_verdict,
+    schema_of,
     unparsable,
 )
 from cluster.rewards.scorer import RATING_SCHEMA, Rated, Rater, Scorer
 
 _TASKS = {"grade": GRADE_TASK, "pairwise": PAIR_TASK}
-_SCHEMAS = {"grade": GRADE_SCHEMA, "pairwise": VERDICT_SCHEMA}
 
 
 class Judge(Scorer):
@@ -62,7 +61,7 @@ class Judge(Scorer):
     whole_queries: ClassVar[bool] = True
 
     candidate: Candidate
-    mode: Literal["grade", "pairwise"] = "grade"
+    mode: Mode = "grade"
     criteria: str = Field(default=CRITERIA, min_length=1)
     show_reference: bool = False
     structured: bool = True
@@ -90,7 +89,8 @@ class Judge(Scorer):
         sampling = self.candidate.sampling
         if not self.structured or sampling.json_schema is not None:
             return self.candidate
-        held = sampling.model_copy(update={"json_schema": _SCHEMAS[self.mode]})
+        schema = schema_of(self.mode, bounded=self.candidate.endpoint is None)
+        held = sampling.model_copy(update={"json_schema": schema})
         return self.candidate.model_copy(update={"sampling": held})
 
     def spec(self) -> dict[str, Any]:

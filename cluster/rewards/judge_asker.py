@@ -1,5 +1,6 @@
 """Asking a judge: prompts in, what it wrote out, each different prompt once."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from cluster.query import digest
 from cluster.rewards.judge_prompt import Room
 from cluster.rewards.scorer import Usage
 
+LOG = logging.getLogger("signalbox.judge")
 # Of a chat template around the prompt.
 _TEMPLATE_TOKENS = 64
 
@@ -69,6 +71,11 @@ class Asker:
         failed = rows.filter(pl.col("outcome") == "error")
         if failed.height == rows.height:
             raise EngineError(f"the judge answers nothing: {failed['error'][0]}")
+        if failed.height:
+            first = failed["error"][0]
+            LOG.warning(
+                "%d of %d questions failed; the first: %s", failed.height, rows.height, first
+            )
         replies = [Reply(*row) for row in rows.select("text", "error").iter_rows()]
         by_prompt = dict(zip(distinct, replies, strict=True))
         return [by_prompt[prompt] for prompt in prompts]

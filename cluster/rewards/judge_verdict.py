@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
+Mode = Literal["grade", "pairwise"]
 Verdict = Literal["first", "second", "tie"]
 Said = TypeVar("Said")
 GRADES = range(1, 6)
@@ -17,18 +18,9 @@ _REASON_LENGTH = 200
 # Of an answer out of format that its reason shows.
 _SHOWN = 80
 
-_REASON = {"type": "string", "maxLength": _REASON_LENGTH}
-GRADE_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"reason": _REASON, "grade": {"type": "integer", "enum": list(GRADES)}},
-    "required": ["reason", "grade"],
-    "additionalProperties": False,
-}
-VERDICT_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"reason": _REASON, "verdict": {"type": "string", "enum": ["A", "B", "tie"]}},
-    "required": ["reason", "verdict"],
-    "additionalProperties": False,
+_SAID: dict[Mode, dict[str, Any]] = {
+    "grade": {"grade": {"type": "integer", "enum": list(GRADES)}},
+    "pairwise": {"verdict": {"type": "string", "enum": ["A", "B", "tie"]}},
 }
 
 _VERDICTS: dict[str, Verdict] = {"a": "first", "b": "second", "tie": "tie", "c": "tie"}
@@ -40,6 +32,22 @@ _VERDICT_WORD = re.compile(
     r"\bverdict\b[\s*:=\"'(\[]{0,8}(?:is)?[\s*:=\"'(\[]{0,8}(A|B|tie)\b", re.IGNORECASE
 )
 _BRACKETS = re.compile(r"\[\[\s*([0-9]+(?:[.,][0-9]+)?|A|B|C|tie)\s*\]\]", re.IGNORECASE)
+
+
+def schema_of(mode: Mode, *, bounded: bool) -> dict[str, Any]:
+    """The JSON schema of an answer: a short reason first, then the grade or verdict.
+
+    `bounded`: whether the schema limits the reason's length; some endpoints refuse a schema that
+    limits a string.
+    """
+    reason = {"type": "string"} | ({"maxLength": _REASON_LENGTH} if bounded else {})
+    properties = {"reason": reason} | _SAID[mode]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def parse_grade(text: str) -> int | None:
