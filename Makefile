@@ -56,7 +56,7 @@ bench-engine: setup
 bench-openai: setup
 	$(BIN)/python tests/bench/bench_openai.py infra/demo/models/polymath $(ARGUMENTS)
 
-# A reward model as a scorer against bare LLM.classify (about 5 minutes).
+# A reward model as a scorer against bare LLM.classify (about 3 minutes).
 bench-reward: setup
 	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
 

@@ -1,6 +1,6 @@
 """Tokens and answers per second of `reward_model` against bare `LLM.classify`.
 
-    python tests/bench/bench_reward.py [--model FOLDER] [--answers 2048] [--rounds 5] [--threads 2]
+    python tests/bench/bench_reward.py [--model FOLDER] [--answers 2048] [--rounds 5] [--threads 1]
 
 One loaded model; the two sides take turns, and every other round the other one begins, so that a
 busy machine slows both. Bare: one `LLM.classify` call over all prompts as text, without a sigmoid.
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--answers", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory() as folder:
