@@ -73,7 +73,7 @@ bench-pairs: setup
 bench-newcomer: setup
 	$(BIN)/python tests/bench/bench_newcomer.py --data $(DATA) $(ARGUMENTS)
 
-# Queries chosen to be labelled, against as many drawn at random (about 40 minutes).
+# Queries chosen to be labelled, against as many drawn at random (about 40 minutes at 40 draws).
 bench-choice: setup
 	$(BIN)/python tests/bench/bench_choice.py --data $(DATA) $(ARGUMENTS)
 
