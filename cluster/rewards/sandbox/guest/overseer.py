@@ -12,6 +12,9 @@ from cluster.rewards.sandbox.limits import Limits
 # limit by 40 MB a core, and by what its processes' own limits allow, before it is seen.
 LOOK_SECONDS = 0.02
 MEGABYTE = 2**20
+# Far more than it takes; an overseer ends in any case.
+END_SECONDS = 60
+STOPPED, ENDED = "Tt", "ZX"
 
 
 def oversee(child: int, *, limits: Limits, status: int, proc: int) -> None:
@@ -24,7 +27,7 @@ def oversee(child: int, *, limits: Limits, status: int, proc: int) -> None:
     if killed is not None:
         os.kill(child, signal.SIGKILL)
     _, code = os.waitpid(child, 0)
-    _end_others()
+    _end_others(proc=proc)
     line = {
         "exit": os.WEXITSTATUS(code) if os.WIFEXITED(code) else None,
         "signal": os.WTERMSIG(code) if os.WIFSIGNALED(code) else None,
@@ -94,16 +97,54 @@ def _read(path: str, *, proc: int) -> str:
         os.close(number)
 
 
-def _end_others() -> None:
-    """Kill what is left of a run without a process namespace: its orphans are our children."""
-    deadline = time.monotonic() + 5
+def _end_others(*, proc: int) -> None:
+    """Kill what is left of a run without a process namespace: its orphans are our children.
+
+    A program that forks for ever has another process wherever one is killed. So all are stopped
+    first, which ends nobody's place, and are killed once two looks in a row find none running.
+    """
+    deadline = time.monotonic() + END_SECONDS
+    before: set[str] = set()
     while time.monotonic() < deadline:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0]:
-                continue
-        except ChildProcessError:
+        _reap()
+        states = _states(proc=proc)
+        if not states:
             return
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as children:
-            for child in children.read().split():
-                os.kill(int(child), signal.SIGKILL)
+        frozen = set(states) == before and all(state in STOPPED for state in states.values())
+        for process in states:
+            _signal(int(process), signal.SIGKILL if frozen else signal.SIGSTOP)
+        before = set(states)
         time.sleep(0.001)
+
+
+def _reap() -> None:
+    """Take note of those that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def _states(*, proc: int) -> dict[str, str]:
+    """State, as the kernel's letter, of every process below this one that has not ended."""
+    found: dict[str, str] = {}
+    todo = _children(str(os.getpid()), proc=proc)
+    while todo:
+        process = todo.pop()
+        try:
+            state = _read(f"{process}/stat", proc=proc).rpartition(")")[2].split()[0]
+            # After its state: what is stopped has no more children than these.
+            todo += _children(process, proc=proc)
+        except (OSError, IndexError):
+            continue  # It has ended meanwhile.
+        if state not in ENDED:
+            found[process] = state
+    return found
+
+
+def _signal(process: int, number: int) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:  # It has ended meanwhile.
+        return
