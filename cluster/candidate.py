@@ -130,6 +130,14 @@ class Candidate(_Spec):
         return self
 
     @property
+    def frame_bytes(self) -> int:
+        """Bytes that are read around each query's text: template, system message, JSON schema."""
+        sampling = self.sampling
+        schema = json.dumps(sampling.json_schema) if sampling.json_schema is not None else ""
+        around = self.template.replace(_PLACEHOLDER, "") + (self.system or "") + schema
+        return len(around.encode())
+
+    @property
     def candidate_id(self) -> str:
         """sha256 of all that changes an answer.
 

@@ -173,11 +173,17 @@ class OpenAIEngine(Engine):
         start = time.perf_counter()
         answer = await self._replied(ask.body)
         if answer.reply.finish_reason == "length" and self.candidate.extend:
-            limit = self.candidate.sampling.max_tokens + self.candidate.extend
-            longer = await self._replied(ask.body | {"max_tokens": limit})
-            cost = _sum(self._cost(answer.reply), self._cost(longer.reply))
-            answer = replace(longer, reply=replace(longer.reply, cost_usd=cost))
+            answer = await self._extended(answer, body=ask.body)
         return replace(answer, seconds=time.perf_counter() - start)
+
+    async def _extended(self, cut: _Answer, *, body: dict[str, Any]) -> _Answer:
+        """The answer with more tokens; the one that was cut, which is paid for, if that fails."""
+        limit = self.candidate.sampling.max_tokens + self.candidate.extend
+        longer = await self._replied(body | {"max_tokens": limit})
+        if longer.reply.error:
+            return cut
+        cost = _sum(self._cost(cut.reply), self._cost(longer.reply))
+        return replace(longer, reply=replace(longer.reply, cost_usd=cost))
 
     async def _replied(self, body: dict[str, Any]) -> _Answer:
         import openai

@@ -178,8 +178,8 @@ def _queries(spec: GenerateSpec, *, lake: Lake) -> pl.DataFrame:
 def _shares(spec: GenerateSpec, *, queries: pl.DataFrame, lake: Lake) -> Shares:
     """What of a cap is whose: without one, all is everybody's."""
     if spec.max_usd is None:
-        return Shares({})
-    return expected_shares(queries, candidates=spec.candidates, lake=lake)
+        return Shares({}, cap=float("inf"))
+    return expected_shares(queries, candidates=spec.candidates, lake=lake, cap=spec.max_usd)
 
 
 def _run_pool(

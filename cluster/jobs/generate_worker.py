@@ -25,8 +25,9 @@ SECONDS_AN_HOUR = 3600
 class ShardReport:
     """What a worker says of a shard it answered and wrote.
 
-    `seconds` are those it took; `cost_usd` is what the tokens cost, None where no price is known,
-    `gpu_seconds` and `gpu_cost_usd` the time of GPUs and its price.
+    `seconds` are those it took; `unpriced` counts answers without a cost; `cost_usd` is what the
+    tokens cost, None where no price is known, `gpu_seconds` and `gpu_cost_usd` the time of GPUs
+    and its price.
     """
 
     shards: tuple[Shard, ...]
@@ -36,6 +37,7 @@ class ShardReport:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
+    unpriced: int = 0
     cost_usd: float | None = None
     gpu_seconds: float = 0.0
     gpu_cost_usd: float | None = None
@@ -177,6 +179,7 @@ def _report(
         prompt_tokens=int(rows["prompt_tokens"].sum()),
         completion_tokens=int(rows["completion_tokens"].sum()),
         seconds=seconds,
+        unpriced=rows.filter((pl.col("outcome") != "error") & pl.col("cost_usd").is_null()).height,
         cost_usd=_total(rows["cost_usd"]),
         gpu_seconds=float(rows["gpu_seconds"].sum()),
         gpu_cost_usd=_total(rows["gpu_cost_usd"]),

@@ -1,6 +1,5 @@
 """What a candidate's answers may cost and have cost, against the cap of the run."""
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,33 +43,38 @@ def by_the_hour(candidate: Candidate) -> bool:
 
 
 class Shares:
-    """How a cap is divided: each candidate gets of what is left its part of what is expected of
-    those that are not done yet.
+    """How a cap is divided: to each candidate in proportion to what its answers are expected to
+    cost, settled before anybody spends, and what one leaves over to those that are not done.
 
     So a cap that does not reach cuts everybody at about the same query, and what was paid for is
     whole rows of the outcome matrix rather than one candidate's column.
     """
 
-    def __init__(self, expected: Mapping[str, float]) -> None:
-        """By candidate's id, USD; empty: whoever comes first takes what it needs."""
-        self.expected = dict(expected)
+    def __init__(self, expected: Mapping[str, float], *, cap: float) -> None:
+        """By candidate's id, USD; empty, or nothing expected: whoever comes first takes it."""
+        total = sum(expected.values())
+        self.weights = dict(expected) if total > 0 else {}
+        self.allowed = {key: cap * weight / total for key, weight in self.weights.items()}
+        self.cap = cap
         self.lock = threading.Lock()
 
     def of(self, candidate_id: str) -> float:
-        """The candidate's part of what is left, 0 to 1; asked once, when it begins."""
+        """USD that are the candidate's by now."""
         with self.lock:
-            total = sum(self.expected.values())
-            own = self.expected.get(candidate_id)
-            return 1.0 if own is None or total <= 0 else own / total
+            return self.allowed.get(candidate_id, self.cap)
 
-    def done(self, candidate_id: str) -> None:
-        """What the candidate has left over is for the others."""
+    def done(self, candidate_id: str, *, spent: float) -> None:
+        """What the candidate has not spent is for the others, as they were expected to cost."""
         with self.lock:
-            self.expected.pop(candidate_id, None)
+            over = max(0.0, self.allowed.get(candidate_id, 0.0) - spent)
+            self.weights.pop(candidate_id, None)
+            total = sum(self.weights.values())
+            for key, weight in self.weights.items():
+                self.allowed[key] += over * weight / total if total > 0 else 0.0
 
 
 def expected_shares(
-    queries: pl.DataFrame, *, candidates: Sequence[Candidate], lake: Lake
+    queries: pl.DataFrame, *, candidates: Sequence[Candidate], lake: Lake, cap: float
 ) -> Shares:
     """Parts by what the missing answers are expected to cost; none where that is not known."""
     found = estimate(queries, candidates=candidates, lake=lake)
@@ -79,9 +83,9 @@ def expected_shares(
         for candidate, one in zip(candidates, found, strict=True)
     ]
     if any(cost is None for cost in costs):
-        return Shares({})
+        return Shares({}, cap=cap)
     ids = [candidate.candidate_id for candidate in candidates]
-    return Shares({key: cost or 0.0 for key, cost in zip(ids, costs, strict=True)})
+    return Shares({key: cost or 0.0 for key, cost in zip(ids, costs, strict=True)}, cap=cap)
 
 
 @dataclass
@@ -92,7 +96,6 @@ class Spending:
         candidate: who answers.
         purse: of the run.
         shares: what of it is whose.
-        allowed: USD that are this one's, known once it begins.
         set_aside: USD for rows that run at the moment.
         rows_running: how many these are.
         rows_done: rows that have been paid.
@@ -102,7 +105,6 @@ class Spending:
     candidate: Candidate
     purse: Purse
     shares: Shares
-    allowed: float = float("nan")
     set_aside: float = 0.0
     rows_running: int = 0
     rows_done: int = 0
@@ -115,8 +117,6 @@ class Spending:
         """
         if self.purse.cap is None:
             return requests.height
-        if math.isnan(self.allowed):
-            self.allowed = self.purse.left * self.shares.of(self.candidate.candidate_id)
         costs = self._within(self._most(requests))
         n = self.purse.take(costs, patient=not self.rows_running)
         self.set_aside += sum(costs[:n])
@@ -125,14 +125,17 @@ class Spending:
 
     def _within(self, costs: list[float]) -> list[float]:
         """The first of the costs that its own part can bear."""
-        left = self.allowed - self.spent - self.set_aside
+        left = self.shares.of(self.candidate.candidate_id) - self.spent - self.set_aside
         return [cost for cost, total in zip(costs, accumulate(costs), strict=True) if total <= left]
 
     def settle(self, report: ShardReport) -> None:
-        """Note what a shard has cost."""
-        spent = report.gpu_cost_usd if by_the_hour(self.candidate) else report.cost_usd
+        """Note what a shard has cost; answers whose tokens nobody told, all they might have."""
         share = min(1.0, report.rows / self.rows_running) if self.rows_running else 0.0
         freed = self.set_aside * share
+        spent = report.gpu_cost_usd
+        if not by_the_hour(self.candidate):
+            untold = freed * report.unpriced / report.rows if report.unpriced else 0.0
+            spent = (report.cost_usd or 0.0) + untold
         self.set_aside -= freed
         self.rows_running -= min(report.rows, self.rows_running)
         self.rows_done += report.rows
@@ -143,7 +146,7 @@ class Spending:
         """Put back what is set aside for rows that nobody runs any more."""
         self.purse.settle(set_aside=self.set_aside, spent=0.0)
         self.set_aside, self.rows_running = 0.0, 0
-        self.shares.done(self.candidate.candidate_id)
+        self.shares.done(self.candidate.candidate_id, spent=self.spent)
 
     def _most(self, requests: pl.DataFrame) -> list[float]:
         """(n_requests,) USD each may come to: its bytes as tokens, and the longest answers."""
@@ -153,11 +156,10 @@ class Spending:
             return (samples * row).to_list()
         price, sampling = self.candidate.price, self.candidate.sampling
         assert price is not None
-        template = len(self.candidate.template.encode())
         prompt = (
             requests["text"].str.len_bytes()
             + requests["messages"].str.len_bytes().fill_null(0)
-            + (template + CHAT_TOKENS)
+            + (self.candidate.frame_bytes + CHAT_TOKENS)
         )
         longest = sampling.max_tokens
         if self.candidate.extend:  # an endpoint is asked anew, with more tokens

@@ -6,7 +6,7 @@ where there are none of these either, four bytes a token and answers as long as 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -32,6 +32,7 @@ class Averages:
         gpu_seconds: of an answer, mean; None where no time of GPUs is known.
         answers: how many these are the averages of.
         source: whose answers, in words.
+        frame_tokens: prompt tokens around each text, where they are not among those by the byte.
     """
 
     tokens_a_byte: float
@@ -39,6 +40,7 @@ class Averages:
     gpu_seconds: float | None
     answers: int
     source: str
+    frame_tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,14 @@ def _averages(candidate: Candidate, *, stored: pl.DataFrame) -> Averages:
     own = known.filter(candidate_id=candidate.candidate_id)
     if own.height:
         return _mean(own, source=f"its own {own.height:,} answers", gpu=True)
+    frame = candidate.frame_bytes / BYTES_A_TOKEN
     if known.height:
-        return _mean(known, source="other candidates' answers", gpu=False)
-    longest = float(candidate.sampling.max_tokens)
-    return Averages(1 / BYTES_A_TOKEN, longest, None, 0, "text length, answers at their longest")
+        return replace(
+            _mean(known, source="other candidates' answers", gpu=False), frame_tokens=frame
+        )
+    longest = float(candidate.sampling.max_tokens + candidate.extend)
+    source = "text length, answers at their longest"
+    return Averages(1 / BYTES_A_TOKEN, longest, None, 0, source, frame_tokens=frame)
 
 
 def _mean(answers: pl.DataFrame, *, source: str, gpu: bool) -> Averages:
@@ -173,6 +179,7 @@ def _estimate(
     share = min(1.0, budget / n_queries) if budget is not None and n_queries else 1.0
     missing = round(left.height * share)
     prompt = float(left["bytes"].sum()) * share * averages.tokens_a_byte
+    prompt += missing * averages.frame_tokens
     completion = missing * averages.completion_tokens
     price, hourly = candidate.price, candidate.resources.usd_per_gpu_hour
     hours = _gpu_hours(candidate, missing=missing, averages=averages)

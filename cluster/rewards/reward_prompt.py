@@ -22,6 +22,14 @@ class RewardPrompt:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """The text of a prompt, or the reason why there is none."""
+
+    text: str
+    reason: str | None = None
+
+
 def reward_prompts(
     answers: pl.DataFrame, *, model: LogitModel, template: str | None, system: str | None
 ) -> list[RewardPrompt]:
@@ -31,14 +39,17 @@ def reward_prompts(
         InputError: the model has no chat template and none is set.
     """
     if template is not None:
-        texts = _filled(answers, template=template)
+        rendered = [Rendered(text) for text in _filled(answers, template=template)]
     else:
-        texts = _chats(answers, model=model, system=system)
-    if not texts:
-        return []
+        rendered = _chats(answers, model=model, system=system)
+    texts = [one.text for one in rendered if one.reason is None]
     # A chat template writes the special tokens itself.
-    encoded = model.tokenizer(texts, add_special_tokens=template is not None)["input_ids"]
-    return [_checked(ids, model=model) for ids in encoded]
+    special = template is not None
+    encoded = iter(model.tokenizer(texts, add_special_tokens=special)["input_ids"] if texts else [])
+    return [
+        _checked(next(encoded), model=model) if one.reason is None else RewardPrompt([], one.reason)
+        for one in rendered
+    ]
 
 
 def _filled(answers: pl.DataFrame, *, template: str) -> list[str]:
@@ -51,7 +62,7 @@ def _fill(template: str, *, values: Mapping[str, str]) -> str:
     return _EITHER.sub(lambda found: values[found[0]], template)
 
 
-def _chats(answers: pl.DataFrame, *, model: LogitModel, system: str | None) -> list[str]:
+def _chats(answers: pl.DataFrame, *, model: LogitModel, system: str | None) -> list[Rendered]:
     if not model.tokenizer.chat_template:
         raise InputError(
             f"the reward model {model.name} has no chat template; set 'template', such as "
@@ -59,11 +70,20 @@ def _chats(answers: pl.DataFrame, *, model: LogitModel, system: str | None) -> l
         )
     messages = answers["messages"] if "messages" in answers.columns else [None] * answers.height
     rows = zip(answers["query"], answers["text"], messages, strict=True)
-    chats = [_chat(query, text, messages=given, system=system) for query, text, given in rows]
-    if not chats:
-        return []
-    rendered: list[str] = model.tokenizer.apply_chat_template(chats, tokenize=False)
-    return rendered
+    return [
+        _rendered(_chat(query, text, messages=given, system=system), model=model)
+        for query, text, given in rows
+    ]
+
+
+def _rendered(chat: list[dict[str, str]], *, model: LogitModel) -> Rendered:
+    """One chat by the model's template, which may refuse it: roles that do not alternate, say."""
+    from jinja2 import TemplateError
+
+    try:
+        return Rendered(str(model.tokenizer.apply_chat_template(chat, tokenize=False)))
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        return Rendered("", f"the chat template failed: {error}")
 
 
 def _chat(

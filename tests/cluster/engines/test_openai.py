@@ -318,6 +318,19 @@ def test_a_cut_answer_is_asked_for_once_more_with_a_larger_limit():
     assert table["cost_usd"].to_list() == pytest.approx([(200 + 240) / 1e6, (200 + 200) / 1e6])
 
 
+def test_a_cut_answer_stays_when_no_longer_one_is_to_be_had():
+    def reply(body: dict, _: int) -> Odd | dict:
+        if body["max_tokens"] > 8:
+            return Odd({"error": {"message": "the context is 100 tokens"}}, status=400)
+        return completion("so far", finish_reason="length")
+
+    with OddEndpoint(reply) as far:
+        table = ask(far.url, ["a", "b"], extend=8, price={"input": 1, "output": 10})
+    assert table["outcome"].to_list() == ["truncated", "truncated"]
+    assert table["text"].to_list() == ["so far", "so far"]
+    assert table["completion_tokens"].to_list() == [2, 2]
+
+
 def test_a_cost_that_the_endpoint_tells_is_taken():
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.25}
     with OddEndpoint(lambda *_: completion("yes", usage=usage)) as far:

@@ -22,13 +22,13 @@ def candidate(name: str = "one", **fields) -> Candidate:
 
 
 def report(rows: int, cost: float | None, *, gpu_cost: float | None = None) -> ShardReport:
-    return ShardReport((), rows, 0, 0, 0, 0, 1.0, cost, 0.0, gpu_cost)
+    return ShardReport((), rows, 0, 0, 0, 0, 1.0, cost_usd=cost, gpu_cost_usd=gpu_cost)
 
 
 def test_no_more_is_asked_than_the_longest_answers_would_leave_in_the_purse() -> None:
     one = candidate(sampling={"max_tokens": 100})
     purse = Purse(cap=0.01)
-    spending = Spending(one, purse, Shares({}))
+    spending = Spending(one, purse, Shares({}, cap=1.0))
     # A query is at most two answers of 100 tokens, 1e-5 USD each, and two prompts of about 80.
     assert spending.affordable(REQUESTS) == 4
     assert spending.affordable(REQUESTS) == 0
@@ -39,29 +39,65 @@ def test_no_more_is_asked_than_the_longest_answers_would_leave_in_the_purse() ->
 
 
 def test_without_a_cap_all_is_asked_and_nothing_is_set_aside() -> None:
-    spending = Spending(candidate(price=None), Purse(), Shares({}))
+    spending = Spending(candidate(price=None), Purse(), Shares({}, cap=1.0))
     assert spending.affordable(REQUESTS) == 10
     spending.settle(report(20, None))
     assert spending.purse.spent == 0.0
 
 
-def test_each_candidate_gets_its_part_of_what_is_left() -> None:
+def test_each_candidate_has_its_part_before_anybody_spends() -> None:
     small, large = candidate("small"), candidate("large")
     purse = Purse(cap=1.0)
-    shares = Shares({small.candidate_id: 1.0, large.candidate_id: 3.0})
-    first = Spending(small, purse, shares)
-    assert first.affordable(REQUESTS) == 10
-    assert first.allowed == pytest.approx(0.25)
+    shares = Shares({small.candidate_id: 1.0, large.candidate_id: 3.0}, cap=1.0)
+    first, second = Spending(small, purse, shares), Spending(large, purse, shares)
+    assert first.affordable(REQUESTS) == second.affordable(REQUESTS) == 10
+    assert shares.of(small.candidate_id) == pytest.approx(0.25)
+    assert shares.of(large.candidate_id) == pytest.approx(0.75)
     first.settle(report(20, 0.05))
     first.release()
-    second = Spending(large, purse, shares)
-    second.affordable(REQUESTS)
-    assert second.allowed == pytest.approx(0.95)
+    assert shares.of(large.candidate_id) == pytest.approx(0.95)
+
+
+def test_two_that_run_at_once_and_cost_the_same_get_equally_far() -> None:
+    pair = [candidate("one"), candidate("other")]
+    purse = Purse(cap=0.03)
+    shares = Shares({one.candidate_id: 1.0 for one in pair}, cap=0.03)
+    both = [Spending(one, purse, shares) for one in pair]
+    asked = [0, 0]
+    for _ in range(6):
+        for place, spending in enumerate(both):
+            n = spending.affordable(REQUESTS.head(1))
+            asked[place] += n
+            if n:
+                spending.settle(report(2, 0.004))
+    assert asked[0] == asked[1] > 0
+    assert purse.spent <= 0.03
+
+
+def test_answers_whose_tokens_nobody_tells_cost_all_they_might_have() -> None:
+    spending = Spending(candidate(), Purse(cap=1.0), Shares({}, cap=1.0))
+    assert spending.affordable(REQUESTS) == 10
+    most = spending.set_aside
+    spending.settle(ShardReport((), 20, 0, 0, 0, 0, 1.0, unpriced=10, cost_usd=0.001))
+    assert spending.purse.spent == pytest.approx(0.001 + most / 2)
+
+
+def test_a_system_message_and_a_schema_are_set_aside_too() -> None:
+    def most(**fields) -> float:
+        spending = Spending(candidate(**fields), Purse(cap=9.0), Shares({}, cap=9.0))
+        spending.affordable(REQUESTS)
+        return spending.set_aside
+
+    plain = most(chat=True)
+    schema = {"type": "object", "description": "x" * 1000}
+    # 1,000 bytes at 1 USD a million tokens, read with each of 20 answers.
+    assert most(chat=True, system="x" * 1000) - plain == pytest.approx(0.02)
+    assert most(chat=True, sampling={"json_schema": schema}) - plain > 0.02
 
 
 def test_who_is_paid_by_the_hour_is_charged_the_time_of_its_gpus() -> None:
     one = candidate(resources={"gpus": 1, "usd_per_gpu_hour": 2.0})
-    spending = Spending(one, Purse(cap=1.0), Shares({}))
+    spending = Spending(one, Purse(cap=1.0), Shares({}, cap=1.0))
     assert spending.affordable(REQUESTS) == 10
     spending.settle(report(20, 5.0, gpu_cost=0.8))
     assert spending.purse.spent == pytest.approx(0.8)

@@ -68,6 +68,12 @@ def test_with_no_lake_answers_are_as_long_as_they_may_be() -> None:
     assert found.cost_usd is None
 
 
+def test_a_system_message_is_read_with_every_query() -> None:
+    one = candidate(chat=True, system="x" * 400)
+    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=None)
+    assert found.prompt_tokens == (1000 + 4 * 400) // 4
+
+
 def test_time_of_gpus_is_priced_by_the_hour(lake: Lake) -> None:
     one = candidate(resources={"gpus": 2, "usd_per_gpu_hour": 3.0})
     (unknown,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
