@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from cluster.errors import InputError
 from cluster.plugins import Kind, load_plugin
 from cluster.query import digest
+from cluster.spec_file import explained
 
 
 class IdentifiedSpec(BaseModel, ABC):
@@ -71,11 +71,7 @@ class IdentifiedSpec(BaseModel, ABC):
         try:
             return found(**settings)
         except ValidationError as error:
-            faults = "; ".join(_fault(fault) for fault in error.errors())
+            faults = "; ".join(explained(fault, spec=found) for fault in error.errors())
             known = ", ".join(found.model_fields) or "none"
-            raise InputError(f"{cls.kind} '{name}': {faults}; its settings: {known}") from error
-
-
-def _fault(fault: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in fault["loc"]) or "settings"
-    return f"{where}={fault['input']!r}: {fault['msg']}"
+            # Without its cause, which would repeat all it was given, a key perhaps.
+            raise InputError(f"{cls.kind} '{name}': {faults}; its settings: {known}") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cluster.errors import InputError
 
@@ -66,18 +67,24 @@ def validated(
         return spec.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        reason = _explained(first, spec=spec, hidden=hidden)
+        reason = explained(first, spec=spec, hidden=hidden)
         raise InputError(f"{where}: {reason}") from error
 
 
-def _explained(error: Any, *, spec: type[BaseModel], hidden: frozenset[str]) -> str:
+def explained(
+    error: ErrorDetails, *, spec: type[BaseModel], hidden: frozenset[str] = frozenset()
+) -> str:
+    """What is wrong with one field of a `spec`, in words; fields in `hidden` are not for users.
+
+    What was found is repeated only where no model on the way to it hides its input: a key may
+    have been written there by mistake.
+    """
     location = [str(part) for part in error["loc"]]
     field = ".".join(location)
     if error["type"] == "missing":
         return f"field '{field}' is missing"
     if error["type"] != "extra_forbidden":
         message = error["msg"].removeprefix("Value error, ")
-        # Where a key may have been written by mistake, it is not repeated.
         secret = any(
             one.model_config.get("hide_input_in_errors") for one in _models(spec, location)
         )
@@ -94,7 +101,10 @@ def _models(spec: type[BaseModel], location: Sequence[str]) -> list[type[BaseMod
     """The models inside `spec` on the way to `location`, the innermost last."""
     found: list[type[BaseModel]] = []
     for name in location:
-        kind = spec.model_fields[name].annotation
+        field = spec.model_fields.get(name)
+        if field is None:  # a place in a list, or a key of a mapping
+            continue
+        kind = field.annotation
         kinds = [one for one in (kind, *get_args(kind)) if isinstance(one, type)]
         models = [one for one in kinds if issubclass(one, BaseModel)]
         if not models:

@@ -17,7 +17,7 @@ from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
 from cluster.lake.candidates import newest_specs
-from cluster.lake.commit import append_new, delete_missing_rewards
+from cluster.lake.commit import append_new, delete_missing_rewards, put_rewards
 from cluster.lake.lake import Lake
 from cluster.lake.tables import (
     CANDIDATES,
@@ -30,7 +30,7 @@ from cluster.lake.tables import (
     TAGS,
 )
 from cluster.ray_cluster import connect
-from cluster.rewards.scorer import Rated, Scorer, Usage
+from cluster.rewards.scorer import RATING_SCHEMA, Rated, Scorer, Usage
 from cluster.spec import IdentifiedSpec
 from cluster.tags.open_vocabulary import OpenTagger
 from cluster.tags.tagger import Tagger
@@ -191,10 +191,17 @@ def _keep(
     counts.battles += added
     ratings = rated.ratings
     ratings = ratings.with_columns(value=finite(ratings["value"], scorer=label.name))
-    rows = pl.concat([part.select(*ANSWER, "new"), ratings], how="horizontal").filter("new")
-    rows = rows.with_columns(scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0))
+    own = pl.concat([part.select(*ANSWER, "new"), ratings], how="horizontal")
+    own = own.with_columns(scorer_id=pl.lit(scorer.scorer_id), weight=pl.lit(1.0))
+    rows = own.filter("new")
     told = rows.filter(pl.col("value").is_not_null() | pl.col("reason").is_not_null())
-    counts.new += append_new(told.select(REWARDS.columns), lake=lake, table=REWARDS)
+    revised = own.filter(~pl.col("new"), pl.col("value").is_not_null())
+    if scorer.whole_queries and told.height and revised.height:
+        # In one commit, for a value that holds a newcomer's pairs must not meet them again.
+        put_rewards(pl.concat([told, revised]).select(REWARDS.columns), lake=lake)
+        counts.new += told.height
+    else:
+        counts.new += append_new(told.select(REWARDS.columns), lake=lake, table=REWARDS)
     counts.scored += rows["value"].count()
     counts.total += float(rows["value"].sum())
     counts.usage += rated.usage
@@ -230,7 +237,8 @@ def _unscored(
     )
     if read is not None:
         answers = read.lazy().join(answers, on=ANSWER, how="left")
-    scored = done.select(*ANSWER, new=pl.lit(False))
+    kept = list(RATING_SCHEMA) if scorer.whole_queries else []
+    scored = done.select(*ANSWER, *kept, new=pl.lit(False))
     seen = answers.join(asked, on="query_id").join(scored, on=ANSWER, how="left")
     seen = seen.with_columns(pl.col("new").fill_null(True))
     wanted = pl.col("new").any().over("query_id") if scorer.whole_queries else pl.col("new")
@@ -239,7 +247,7 @@ def _unscored(
     columns = ("query", "text", "reference", "task", "messages", "outcome", "first_logprobs")
     others = [] if read is None else [name for name in read.columns if name not in ANSWER]
     candidate = pl.col("candidate").fill_null(pl.col("candidate_id"))
-    return named.select(*ANSWER, candidate, *columns, *others, "new").collect()
+    return named.select(*ANSWER, candidate, *columns, *others, *kept, "new").collect()
 
 
 def _tag(

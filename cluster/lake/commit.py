@@ -134,6 +134,27 @@ def delete_missing_tags(query_ids: pl.DataFrame, *, lake: Lake, writer_id: str) 
     return _delete(query_ids, match=match, lake=lake, table=RAW_TAGS)
 
 
+def put_rewards(rows: pl.DataFrame, *, lake: Lake) -> None:
+    """Write rewards in one commit, each in the place of the one with its key, if there is one.
+
+    Raises:
+        LakeError: other writers keep coming between.
+    """
+    match = " AND ".join(f"t.{name} = s.{name}" for name in REWARDS.key)
+    for turn in range(MAX_TURNS):
+        handle = lake.handle(REWARDS)
+        merge = handle.merge(rows, predicate=match, source_alias="s", target_alias="t")
+        failpoint("put.before")
+        try:
+            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+        except CommitFailedError:
+            _pause(turn)
+            continue
+        failpoint("put.after")
+        return
+    raise LakeError(f"{lake.table_uri(REWARDS)}: {MAX_TURNS} commits were refused")
+
+
 def _delete(source: pl.DataFrame, *, match: str, lake: Lake, table: Table) -> int:
     """Delete the rows `t` of a table that match a row `s`; how many there were."""
     for turn in range(MAX_TURNS):

@@ -14,7 +14,15 @@ from cluster.errors import InputError
 from cluster.plugins import load_plugin
 from cluster.query import digest
 from cluster.rewards.judge_asker import Asker, Reply
-from cluster.rewards.judge_pairs import are_equal, battles_of, compared, pairs_of, ratings_of
+from cluster.rewards.judge_pairs import (
+    are_equal,
+    battles_of,
+    compared,
+    joined,
+    orders_told,
+    pairs_of,
+    ratings_of,
+)
 from cluster.rewards.judge_prompt import (
     CRITERIA,
     GRADE_TASK,
@@ -156,7 +164,7 @@ class Judge(Scorer):
         return Rated(rated.select(list(RATING_SCHEMA)), usage=asker.spent())
 
     def _compare(self, answers: pl.DataFrame, *, asker: Asker, room: Room) -> Rated:
-        """Verdicts on the pairs with an answer that is new."""
+        """Verdicts on the pairs with an answer that is new; all answers get their share of wins."""
         there = answers.filter(pl.col("text").is_not_null())
         pairs = pairs_of(there, reference=self.reference_candidate)
         equal = are_equal(pairs)
@@ -167,6 +175,8 @@ class Judge(Scorer):
             ]
         )
         ratings = ratings_of(answers, pairs=judged)
+        if set(RATING_SCHEMA) <= set(answers.columns):
+            ratings = joined(ratings, before=answers.select(list(RATING_SCHEMA)))
         return Rated(
             self._with_reference(ratings, answers=answers),
             battles=battles_of(judged),
@@ -204,7 +214,7 @@ class Judge(Scorer):
         return judge_prompt(task, criteria=self.criteria, texts=texts | answers, room=room)
 
     def _with_reference(self, ratings: pl.DataFrame, *, answers: pl.DataFrame) -> pl.DataFrame:
-        """The candidate all others are compared with is as good as itself."""
+        """The candidate all others are compared with is as good as itself, whatever went wrong."""
         if self.reference_candidate is None:
             return ratings
         name = pl.lit(self.reference_candidate)
@@ -215,6 +225,7 @@ class Judge(Scorer):
         found = ratings.hstack(itself).with_columns(
             value=pl.when("itself").then(0.5).otherwise("value"),
             raw=pl.when(~pl.col("itself")).then("raw"),
+            reason=pl.when("itself").then(orders_told()).otherwise("reason"),
         )
         return found.select(list(RATING_SCHEMA))
 

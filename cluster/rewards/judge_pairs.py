@@ -124,10 +124,74 @@ def ratings_of(answers: pl.DataFrame, *, pairs: pl.DataFrame) -> pl.DataFrame:
     )
     rated = answers.select("row").join(by_row, on="row", how="left", maintain_order="left")
     fault = pl.when(pl.col("value").is_null()).then("fault")
-    reason = pl.concat_str("asked", "note", fault, separator="; ", ignore_nulls=True)
+    # The fault comes first, for it is what a missing reward is counted by.
+    reason = pl.concat_str("asked", fault, "note", separator="; ", ignore_nulls=True)
     rated = rated.with_columns(reason=pl.when(reason != "").then(reason))
     return rated.select(pl.col(name).cast(kind) for name, kind in RATING_SCHEMA.items())
 
 
+def joined(ratings: pl.DataFrame, *, before: pl.DataFrame) -> pl.DataFrame:
+    """`RATING_SCHEMA`, (n_answers,): shares of wins over the pairs of now and those of before.
+
+    So an answer is worth the same, whether the others came with it or after it. The pairs of before
+    are as many as `raw / value`; where that is 0 / 0 no pair was a tie, so all of them were asked
+    for, and the reason has their number.
+
+    Args:
+        ratings: of the pairs compared now.
+        before: `value`, `raw`, `reason` as they were kept; null where there are none.
+    """
+    told = {"now": ratings["reason"], "old": before["reason"]}
+    orders = pl.DataFrame(
+        {
+            f"{when}_{place}": reason.str.extract(_ORDERS, place + 1).cast(pl.Int64).fill_null(0)
+            for when, reason in told.items()
+            for place in range(3)
+        }
+    )
+    old = before.select(pl.all().name.prefix("old_")).hstack(orders)
+    both = ratings.hstack(old)
+    raw = pl.col("raw") + pl.col("old_raw")
+    n_pairs = _n_pairs("value", "raw", asked="now_0") + _n_pairs(
+        "old_value", "old_raw", asked="old_0"
+    )
+    return both.select(
+        value=pl.coalesce(raw / n_pairs, "old_value", "value"),
+        raw=pl.coalesce(raw, "old_raw", "raw"),
+        reason=_joined_reason(),
+    )
+
+
+def orders_told() -> pl.Expr:
+    """What a `reason` tells of both orders, without the rest of it."""
+    return pl.col("reason").str.extract(f"^({_ORDERS})")
+
+
+def _joined_reason() -> pl.Expr:
+    """The orders of both times, and what else is told; not why one time gave no reward where the
+    other did."""
+    counts = [pl.col(f"now_{place}") + pl.col(f"old_{place}") for place in range(3)]
+    only_now = pl.col("old_raw").is_null() & pl.col("raw").is_not_null()
+    only_old = pl.col("old_raw").is_not_null() & pl.col("raw").is_null()
+    old, now = (
+        pl.col(name).str.replace(f"^{_ORDERS}(; )?", "").replace("", None)
+        for name in ("old_reason", "reason")
+    )
+    reason = pl.concat_str(
+        pl.when(counts[0] > 0).then(pl.format(ASKED, *counts)),
+        pl.coalesce(pl.when(~only_now).then(old), pl.when(~only_old).then(now)),
+        separator="; ",
+        ignore_nulls=True,
+    )
+    return pl.when(reason != "").then(reason)
+
+
+def _n_pairs(value: str, raw: str, *, asked: str) -> pl.Expr:
+    """How many pairs a share of wins is of; null without one."""
+    ratio = (pl.col(raw) / pl.col(value)).round()
+    return pl.when(pl.col(value) > 0).then(ratio).otherwise(pl.col(asked))
+
+
 ASKED = "orders: {} asked, {} turned, {} to the first"
 """How an answer's reason tells of both orders; `cluster.rewards.judge_report` reads it again."""
+_ORDERS = ASKED.replace("{}", r"(\d+)")

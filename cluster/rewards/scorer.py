@@ -73,7 +73,9 @@ class Scorer(IdentifiedSpec):
     Attributes:
         needs_actor: whether it holds a model, or works for long: it then runs in actors of Ray,
             each with `resources`, and is opened once in each.
-        whole_queries: whether it has to see all answers to a query together.
+        whole_queries: whether it has to see all answers to a query together. The answers then
+            carry the `value`, `raw` and `reason` they have (null where they are new), and a value
+            for one that is not new takes the place of the old.
     """
 
     kind: ClassVar[str] = "scorer"

@@ -1,5 +1,6 @@
 """Which scorers and taggers label a collection: names, a file, and what is wrong with it."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,37 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: list[str]) -> 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml.*--labels"):
         read_labels(str(tmp_path / "none.yaml"), scorers=[], taggers=[])
+
+
+SECRET = "sk-live-4f9aB7cD2eF6gH1jK3mN"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "field"),
+    [
+        (f"endpoint: {{url: 'http://far/v1', api_key: {SECRET}}}", "api_key"),
+        (f"endpoint: {{url: 'http://far/v1', key_variable: {SECRET}}}", "key_variable"),
+        (f"endpoint: {{url: 'http://u:{SECRET}@far/v1'}}", "url"),
+        (f"endpoint: {SECRET}", "endpoint"),
+        (f"endpoint: {{url: 'http://far/v1'}}, api_key: {SECRET}", "api_key"),
+        (f"endpoint: {{url: 'http://{SECRET}.far/v1', retries: 99}}", "retries"),
+    ],
+)
+def test_no_secret_of_a_judge_is_repeated(tmp_path: Path, candidate: str, field: str) -> None:
+    file = written(
+        tmp_path,
+        f"scorers: {{grade: {{scorer: judge, candidate: {{engine: openai, model: m, {candidate}}},"
+        " mode: grade}}",
+    )
+    with pytest.raises(InputError, match=field) as caught:
+        read_labels(file, scorers=[], taggers=[])
+    told = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in told
+    assert "grade" in str(caught.value)
+
+
+def test_a_key_among_a_judge_s_own_settings_is_not_repeated(tmp_path: Path) -> None:
+    file = written(tmp_path, f"scorers: {{grade: {{scorer: judge, api_key: {SECRET}}}}}")
+    with pytest.raises(InputError, match="unknown field 'api_key'") as caught:
+        read_labels(file, scorers=[], taggers=[])
+    assert SECRET not in "".join(traceback.format_exception(caught.value))

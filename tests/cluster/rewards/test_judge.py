@@ -5,6 +5,9 @@ import re
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from cluster.completion import completions
 from cluster.engines.engine import Engine
@@ -149,6 +152,33 @@ def test_what_was_compared_before_is_not_asked_again(by_rule):
         assert rate(answers_of(*old, *late)).ratings["value"].to_list() == [None, None, 0.75]
 
 
+def by_digit(prompt):
+    """Prefers the higher number, the second of two equal ones, and has no words for 5."""
+    texts = parts_of(prompt)
+    a, b = (texts[f"Answer {side}"] for side in "AB")
+    if a[0] == b[0] == "5":
+        return "?"
+    return f'{{"verdict": "{"A" if a[0] > b[0] else "B"}"}}'
+
+
+@pytest.mark.parametrize("settings", [{}, {"reference_candidate": "b"}])
+@given(texts=st.lists(st.from_regex(r"[3-5][xy]?", fullmatch=True), min_size=2, max_size=6))
+@hypothesis_settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_rewards_do_not_depend_on_who_came_first(by_rule, settings, texts):
+    rows = three(*texts)
+    with by_rule(by_digit, mode="pairwise", **settings) as rate:
+        at_once = rate(answers_of(*rows)).ratings
+        kept = rate(answers_of(rows[0])).ratings
+        for n in range(1, len(rows)):
+            known = [row | {"new": False} for row in rows[:n]]
+            before = pl.concat([kept, kept.clear(n=1)])
+            kept = rate(answers_of(*known, rows[n]).hstack(before)).ratings
+    assert kept.drop("reason").equals(at_once.drop("reason"))
+    assert sorted(map(str, kept["reason"])) == sorted(map(str, at_once["reason"]))
+
+
 def test_an_answer_out_of_format_is_missing_for_a_reason(by_rule):
     def moody(prompt):
         texts = parts_of(prompt)
@@ -159,6 +189,14 @@ def test_an_answer_out_of_format_is_missing_for_a_reason(by_rule):
     assert battles(rated) == {("id-a", "id-b"): 1.0}
     assert rated.ratings["value"].to_list() == [1.0, 0.0, None]
     assert rated.ratings["reason"][2] == 'unparsable: the judge wrote "I cannot say"'
+
+
+def test_a_fault_is_told_before_what_was_cut(by_rule):
+    with by_rule(lambda _: "?", mode="pairwise", max_characters=100) as rate:
+        rated = rate(answers_of(*three("x" * 200, "y")))
+    assert rated.ratings["value"].to_list() == [None, None]
+    for reason in rated.ratings["reason"]:
+        assert re.fullmatch(r'unparsable: the judge wrote "\?"; cut: the judge read .*', reason)
 
 
 def test_what_failed_is_asked_again_and_what_always_fails_is_told(by_rule):

@@ -188,12 +188,12 @@ def test_a_part_that_is_not_there_is_named(lake, blended):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("{scorer: weighted}", ["of", "required"]),
+        ("{scorer: weighted}", ["'of' is missing"]),
         ("{scorer: weighted, of: {}}", ["of", "at least 1"]),
         ("{scorer: weighted, of: {exact: 0}}", ["of.exact", "greater than 0"]),
         ("{scorer: weighted, of: {exact: .inf}}", ["of.exact", "finite"]),
         ("{scorer: weighted, of: {exact: 1}, normalise: rank}", ["normalise", "'min_max'"]),
-        ("{scorer: weighted, of: {exact: 1}, parts: {}}", ["parts", "not permitted"]),
+        ("{scorer: weighted, of: {exact: 1}, parts: {}}", ["unknown field 'parts'"]),
         ("{scorer: weighted, of: {blend: 1}}", ["'blend' reads 'blend'"]),
     ],
 )

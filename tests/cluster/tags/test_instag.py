@@ -134,7 +134,7 @@ def test_who_writes_is_told_apart_by_what_changes_a_tag() -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("{}", ["candidate", "Field required"]),
+        ("{}", ["'candidate' is missing"]),
         ("{candidate: {engine: nobody, model: m}}", ["'nobody' is not installed", "vllm"]),
         ("{candidate: {engine: vllm, model: ./none}}", ["there is no folder", "none"]),
         ("{candidate: {engine: vllm}}", ["candidate.model"]),
