@@ -7,6 +7,7 @@ from prefect import flow
 from pydantic import Field
 
 from cluster.candidate import Candidate, check_candidates, load_candidates
+from cluster.errors import InputError
 from cluster.jobs.choose import ChooseSpec
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
@@ -16,7 +17,7 @@ from cluster.jobs.spending import check_spendable
 from cluster.labels import Labels, read_labels
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
-from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.lake.tables import COMPLETIONS, QUERIES, SCORERS
 from cluster.ray_cluster import cluster_address
 from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
@@ -131,14 +132,34 @@ def check(params: CollectParams) -> None:
     """
     check_query_files(params.queries, text_column=params.text_column)
     check_candidates(params.candidates)
-    _labels(params)
+    _check_labels(params)
     if params.plan:
-        existing_lake(params.lake)
         return
     if params.max_usd:
         check_spendable(load_candidates(params.candidates))
     check_ray(params)
     Lake.open(params.lake)
+
+
+def _check_labels(params: CollectParams) -> None:
+    """Make sure of scorers and taggers, and that what a scorer reads runs or has run.
+
+    Raises:
+        InputError: they are not what they must be.
+        LakeError: the lake cannot be reached.
+    """
+    lake = existing_lake(params.lake)
+    labels = _labels(params)
+    names = {label.name for label in labels.scorers}
+    names |= set(lake.read(SCORERS)["name"]) if lake else set()
+    for label in labels.scorers:
+        for part in label.scorer().reads:
+            if part not in names:
+                raise InputError(
+                    f"scorer '{label.name}' reads the rewards of '{part}', which does not run and "
+                    "has not run on this lake; name it with --scorers or in the file of --labels. "
+                    f"Scorers there: {', '.join(sorted(names))}"
+                )
 
 
 def run(params: CollectParams) -> Manifest:

@@ -4,11 +4,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.errors import EngineError, SignalboxError
 from cluster.jobs.label_openly import tag_openly
 from cluster.jobs.label_report import write_reports
 from cluster.jobs.label_worker import work_in_actors
@@ -80,7 +82,11 @@ class Counts:
 
 
 def label(spec: LabelSpec, run: Run) -> Manifest:
-    """Score every answer and tag every query that a scorer or tagger has not seen yet."""
+    """Score every answer and tag every query that a scorer or tagger has not seen yet.
+
+    Raises:
+        EngineError: a scorer or tagger failed; the others have run, and what succeeded is kept.
+    """
     connect()
     lake = Lake.open(spec.lake)
     queries = (
@@ -89,21 +95,35 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
         .collect()
     )
     rewards: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
     ran: dict[str, str] = {}
+    failures: list[str] = []
     for label in spec.scorers:
-        rewards[label.name], ran[label.name] = _reward(
-            label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
-        )
-    tags = {
-        label.name: _tag(label, queries=queries, spec=spec, lake=lake, run=run)
-        for label in spec.taggers
-    }
+        with _noted(failures, what=f"scorer '{label.name}'"):
+            rewards[label.name], ran[label.name] = _reward(
+                label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
+            )
+    for label in spec.taggers:
+        with _noted(failures, what=f"tagger '{label.name}'"):
+            tags[label.name] = _tag(label, queries=queries, spec=spec, lake=lake, run=run)
     manifest = {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
     if spec.reports:
         manifest |= write_reports(
             lake, dataset=spec.dataset, scorers=spec.scorers, taggers=spec.taggers
         )
+    if failures:
+        raise EngineError("; ".join(failures) + ". What succeeded is kept")
     return manifest
+
+
+@contextmanager
+def _noted(failures: list[str], *, what: str) -> Iterator[None]:
+    """Note an error of the user's, and go on: what the others say is still worth having."""
+    try:
+        yield
+    except SignalboxError as error:
+        LOG.error("%s: %s", what, error)
+        failures.append(f"{what}: {error}")
 
 
 def _reward(

@@ -7,6 +7,7 @@ from cluster.evaluation.tag_page import tag_page
 from cluster.evaluation.tag_statistics import tag_statistics
 from cluster.labels import Label
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import has_rewards
 from cluster.quality.keep import folder_name, report_on_collection
 from cluster.tags.open_vocabulary import OpenTagger
 
@@ -23,7 +24,7 @@ def write_reports(
     kept = report_on_collection(
         lake, dataset=dataset, scorers=tuple(label.name for label in scorers)
     )
-    scorer = kept["scorer"] if kept else ""
+    scorer = kept["scorer"] if kept and has_rewards(lake, dataset=dataset) else ""
     folder = lake.storage.join("reports", folder_name(dataset))
     pages = {}
     for label in taggers:

@@ -45,7 +45,7 @@ def _there(queries: pl.DataFrame, *, lake: Lake) -> pl.DataFrame:
         lake.scan(REWARDS)
         .join(queries.lazy().select("query_id"), on="query_id", how="semi")
         .group_by("scorer_id")
-        .agg(pl.len().alias("rewards"))
+        .agg(pl.col("value").count().alias("rewards"))
         .join(lake.scan(SCORERS), on="scorer_id")
         .sort("rewards", "scorer_id", descending=[True, False])
         .select("scorer_id", "name")

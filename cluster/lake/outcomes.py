@@ -44,6 +44,7 @@ INPUTS: tuple[Table, ...] = (
 DEFAULT_SCORER = "accuracy"
 QUERY_COLUMNS = ("query_id", "dataset", "task", "split", "text", "sampling_probability")
 CELL = ["query_id", "candidate_id"]
+REASONS_SHOWN = 3
 # The splits that methods are fitted on in the end; others never move a scale.
 LEARNED = ("train", "validation")
 
@@ -176,20 +177,13 @@ def scorers_of(
 
 
 def scorer_names(lake: Lake, *, dataset: str) -> list[str]:
-    """Names of the scorers that have rewarded a dataset, most rewards first."""
+    """Names of the scorers that have rewarded a dataset, most rewards first; where all rewards of
+    all of them are missing, these all the same."""
     view = _View(lake, {})
-    rewarded = view.scan(REWARDS).filter(pl.col("value").is_not_null())
-    queries = view.scan(QUERIES).filter(pl.col("dataset") == dataset)
-    counts = (
-        rewarded.join(queries, on="query_id", how="semi")
-        .group_by("scorer_id")
-        .agg(rewards=pl.len())
-        .join(view.scan(SCORERS), on="scorer_id")
-        .sort("rewards", "scorer_id", descending=[True, False])
-        .select("name")
-        .collect()
-    )
-    return list(dict.fromkeys(counts["name"]))
+    own = view.scan(QUERIES).filter(pl.col("dataset") == dataset).select("query_id").collect()
+    scorers = view.scorers(own)
+    rewarded = scorers.filter(pl.col("rewards") > 0)
+    return list(dict.fromkeys((rewarded if rewarded.height else scorers)["name"]))
 
 
 class _View:
@@ -221,12 +215,13 @@ class _View:
         return queries
 
     def scorers(self, queries: pl.DataFrame) -> pl.DataFrame:
-        """`scorer_id`, `name`, `rewards` of those that have scored the queries, most first."""
+        """`scorer_id`, `name`, `rewards` of those that have scored the queries, most first; one
+        all of whose rewards are missing is among them, with 0."""
         return (
             self.scan(REWARDS)
             .join(queries.lazy().select("query_id"), on="query_id", how="semi")
             .group_by("scorer_id")
-            .agg(pl.len().alias("rewards"))
+            .agg(pl.col("value").is_finite().sum().alias("rewards"))
             .join(self.scan(SCORERS), on="scorer_id")
             .sort("rewards", "scorer_id", descending=[True, False])
             .collect()
@@ -246,10 +241,28 @@ class _View:
         )
 
     def rewards(self, queries: pl.DataFrame, *, scorer_id: str) -> pl.DataFrame:
-        rows = self.scan(REWARDS).filter(
-            (pl.col("scorer_id") == scorer_id) & pl.col("value").is_finite()
+        """The scorer's rewards of these queries, those that are missing left out.
+
+        Raises:
+            InputError: all of them are missing.
+        """
+        own = self.scan(REWARDS).filter(pl.col("scorer_id") == scorer_id)
+        own = own.join(queries.lazy().select("query_id"), on="query_id", how="semi")
+        rows = own.filter(pl.col("value").is_finite()).collect()
+        if rows.is_empty():
+            raise self._all_missing(own.collect(), scorer_id=scorer_id)
+        return rows
+
+    def _all_missing(self, rewards: pl.DataFrame, *, scorer_id: str) -> InputError:
+        named = self.scan(SCORERS).filter(pl.col("scorer_id") == scorer_id).collect()
+        kinds = rewards["reason"].fill_null("no reason").str.extract("^([^:]*)").alias("kind")
+        counts = kinds.value_counts(sort=True).head(REASONS_SHOWN).iter_rows()
+        why = ", ".join(f"{count} {kind}" for kind, count in counts)
+        return InputError(
+            f"scorer '{named['name'][0]}' has {rewards.height} rewards on this dataset in "
+            f"{self.lake.storage.uri}, and all are missing ({why}); mend the scorer and collect "
+            "again with --retry-errors, or name another with --scorer"
         )
-        return rows.join(queries.lazy().select("query_id"), on="query_id", how="semi").collect()
 
     def completions(self, queries: pl.DataFrame) -> pl.DataFrame:
         tokens = pl.col("prompt_tokens", "completion_tokens", "cost_usd")

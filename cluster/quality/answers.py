@@ -12,6 +12,7 @@ from cluster.quality.collected import Collected
 
 # One in twenty empty answers is no accident of a few odd queries.
 MANY_EMPTY = 0.05
+NEARLY_ALL_EMPTY = 0.9
 # On so many queries, and said to so many of them, an answer is no answer to the query.
 ENOUGH_QUERIES, ALWAYS = 20, 0.9
 SHOWN_LENGTH = 60
@@ -96,11 +97,14 @@ def alarms(found: Answers) -> Iterator[Alarm]:
     for row in rows:
         name, empty = row["candidate"], row["empty"]
         if empty >= MANY_EMPTY:
+            mute = empty >= NEARLY_ALL_EMPTY
             yield Alarm(
                 "answers",
-                f"{name} says nothing: {percent(empty)} of its answers are empty.",
-                "Check its chat template, stop strings and max_tokens; take it out until it "
-                "answers.",
+                f"{name} says nothing: {percent(empty)} of its answers are empty."
+                if mute
+                else f"{percent(empty)} of the answers of {name} are empty.",
+                "Check its chat template, stop strings and max_tokens"
+                + ("; take it out until it answers." if mute else "."),
             )
         elif found.repeated.get(name):
             yield Alarm(

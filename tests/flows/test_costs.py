@@ -60,6 +60,15 @@ def test_a_cap_without_prices_is_refused_before_anything_starts(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_blend_of_what_does_not_run_is_refused_before_anything_is_paid_for(
+    told: Any, queries: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("scorers: {blend: {scorer: weighted, of: {nothere: 1.0}}}")
+    files = ("--queries", queries, "--candidates", candidate_file(tmp_path), "--lake", "none")
+    told("collect", *files, "--labels", labels).refused("'blend' reads", "'nothere'", "exact")
+
+
 def test_a_cap_stops_with_everything_kept_and_a_rerun_goes_on(
     signalbox: Any, told: Any, queries: Path, tmp_path: Path
 ) -> None:

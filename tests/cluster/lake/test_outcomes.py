@@ -24,7 +24,7 @@ def query(name: str, **fields) -> dict:
     return {"query_id": name, "text": f"text of {name}", **given, **fields}
 
 
-def reward(name: str, candidate: str, value: float, **fields) -> dict:
+def reward(name: str, candidate: str, value: float | None, **fields) -> dict:
     given = {"sample": 0, "scorer_id": "exact-id", "weight": 1.0}
     return {"query_id": name, "candidate_id": candidate, "value": value, **given, **fields}
 
@@ -228,3 +228,17 @@ def test_an_unnamed_scorer_among_several_is_asked_for(lake: Lake) -> None:
 def test_queries_without_rewards_are_all_missing(lake: Lake) -> None:
     with pytest.raises(InputError, match=r"scorers that have scored it: none"):
         view(lake)
+
+
+def test_a_scorer_all_of_whose_rewards_are_missing_is_told_of_with_why(lake: Lake) -> None:
+    why = {"reason": "unparsable: 'maybe'"}
+    add(lake, REWARDS, *[reward(name, "id-a", None, **why) for name in ("q1", "q2")])
+    with pytest.raises(InputError, match=r"'exact' has 2 rewards.*all are missing \(2 unparsable"):
+        view(lake)
+
+
+def test_of_two_specs_of_a_name_the_one_with_most_values_is_read(lake: Lake) -> None:
+    add(lake, SCORERS, {"scorer_id": "a-newer-id", "name": "exact", "spec": "{}"})
+    add(lake, REWARDS, *[reward(name, "id-a", None, reason="why") for name in ("q1", "q2")])
+    add(lake, REWARDS, reward("q1", "id-a", 0.5, scorer_id="a-newer-id"))
+    np.testing.assert_array_equal(view(lake).reward, [[0.5], [NAN]])
