@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from cluster.candidate import Candidate
-from cluster.engines.engine import Engine, LocalEngine, Request
+from cluster.engines.engine import Engine, LocalEngine, Request, StoppedError
 from cluster.errors import EngineError
 from cluster.price import TOKENS_PER_UNIT
 from cluster.query import digest
@@ -18,6 +18,8 @@ from cluster.rewards.scorer import Usage
 LOG = logging.getLogger("signalbox.judge")
 # Of a chat template around the prompt.
 _TEMPLATE_TOKENS = 64
+# Columns of an answer that are looked at.
+_READ = ("text", "outcome", "error", "prompt_tokens", "completion_tokens", "cost_usd")
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,15 @@ class Asker:
     def ask(self, prompts: Sequence[str]) -> list[Reply]:
         """(n_prompts,) replies; equal prompts are asked once.
 
+        Where the engine stops in between, what it had answered by then is paid for and kept.
+
         Raises:
             EngineError: not one is answered.
         """
         distinct = list(dict.fromkeys(prompts))
         if not distinct:
             return []
-        rows = self.engine.answer([Request(digest(["judge", text]), text) for text in distinct])
+        rows = self._answered([Request(digest(["judge", text]), text) for text in distinct])
         self.usage += _usage(rows, candidate=self.candidate)
         failed = rows.filter(pl.col("outcome") == "error")
         if failed.height == rows.height:
@@ -79,6 +83,23 @@ class Asker:
         replies = [Reply(*row) for row in rows.select("text", "error").iter_rows()]
         by_prompt = dict(zip(distinct, replies, strict=True))
         return [by_prompt[prompt] for prompt in prompts]
+
+    def _answered(self, requests: Sequence[Request]) -> pl.DataFrame:
+        """(n_requests,) rows in the requests' order; an error where the engine had stopped."""
+        try:
+            return self.engine.answer(requests)
+        except StoppedError as error:
+            had = error.rows.select("query_id", *_READ).unique("query_id", keep="first")
+            if had.is_empty():
+                raise
+            wanted = pl.DataFrame({"query_id": [request.query_id for request in requests]})
+            rows = wanted.join(had, on="query_id", how="left", maintain_order="left")
+            left = pl.when(pl.col("outcome").is_null())
+            return rows.with_columns(
+                outcome=left.then(pl.lit("error")).otherwise("outcome"),
+                error=left.then(pl.lit(str(error))).otherwise("error"),
+                cost_usd=left.then(0.0).otherwise("cost_usd"),
+            )
 
     def spent(self) -> Usage:
         """What was used since the last look."""

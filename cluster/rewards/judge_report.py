@@ -3,8 +3,8 @@
 - position bias: share of the pairs asked in both orders whose verdict turned with the order;
 - verbosity: how often the longer of two answers wins, and how far the verdict goes with the
   difference in length;
-- agreement with gold: on pairs that another scorer tells apart, how often the judge says the same
-  (a tie counts half), as MT-Bench counts it (arXiv 2306.05685, section 4.1).
+- agreement with gold: on pairs that a scorer of rewards 0 and 1 alone tells apart, how often the
+  judge says the same (a tie counts half), as MT-Bench counts it (arXiv 2306.05685, section 4.1).
 
 Grades are read as verdicts on pairs: the higher grade wins.
 """
@@ -38,7 +38,7 @@ SUMMARY_SCHEMA = pl.Schema(
         "agreement": pl.Float64(),
     }
 )
-"""A judge held against another scorer of the dataset, or against none.
+"""A judge held against a scorer of 0 and 1 alone, or against none.
 
 `answers` it rated or failed to, `unparsable` of them, and those of which it read a part (`cut`);
 `pairs` it tells of, `tie_share` of them; `position_bias`: share of the pairs it was asked for in
@@ -57,7 +57,7 @@ _ORDERS = ASKED.replace("{}", r"(\d+)")
 def judge_summary(
     lake: Lake, *, dataset: str, versions: Mapping[str, int] | None = None
 ) -> pl.DataFrame:
-    """`SUMMARY_SCHEMA`: a row for each judge of a dataset and each scorer beside it.
+    """`SUMMARY_SCHEMA`: a row for each judge of a dataset and each gold beside it.
 
     Args:
         lake: the lake.
@@ -77,7 +77,11 @@ def judge_summary(
     specs = {row["scorer_id"]: json.loads(row["spec"]) for row in scorers.iter_rows(named=True)}
     names = dict(scorers.select("scorer_id", "name").iter_rows())
     judges = [key for key, spec in specs.items() if spec.get("scorer") == "judge"]
-    golds = {names[key]: _cells(rewards, scorer_id=key) for key in names if key not in judges}
+    golds = {
+        names[key]: _cells(rewards, scorer_id=key)
+        for key in _binary(rewards)
+        if key in names and key not in judges
+    }
     lengths = _lengths(of_dataset(COMPLETIONS)) if judges else pl.DataFrame()
     frames = [
         _summary(
@@ -92,6 +96,12 @@ def judge_summary(
     told = pl.concat(frames) if frames else pl.DataFrame(schema=SUMMARY_SCHEMA)
     ordered = told.select(pl.col(name).cast(kind) for name, kind in SUMMARY_SCHEMA.items())
     return ordered.sort("judge", "scorer_id", "gold")
+
+
+def _binary(rewards: pl.DataFrame) -> list[str]:
+    """Ids of the scorers that say right or wrong, 1 or 0, and have said both."""
+    values = rewards.drop_nulls("value").group_by("scorer_id").agg(pl.col("value").unique().sort())
+    return values.filter(pl.col("value") == [0.0, 1.0])["scorer_id"].sort().to_list()
 
 
 def _summary(

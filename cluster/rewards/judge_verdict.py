@@ -28,9 +28,13 @@ _GRADE_WORD = re.compile(
     r"\b(?:grade|score|rating)\b[\s*:=\"'(\[]{0,8}(?:is|of)?[\s*:=\"'(\[]{0,8}([0-9]+(?:[.,][0-9]+)?)",
     re.IGNORECASE,
 )
+# No word may follow on the line: "verdict: A is worse" says the contrary.
 _VERDICT_WORD = re.compile(
-    r"\bverdict\b[\s*:=\"'(\[]{0,8}(?:is)?[\s*:=\"'(\[]{0,8}(A|B|tie)\b", re.IGNORECASE
+    r"\bverdict\b[\s*:=\"'(\[]{0,8}(?:is)?[\s*:=\"'(\[]{0,8}(A|B|tie)\b(?![ \t*_\"')\]]*\w)"
+    r"(?P<rest>[^\n]*)",
+    re.IGNORECASE,
 )
+_NAMED = re.compile(r"\b[AB]\b")
 _BRACKETS = re.compile(r"\[\[\s*([0-9]+(?:[.,][0-9]+)?|A|B|C|tie)\s*\]\]", re.IGNORECASE)
 
 
@@ -64,8 +68,8 @@ def parse_verdict(text: str) -> Verdict | None:
     for found in _objects(text):
         if "verdict" in found:
             return _verdict(found["verdict"])
-    said = [*_BRACKETS.findall(text), *_VERDICT_WORD.findall(text)]
-    return _the_one({_verdict(word) for word in said or [text]})
+    words = [found[1] for found in _VERDICT_WORD.finditer(text) if not _NAMED.search(found["rest"])]
+    return _the_one({_verdict(word) for word in [*_BRACKETS.findall(text), *words] or [text]})
 
 
 def unparsable(text: str) -> str:

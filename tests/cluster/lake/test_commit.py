@@ -7,7 +7,13 @@ import pytest
 
 from cluster import completion
 from cluster.errors import LakeError
-from cluster.lake.commit import append_new, commit_shards, delete_errors, delete_missing_rewards
+from cluster.lake.commit import (
+    append_new,
+    commit_shards,
+    delete_errors,
+    delete_missing_rewards,
+    put_rewards,
+)
 from cluster.lake.lake import Lake
 from cluster.lake.shard import staged_shards, write_shard
 from cluster.lake.tables import COMPLETIONS, REWARDS, TAGS
@@ -152,6 +158,24 @@ def test_rewards_that_are_missing_for_a_reason_can_be_taken_out_and_no_others(ro
     assert delete_missing_rewards(queries, lake=lake, scorer_id="s") == 1
     left = lake.read(REWARDS).select("query_id", "scorer_id").sort("query_id")
     assert left.rows() == [("asked", "other"), ("elsewhere", "s"), ("scored", "s")]
+
+
+def test_put_rewards_take_the_place_of_those_with_their_key(root: str) -> None:
+    lake = Lake.open(root)
+    one = {"candidate_id": "c", "sample": 0, "scorer_id": "s", "value": 0.5, "weight": 1.0}
+    rows = [one | {"query_id": "old"}, one | {"query_id": "old", "scorer_id": "other"}]
+    append_new(pl.DataFrame(rows, schema=REWARDS.schema), lake=lake, table=REWARDS)
+    before = lake.version(REWARDS)
+    late = [one | {"query_id": "old", "value": 1.0}, one | {"query_id": "new", "reason": "why"}]
+    for _ in range(2):
+        put_rewards(pl.DataFrame(late, schema=REWARDS.schema), lake=lake)
+        found = lake.read(REWARDS).select("query_id", "scorer_id", "value", "reason")
+        assert sorted(found.rows()) == [
+            ("new", "s", 0.5, "why"),
+            ("old", "other", 0.5, None),
+            ("old", "s", 1.0, None),
+        ]
+    assert lake.read(REWARDS, version=before).height == 2
 
 
 def test_deleted_errors_are_missing_again_and_are_not_adopted(root: str) -> None:

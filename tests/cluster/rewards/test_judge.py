@@ -10,10 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from cluster.completion import completions
-from cluster.engines.engine import Engine
+from cluster.engines.engine import Engine, StoppedError
 from cluster.errors import EngineError, InputError
 from cluster.rewards import judge as judge_module
-from cluster.rewards.scorer import load_scorer
+from cluster.rewards.scorer import Usage, load_scorer
 
 from .conftest import answers_of
 
@@ -205,6 +205,41 @@ def test_what_failed_is_asked_again_and_what_always_fails_is_told(by_rule):
     assert rated.ratings.rows() == [(1.0, 5.0, None), (None, None, None), (1.0, 5.0, None)]
     with by_rule(lambda _: None) as rate, pytest.raises(EngineError, match="out of order"):
         rate(answers_of(*three("x")))
+
+
+class Poor(Engine):
+    """Has credit for so many answers, and stops."""
+
+    def __init__(self, credit):
+        self.credit = credit
+
+    def answer(self, requests):
+        had = requests[: self.credit]
+        self.credit -= len(had)
+        count = len(had)
+        columns = {
+            "query_id": [one.query_id for one in had],
+            "text": ["4"] * count,
+            "outcome": ["ok"] * count,
+            "prompt_tokens": [10] * count,
+            "completion_tokens": [2] * count,
+            "cost_usd": [0.5] * count,
+        }
+        raise StoppedError("no more credit", rows=completions(columns))
+
+    def close(self):
+        pass
+
+
+def test_what_was_paid_for_before_an_endpoint_stops_is_kept(monkeypatch):
+    monkeypatch.setattr(judge_module, "load_plugin", lambda *_, **__: lambda _: Poor(2))
+    judge = load_scorer("judge", candidate={"engine": "rule", "model": "m"})
+    with judge.open() as rate:
+        rated = rate(answers_of(*three("x", "y", "z")))
+        assert rated.ratings.rows() == [(0.75, 4.0, None)] * 2 + [(None, None, None)]
+        assert rated.usage == Usage(prompt_tokens=20, completion_tokens=4, cost_usd=1.0)
+        with pytest.raises(EngineError, match="no more credit"):
+            rate(answers_of(*three("z")))
 
 
 def test_equal_questions_are_asked_once(by_rule):

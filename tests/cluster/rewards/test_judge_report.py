@@ -97,6 +97,15 @@ def test_turned_verdicts_are_the_position_bias(lake):
     assert row["agreement"] == pytest.approx((1.0 + 0.5) / 2)
 
 
+def test_a_scorer_of_more_than_right_and_wrong_is_no_gold(lake):
+    graded = dict(zip(GOLD, (0.0, 1.0, 0.5, 1.0, 0.0), strict=True))
+    for name, values in (("f1", graded), ("lazy", dict.fromkeys(GOLD, 1.0))):
+        row = {"scorer_id": f"id-{name}", "name": name, "spec": '{"scorer": "f1"}'}
+        add(lake, SCORERS, [row])
+        add(lake, REWARDS, rewards_of(values, scorer=f"id-{name}"))
+    assert judge_summary(lake, dataset="d")["gold"].unique().to_list() == ["exact"]
+
+
 def test_without_gold_or_without_a_judge(lake):
     (row,) = judge_summary(lake, dataset="e").rows(named=True)
     assert (row["judge"], row["answers"], row["pairs"]) == ("referee", 1, 0)
