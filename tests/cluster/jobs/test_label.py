@@ -7,13 +7,14 @@ import pytest
 
 from cluster.completion import completions
 from cluster.engines.engine import Engine
+from cluster.errors import EngineError
 from cluster.jobs import label as label_job
 from cluster.jobs.label import LabelSpec, finite, label
 from cluster.jobs.run import Run
 from cluster.labels import Label
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
-from cluster.lake.tables import CANDIDATES, COMPLETIONS, PREFERENCES, QUERIES, REWARDS
+from cluster.lake.tables import CANDIDATES, COMPLETIONS, PREFERENCES, QUERIES, REWARDS, TAGS
 from cluster.rewards import judge as judge_module
 from cluster.rewards.judge import Judge
 
@@ -140,3 +141,24 @@ def test_an_answer_nobody_could_compare_is_counted_by_the_kind_of_fault(judged):
     _, told = judged("one", "01")
     assert told["reasons"] == {"unparsable": 4}
     assert told["mean"] is None
+
+
+def test_one_that_fails_leaves_the_others_to_run_and_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(label_job, "connect", lambda: None)
+    lake = Lake.open(tmp_path / "lake")
+    query = {"query_id": "q", "dataset": "d", "task": "t", "text": "1 + 1?", "reference": "2"}
+    append_new(pl.DataFrame([query], schema=QUERIES.schema), lake=lake, table=QUERIES)
+    answer = {"query_id": "q", "candidate_id": "c", "sample": 0, "text": "2", "outcome": "ok"}
+    append_new(pl.DataFrame([answer], schema=COMPLETIONS.schema), lake=lake, table=COMPLETIONS)
+    blend = Label(name="blend", method="weighted", settings={"of": {"nothere": 1.0}})
+    spec = LabelSpec(
+        lake=lake.storage.uri,
+        dataset="d",
+        scorers=(blend, Label(name="exact", method="exact")),
+        taggers=(Label(name="task", method="task"),),
+        inputs=lake.versions((QUERIES, COMPLETIONS)),
+    )
+    with pytest.raises(EngineError, match=r"scorer 'blend'.*nothere.*What succeeded is kept"):
+        label_job.label(spec, Run.of(spec))
+    assert lake.read(REWARDS)["value"].to_list() == [1.0]
+    assert lake.read(TAGS)["tag"].to_list() == ["t"]
