@@ -14,7 +14,7 @@ import polars as pl
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import readable_names, scorers_of
-from cluster.lake.tables import CANDIDATES, COMPLETIONS, QUERIES, REWARDS, Table
+from cluster.lake.tables import CANDIDATES, CHOICES, COMPLETIONS, QUERIES, REWARDS, Table
 from cluster.outcome import BoolMatrix, FloatMatrix
 
 CELL = ("row", "column")
@@ -70,6 +70,7 @@ class Collected:
     Attributes:
         dataset: its name.
         queries: one row a query: `query_id`, `task`, `split`, `text`.
+        not_chosen: how many others nobody was to answer, as a budget chose these.
         candidates: readable names of all that have answered or been rewarded.
         answers: one row an answer: `row`, `column`, `sample`, `outcome`, `empty` (bool, null where
             the text was not kept), `said` (hash of the text), token counts, `seconds`, costs.
@@ -79,6 +80,7 @@ class Collected:
 
     dataset: str
     queries: pl.DataFrame
+    not_chosen: int
     candidates: tuple[str, ...]
     candidate_ids: tuple[str, ...]
     answers: pl.DataFrame
@@ -122,7 +124,7 @@ def read_collected(lake: Lake, *, dataset: str, scorer: str, most_others: int = 
     """
     chosen, others = scorers_of(lake, dataset=dataset, scorer=scorer)
     queries = lake.scan(QUERIES).filter(pl.col("dataset") == dataset).sort("query_id")
-    kept = queries.select("query_id", "task", "split", "text").collect()
+    kept, not_chosen = _in_question(queries.collect(), dataset=dataset, lake=lake)
     rows = kept.select("query_id", row=pl.int_range(pl.len(), dtype=pl.UInt32))
     names = _candidates(lake, rows=rows)
     shape = (kept.height, len(names))
@@ -140,12 +142,26 @@ def read_collected(lake: Lake, *, dataset: str, scorer: str, most_others: int = 
     return Collected(
         dataset=dataset,
         queries=kept,
+        not_chosen=not_chosen,
         candidates=tuple(names.values()),
         candidate_ids=tuple(names),
         answers=place.answers(),
         cells=cells[0],
         others=tuple(cells[1:]),
     )
+
+
+def _in_question(queries: pl.DataFrame, *, dataset: str, lake: Lake) -> tuple[pl.DataFrame, int]:
+    """The queries, and how many are left out: where a budget chose, those neither chosen nor
+    answered or rewarded are not missing, for nobody was to answer them."""
+    kept = queries.select("query_id", "task", "split", "text")
+    chosen = lake.scan(CHOICES).filter(pl.col("dataset") == dataset).select("query_id").collect()
+    if chosen.is_empty():
+        return kept, 0
+    seen = [lake.scan(table).select("query_id").unique() for table in (COMPLETIONS, REWARDS)]
+    wanted = pl.concat([chosen.lazy(), *seen]).unique().collect()
+    own = kept.join(wanted, on="query_id", how="semi", maintain_order="left")
+    return own, kept.height - own.height
 
 
 def _candidates(lake: Lake, *, rows: pl.DataFrame) -> dict[str, str]:

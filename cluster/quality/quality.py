@@ -49,6 +49,7 @@ class Quality:
     Attributes:
         dataset, scorer: names.
         splits: queries by split.
+        not_chosen: queries that a budget has left out.
         tasks: how many there are.
         candidates: names of all.
         data: the part that can be compared.
@@ -60,6 +61,7 @@ class Quality:
     dataset: str
     scorer: str
     splits: dict[str, int]
+    not_chosen: int
     tasks: int
     candidates: tuple[str, ...]
     coverage: Coverage
@@ -100,6 +102,7 @@ def quality(lake: Lake, *, dataset: str, scorer: str = "") -> Quality:
         dataset=dataset,
         scorer=found.cells.name,
         splits=dict(splits.iter_rows()),
+        not_chosen=found.not_chosen,
         tasks=len(np.unique(found.tasks)),
         candidates=found.candidates,
         data=data,
@@ -176,6 +179,7 @@ def as_json(found: Quality) -> bytes:
         "scorer": found.scorer,
         "queries": found.queries,
         "splits": found.splits,
+        "not_chosen": found.not_chosen,
         "tasks": found.tasks,
         "candidates": list(found.candidates),
         "alarms": [asdict(alarm) for alarm in found.alarms],

@@ -55,6 +55,11 @@ def _summary(found: Quality) -> str:
         f"Rewards of scorer '{found.scorer}' on {found.queries:,} queries ({splits}) in "
         f"{found.tasks:,} {'task' if found.tasks == 1 else 'tasks'}."
     )
+    if found.not_chosen:
+        words += (
+            f" A budget has left out {found.not_chosen:,} others, which count nowhere here; train "
+            "queries were drawn unevenly, and means are over those drawn."
+        )
     tiles = "".join(
         f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in headline(found)

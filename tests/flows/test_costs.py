@@ -115,6 +115,12 @@ def test_a_budget_runs_chosen_queries_and_keeps_how_likely_they_were(
     assert labelled.filter(train)["sampling_probability"].max() < 1.0
     assert set(labelled.filter(~train)["sampling_probability"]) == {1.0}
 
+    page, numbers = (Path(uri) for uri in first["quality"]["outputs"])
+    told = json.loads(numbers.read_text())
+    assert (told["queries"], told["not_chosen"]) == (40, N - 40)
+    assert told["coverage"]["shares"]["missing"] == 0.0
+    assert "A budget has left out 80 others" in page.read_text()
+
     second = signalbox("collect", *files, "--budget", "40").manifest
     assert (second["choose"]["complete"], second["choose"]["new"]) == (40, 40)
     assert [row["generated"] for row in second["generate"]["candidates"]] == [40, 40]
