@@ -14,7 +14,7 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.folds import Folds, task_folds, text_folds
 from cluster.jobs.prepared import STATED, Prepared, prepare
-from cluster.outcome import OutcomeMatrix
+from cluster.outcome import BoolMatrix, OutcomeMatrix
 
 EACH = "each"
 GROUP_FOLDS = 10
@@ -149,16 +149,16 @@ def crossed(
 ) -> Rounds:
     """Every row measured once, fitted on the others, and on battles: folds by the text's hash.
 
-    Splits are passed over, but for `calibration`, which is never fitted on or measured.
+    Splits are passed over, but for `calibration`, which is never fitted on or measured. Queries
+    that were picked with a bias are fitted on, and not measured.
 
     Raises:
         InputError: there are too few distinct texts.
     """
-    rows = _uniform(outcomes)
+    rows = _usable(outcomes)
     folds = text_folds(rows.texts, n_folds=n_folds, purpose="evaluation")
-    return Rounds(
-        rows, _cut(rows, folds=folds, flag=f"--cross {n_folds}", battles=battles), split="cross"
-    )
+    rounds = _cut(rows, folds=folds, flag=f"--cross {n_folds}", battles=battles)
+    return Rounds(rows.take(_evenly_drawn(rows)), rounds, split="cross")
 
 
 def group_crossed(
@@ -169,34 +169,43 @@ def group_crossed(
     Raises:
         InputError: there is one task alone.
     """
-    rows = _uniform(outcomes)
+    rows = _usable(outcomes)
     folds = task_folds(rows.tasks, n_folds=n_folds, purpose="evaluation")
     rounds = _cut(rows, folds=folds, flag="--group-folds", battles=battles)
-    return Rounds(rows, rounds, split="cross", unseen_tasks=True, resample_tasks=True)
+    measured = rows.take(_evenly_drawn(rows))
+    return Rounds(measured, rounds, split="cross", unseen_tasks=True, resample_tasks=True)
 
 
-def _uniform(outcomes: OutcomeMatrix) -> OutcomeMatrix:
-    """What may be measured: neither calibration nor queries that were picked with a bias."""
-    usable = (pl.col("split") != "calibration") & (pl.col("sampling_probability") == 1.0)
-    return outcomes.take(outcomes.queries.select(usable.alias("usable"))["usable"].to_numpy())
+def _usable(outcomes: OutcomeMatrix) -> OutcomeMatrix:
+    """All rows but those of `calibration`."""
+    return outcomes.take(outcomes.queries["split"].ne_missing("calibration").to_numpy())
+
+
+def _evenly_drawn(outcomes: OutcomeMatrix) -> BoolMatrix:
+    """(n_queries,): what may be measured; queries picked with a bias are only fitted on."""
+    drawn: BoolMatrix = (outcomes.queries["sampling_probability"] == 1.0).to_numpy()
+    return drawn
 
 
 def _cut(
     outcomes: OutcomeMatrix, *, folds: Folds, flag: str, battles: OutcomeMatrix | None
 ) -> tuple[Round, ...]:
-    """A round a fold; of its training rows a tenth, by the text's hash, is validation."""
-    present = np.unique(folds).tolist()
+    """A round a fold; of its evenly drawn training rows a tenth, by the text's hash, is
+    validation. Rows picked with a bias are train alone."""
+    even = _evenly_drawn(outcomes)
+    measured, own = outcomes.take(even), folds[even]
+    present = np.unique(own).tolist()
     if len(present) < 2:
         what = "task" if flag == "--group-folds" else "text"
         raise InputError(f"{flag}: all rows are of one {what}, which leaves nothing to fit on")
-    is_validation = text_folds(outcomes.texts, n_folds=VALIDATION_FOLDS, purpose="validation") == 0
-    split = pl.Series("split", np.where(is_validation, "validation", "train"))
+    tenth = text_folds(outcomes.texts, n_folds=VALIDATION_FOLDS, purpose="validation") == 0
+    split = pl.Series("split", np.where(tenth & even, "validation", "train"))
     fitted = replace(outcomes, queries=outcomes.queries.with_columns(split))
     return tuple(
         Round(
             f"fold {number + 1} of {len(present)}",
-            prepare(fitted.take(folds != fold), test=outcomes.take(folds == fold), battles=battles),
-            np.flatnonzero(folds == fold),
+            prepare(fitted.take(folds != fold), test=measured.take(own == fold), battles=battles),
+            np.flatnonzero(own == fold),
         )
         for number, fold in enumerate(present)
     )

@@ -1,5 +1,7 @@
 """Rounds: who is fitted on what, so that no measured row has been fitted on."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -136,6 +138,22 @@ def test_queries_picked_with_a_bias_are_not_measured():
     with pytest.raises(InputError, match="--cross 3"):
         crossed(biased, n_folds=3)
     assert len(crossed(fair, n_folds=3).measured) == n
+
+
+@pytest.mark.parametrize("cut", [lambda rows: crossed(rows, n_folds=4), group_crossed])
+def test_queries_picked_with_a_bias_are_fitted_on(cut):
+    outcomes = dataset(300)
+    picked = pl.col("query_id").str.slice(1).cast(int) % 3 == 0
+    chance = pl.when(picked).then(0.5).otherwise(1.0)
+    queries = outcomes.queries.with_columns(sampling_probability=chance)
+    rounds = cut(replace(outcomes, queries=queries))
+    check_rounds(rounds)
+    usable = queries.filter(pl.col("split") != "calibration")
+    assert ids(rounds.measured) == set(usable.filter(~picked)["query_id"])
+    fitted = [one.data.train for one in rounds.rounds]
+    assert set.union(*map(ids, fitted)) >= set(usable.filter(picked)["query_id"])
+    for one in rounds.rounds:
+        assert set(one.data.validation.queries["sampling_probability"]) == {1.0}
 
 
 def test_near_duplicates_of_a_measured_row_are_not_fitted_on():
