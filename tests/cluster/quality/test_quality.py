@@ -103,6 +103,16 @@ def test_a_candidate_that_says_nothing_is_named(collect, specialists):
     found = collect(specialists, answers={"text": text}).measure()
     assert "a says nothing: 100 % of its answers are empty" in words(found)
     assert "b says" not in words(found)
+    assert "take it out" in found.alarms[0].todo
+
+
+def test_a_candidate_that_is_silent_at_times_is_not_to_be_taken_out(collect, specialists):
+    silent = IS_A & (pl.col("query_id") < "q0009")
+    text = pl.when(silent).then(pl.lit("")).otherwise(pl.col("query_id"))
+    found = collect(specialists, answers={"text": text}).measure()
+    assert "11 % of the answers of a are empty" in words(found)
+    assert "says nothing" not in words(found)
+    assert "take it out" not in found.alarms[0].todo
 
 
 def test_a_candidate_that_always_says_the_same_is_quoted(collect, specialists):
@@ -205,6 +215,14 @@ def test_a_scorer_that_could_read_nothing(collect):
     assert cells(found, "a") == {"unparsable": 40}
     assert "100 % of all answers have no reward because" in words(found)
     assert b"no number" in report(found)
+
+
+def test_a_collection_whose_rewards_are_all_missing_has_its_page(collect):
+    made = collect(np.full((40, 2), NAN), rewards={"reason": pl.lit("no number")})
+    kept = report_on_collection(made.lake, dataset="d", scorers=("numeric", "exact"))
+    assert kept["scorer"] == "exact"
+    assert any("have no reward because" in alarm for alarm in kept["alarms"])
+    assert b"no number" in made.lake.storage.read_bytes(kept["outputs"][0])
 
 
 def test_the_numbers_are_plain_json(collect, specialists):
