@@ -131,7 +131,10 @@ def _label(kind: Kind, *, name: str, entry: Any, file: str) -> Label:
         found = _load(kind, method=method, settings=settings)
         resolved = found.resolved(Path(file).parent)
     except InputError as error:
-        raise InputError(f"{where}{error}") from error
+        plugins = (Scorer if kind == "scorer" else Tagger).plugins
+        named = not file and method in plugin_names(plugins)
+        hint = f"; settings are given in the file of --labels, {EXAMPLE}" if named else ""
+        raise InputError(f"{where}{error}{hint}") from error
     return Label(name=name, method=method, settings=resolved.model_dump(mode="json"))
 
 

@@ -25,6 +25,8 @@ class IdentifiedSpec(BaseModel, ABC):
         version: raised by hand when the same settings come to mean something else, so that old
             values are not mistaken for new ones.
         unhashed: settings that change no value, such as where it runs.
+        filled: settings, its own or a candidate's inside it, that are filled by `resolved` and
+            are not for users.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class IdentifiedSpec(BaseModel, ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     unhashed: ClassVar[frozenset[str]] = frozenset()
+    filled: ClassVar[frozenset[str]] = frozenset({"model_digest", "tokenizer_digest"})
 
     def spec(self) -> dict[str, Any]:
         """Everything that changes a value: kind and name, version, settings; JSON values."""
@@ -71,7 +74,9 @@ class IdentifiedSpec(BaseModel, ABC):
         try:
             return found(**settings)
         except ValidationError as error:
-            faults = "; ".join(explained(fault, spec=found) for fault in error.errors())
-            known = ", ".join(found.model_fields) or "none"
+            faults = "; ".join(
+                explained(fault, spec=found, hidden=cls.filled) for fault in error.errors()
+            )
+            known = ", ".join(one for one in found.model_fields if one not in cls.filled) or "none"
             # Without its cause, which would repeat all it was given, a key perhaps.
             raise InputError(f"{cls.kind} '{name}': {faults}; its settings: {known}") from None

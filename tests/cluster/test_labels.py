@@ -79,6 +79,23 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: list[str]) -> 
     assert all(word in str(error.value) for word in [file, *words])
 
 
+def test_a_scorer_that_needs_settings_says_where_they_go_and_which_are_the_user_s() -> None:
+    with pytest.raises(InputError) as error:
+        read_labels("", scorers=["reward_model"], taggers=[])
+    told = str(error.value)
+    assert "field 'model' is missing" in told
+    assert "--labels" in told
+    assert "max_model_len" in told
+    assert "digest" not in told
+
+
+def test_what_signalbox_fills_is_not_offered_as_a_setting(tmp_path: Path) -> None:
+    entry = "{scorer: judge, candidate: {engine: vllm, model: m, modle_digest: x}}"
+    with pytest.raises(InputError, match=r"unknown field .*modle_digest") as error:
+        read_labels(written(tmp_path, f"scorers: {{mine: {entry}}}"), scorers=[], taggers=[])
+    assert "model_digest" not in str(error.value)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml.*--labels"):
         read_labels(str(tmp_path / "none.yaml"), scorers=[], taggers=[])
