@@ -108,9 +108,8 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
             tags[label.name] = _tag(label, queries=queries, spec=spec, lake=lake, run=run)
     manifest = {"outputs": [], "rewards": rewards, "tags": tags, "dataset": spec.dataset}
     if spec.reports:
-        manifest |= write_reports(
-            lake, dataset=spec.dataset, scorers=spec.scorers, taggers=spec.taggers
-        )
+        tagged = [label for label in spec.taggers if label.name in tags]
+        manifest |= write_reports(lake, dataset=spec.dataset, scorers=spec.scorers, taggers=tagged)
     if failures:
         raise EngineError("; ".join(failures) + ". What succeeded is kept")
     return manifest

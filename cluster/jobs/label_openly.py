@@ -124,12 +124,20 @@ def _tell(name: str, *, written: Written, done: Normalised) -> None:
     if missing:
         again = "new queries or --retry-errors ask again"
         LOG.warning("%s: %d queries were not answered; %s", name, missing, again)
+    if not done.queries:
+        LOG.warning(
+            "%s: no query has a tag in the model's own words, of %d asked now; look at its answers "
+            "and its prompt, --retry-errors asks again",
+            name,
+            written.asked,
+        )
+        return
     if not done.tags:
         LOG.warning("%s: no tag is on enough queries to count (setting vocabulary.alpha)", name)
     if done.is_new:
         version = done.version
         LOG.info(
-            "%s: vocabulary %d, for %s: %d tags, on %.0f %% of %d queries",
+            "%s: vocabulary %d, for %s: %d tags, on %.0f %% of %d queries the model tagged",
             name,
             version.sequence,
             version.why,

@@ -66,13 +66,15 @@ class Normalised:
         version: in force now.
         new_tags: rows that `tags` got.
         tags: of the vocabulary.
-        coverage: share of all queries with raw tags that have a tag now.
+        queries: with raw tags, now.
+        coverage: share of them that have a tag now.
         is_new: whether the version was made by this.
     """
 
     version: Version
     new_tags: int
     tags: int
+    queries: int
     coverage: float
     is_new: bool
 
@@ -234,5 +236,6 @@ def _applied(
     """Append the tags that queries do not have yet."""
     tags = vocabulary.tags_of(pairs).with_columns(tagger_id=pl.lit(version.tagger_id))
     new = append_new(tags.select(TAGS.columns), lake=lake, table=TAGS) if tags.height else 0
-    covered = tags["query_id"].n_unique() / max(1, pairs["query_id"].n_unique())
-    return Normalised(version, new, len(vocabulary.names), covered, is_new)
+    queries = pairs["query_id"].n_unique()
+    covered = tags["query_id"].n_unique() / max(1, queries)
+    return Normalised(version, new, len(vocabulary.names), queries, covered, is_new)

@@ -150,12 +150,39 @@ def test_queries_the_engine_could_not_answer_are_asked_about_again(tagged: Tagge
     assert tagged.tag()["asked"] == 20
 
 
+def test_a_vocabulary_for_which_all_tags_are_too_rare(tagged: Tagged, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="signalbox.label")
+    assert tagged.tag(vocabulary={"alpha": 61})["tags"] == 0
+    assert "no tag is on enough queries to count (setting vocabulary.alpha)" in caplog.text
+    assert "0 tags, on 0 % of 58 queries the model tagged" in caplog.text
+
+
+def test_a_tagger_that_fails_is_named_and_the_report_is_written(tagged: Tagged) -> None:
+    tagged.write({"": "broken: no memory left"})
+    lake = Lake.open(tagged.lake)
+    spec = LabelSpec(
+        lake=tagged.lake,
+        dataset="toy",
+        scorers=(),
+        taggers=tagged.labels(),
+        inputs=lake.versions((QUERIES,)),
+        reports=True,
+    )
+    with pytest.raises(EngineError, match=r"^tagger 'words': .*no memory left.*What succeeded"):
+        label(spec, Run.of(spec))
+    page = lake.storage.join("reports", "toy", "quality.html")
+    assert lake.storage.read_bytes(page).startswith(b"<!doctype html>")
+
+
 def test_a_tagger_with_no_tags_at_all(tagged: Tagged, caplog) -> None:
+    caplog.set_level(logging.INFO, logger="signalbox.label")
     tagged.write({"": '{"tags": []}'})
     told = tagged.tag()
     assert (told["tags"], told["coverage"]) == (0, 0.0)
     assert told["without_tag"] == {"the model gave no tag": 60}
-    assert "no tag is on enough queries" in caplog.text
+    assert "words: no query has a tag in the model's own words, of 60 asked now" in caplog.text
+    assert "of 0 queries" not in caplog.text
+    assert "vocabulary.alpha" not in caplog.text
     assert tagged.tag()["asked"] == 0
     tagged.write(SCRIPT)
     again = tagged.tag(retry_errors=True)
