@@ -16,8 +16,8 @@ from cluster.jobs.run import Manifest
 from cluster.jobs.spending import check_spendable
 from cluster.labels import Labels, read_labels
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS
-from cluster.lake.tables import COMPLETIONS, QUERIES, SCORERS
+from cluster.lake.outcomes import INPUTS, scorers_on
+from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.ray_cluster import cluster_address
 from flows.collect_plan import existing_lake, make_plan, show_plan
 from flows.params import FlowParams, LabelsField, check_query_files, check_ray, plugin_name
@@ -151,14 +151,14 @@ def _check_labels(params: CollectParams) -> None:
     lake = existing_lake(params.lake)
     labels = _labels(params)
     names = {label.name for label in labels.scorers}
-    names |= set(lake.read(SCORERS)["name"]) if lake else set()
+    names |= scorers_on(lake, dataset=params.dataset) if lake else set()
     for label in labels.scorers:
         for part in label.scorer().reads:
             if part not in names:
                 raise InputError(
                     f"scorer '{label.name}' reads the rewards of '{part}', which does not run and "
-                    "has not run on this lake; name it with --scorers or in the file of --labels. "
-                    f"Scorers there: {', '.join(sorted(names))}"
+                    "has not run on this dataset; name it with --scorers or in --labels. Scorers "
+                    f"there: {', '.join(sorted(names))}"
                 )
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -100,6 +100,7 @@ def label(spec: LabelSpec, run: Run) -> Manifest:
     failures: list[str] = []
     for label in spec.scorers:
         with _noted(failures, what=f"scorer '{label.name}'"):
+            _check_read(label, ran=ran, among=spec.scorers)
             rewards[label.name], ran[label.name] = _reward(
                 label, queries=queries, ran=ran, spec=spec, lake=lake, run=run
             )
@@ -123,6 +124,19 @@ def _noted(failures: list[str], *, what: str) -> Iterator[None]:
     except SignalboxError as error:
         LOG.error("%s: %s", what, error)
         failures.append(f"{what}: {error}")
+
+
+def _check_read(label: Label, *, ran: Mapping[str, str], among: Sequence[Label]) -> None:
+    """Make sure that a scorer is not made from what another gave before it failed, or gave in an
+    earlier run with other settings.
+
+    Raises:
+        EngineError: one that it reads, and that was to run before it, has failed.
+    """
+    failed = {one.name for one in among} - {label.name, *ran}
+    for part in label.scorer().reads:
+        if part in failed:
+            raise EngineError(f"it reads the rewards of '{part}', which has failed")
 
 
 def _reward(

@@ -33,7 +33,7 @@ def bind(
     if len(ids) < len(scorer.reads):
         there = _there(queries, lake=lake)
         others = [part for part in scorer.reads if part not in ids]
-        ids |= {part: _id_of(part, reader=name, there=there) for part in others}
+        ids |= {part: _id_of(part, there=there) for part in others}
     read = _read(ids, queries=queries, lake=lake)
     kept = lake.read(SCORERS).filter(pl.col("name") == name)["spec"]
     return scorer.bound(read, ids=ids, kept=[json.loads(spec) for spec in kept]), read
@@ -53,12 +53,12 @@ def _there(queries: pl.DataFrame, *, lake: Lake) -> pl.DataFrame:
     )
 
 
-def _id_of(part: str, *, reader: str, there: pl.DataFrame) -> str:
+def _id_of(part: str, *, there: pl.DataFrame) -> str:
     found = there.filter(pl.col("name") == part)["scorer_id"]
     if not len(found):
         known = ", ".join(sorted(set(there["name"]))) or "none"
         raise InputError(
-            f"scorer '{reader}' reads the rewards of '{part}', which has rewarded nothing of this "
+            f"it reads the rewards of '{part}', which has rewarded nothing of this "
             f"dataset and does not run either; name it with --scorers or in the file of --labels. "
             f"Scorers with rewards: {known}"
         )

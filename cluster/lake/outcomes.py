@@ -176,6 +176,13 @@ def scorers_of(
     return (found, name), list(others.select("scorer_id", "name").iter_rows())
 
 
+def scorers_on(lake: Lake, *, dataset: str) -> set[str]:
+    """Names of all scorers that have seen a dataset's answers, whether they gave rewards or not."""
+    view = _View(lake, {})
+    own = view.scan(QUERIES).filter(pl.col("dataset") == dataset).select("query_id").collect()
+    return set(view.scorers(own)["name"])
+
+
 def scorer_names(lake: Lake, *, dataset: str) -> list[str]:
     """Names of the scorers that have rewarded a dataset, most rewards first; where all rewards of
     all of them are missing, these all the same."""

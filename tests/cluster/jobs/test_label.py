@@ -14,6 +14,7 @@ from cluster.jobs.run import Run
 from cluster.labels import Label
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import scorers_on
 from cluster.lake.tables import CANDIDATES, COMPLETIONS, PREFERENCES, QUERIES, REWARDS, TAGS
 from cluster.rewards import judge as judge_module
 from cluster.rewards.judge import Judge
@@ -143,22 +144,49 @@ def test_an_answer_nobody_could_compare_is_counted_by_the_kind_of_fault(judged):
     assert told["mean"] is None
 
 
-def test_one_that_fails_leaves_the_others_to_run_and_is_named(tmp_path, monkeypatch) -> None:
+@pytest.fixture
+def answered(tmp_path, monkeypatch) -> Lake:
+    """A lake with one query and its right answer."""
     monkeypatch.setattr(label_job, "connect", lambda: None)
     lake = Lake.open(tmp_path / "lake")
     query = {"query_id": "q", "dataset": "d", "task": "t", "text": "1 + 1?", "reference": "2"}
     append_new(pl.DataFrame([query], schema=QUERIES.schema), lake=lake, table=QUERIES)
     answer = {"query_id": "q", "candidate_id": "c", "sample": 0, "text": "2", "outcome": "ok"}
     append_new(pl.DataFrame([answer], schema=COMPLETIONS.schema), lake=lake, table=COMPLETIONS)
-    blend = Label(name="blend", method="weighted", settings={"of": {"nothere": 1.0}})
+    return lake
+
+
+def blend(name: str, *, of: str) -> Label:
+    return Label(name=name, method="weighted", settings={"of": {of: 1.0}})
+
+
+def run_labels(lake: Lake, *scorers: Label, taggers: tuple[Label, ...] = ()) -> None:
+    inputs = lake.versions((QUERIES, COMPLETIONS))
     spec = LabelSpec(
-        lake=lake.storage.uri,
-        dataset="d",
-        scorers=(blend, Label(name="exact", method="exact")),
-        taggers=(Label(name="task", method="task"),),
-        inputs=lake.versions((QUERIES, COMPLETIONS)),
+        lake=lake.storage.uri, dataset="d", scorers=scorers, taggers=taggers, inputs=inputs
     )
+    label_job.label(spec, Run.of(spec))
+
+
+def test_one_that_fails_leaves_the_others_to_run_and_is_named(answered: Lake) -> None:
+    failing, exact = blend("blend", of="nothere"), Label(name="exact", method="exact")
     with pytest.raises(EngineError, match=r"scorer 'blend'.*nothere.*What succeeded is kept"):
-        label_job.label(spec, Run.of(spec))
-    assert lake.read(REWARDS)["value"].to_list() == [1.0]
-    assert lake.read(TAGS)["tag"].to_list() == ["t"]
+        run_labels(answered, failing, exact, taggers=(Label(name="task", method="task"),))
+    assert answered.read(REWARDS)["value"].to_list() == [1.0]
+    assert answered.read(TAGS)["tag"].to_list() == ["t"]
+
+
+def test_a_blend_is_not_made_from_earlier_rewards_of_one_that_fails(answered: Lake) -> None:
+    run_labels(answered, Label(name="base", method="exact"))
+    failing, reader = blend("base", of="nothere"), blend("mix", of="base")
+    with pytest.raises(EngineError, match=r"scorer 'mix': it reads the rewards of 'base'"):
+        run_labels(answered, failing, reader)
+    assert answered.read(REWARDS).height == 1
+    run_labels(answered, reader)
+    assert answered.read(REWARDS).height == 2
+
+
+def test_scorers_on_a_dataset_are_those_that_have_seen_it(answered: Lake) -> None:
+    run_labels(answered, Label(name="exact", method="exact"))
+    assert scorers_on(answered, dataset="d") == {"exact"}
+    assert scorers_on(answered, dataset="another") == set()

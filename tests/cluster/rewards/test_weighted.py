@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from cluster.errors import InputError
+from cluster.errors import EngineError, InputError
 from cluster.jobs import label as label_job
 from cluster.jobs.label import LabelSpec, label
 from cluster.jobs.run import Run
@@ -181,7 +181,7 @@ def test_imported_rewards_are_combined_without_their_answers(lake, blended):
 
 
 def test_a_part_that_is_not_there_is_named(lake, blended):
-    with pytest.raises(InputError, match=r"'blend' reads .* 'kind',.*--labels.*: exact, helpful"):
+    with pytest.raises(EngineError, match=r"'blend': it reads .* 'kind',.*--labels.*: exact, help"):
         blended(text="scorers: {blend: {scorer: weighted, of: {kind: 1, exact: 1}}}")
 
 
