@@ -58,7 +58,10 @@ def test_a_file_that_is_not_there_is_named():
         (GivenSettings(by_method={"knn": {"neighbours": 3}}), ("knn", "neighbours", "k,")),
         (GivenSettings(by_method={"knn": {"k": 0}}), ("knn", "k", "greater")),
         (GivenSettings(encoder="nope"), ("encoder 'nope' is not installed", "lexical")),
-        (GivenSettings(encoder_model="folder"), ("encoder 'lexical'", "field 'model'", "max_terms")),
+        (
+            GivenSettings(encoder_model="folder"),
+            ("encoder 'lexical'", "field 'model'", "max_terms"),
+        ),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(given, words):
