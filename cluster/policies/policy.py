@@ -1,24 +1,48 @@
 """What to do with a prediction: which candidate answers each query.
 
-A policy is chosen at routing time, so prices and wishes change without retraining. Ours and their
-settings are in `POLICIES`; a new one is a subclass of `Policy` and an entry there.
+A policy is chosen at routing time, so prices and wishes change without retraining. Most decide row
+by row. Those that promise something about the whole file (`needs_file`) first see the predictions
+of all its rows, as often as they like, and turn into one that decides row by row.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.routers.router import Prediction
 
 Choices = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a router expects of some rows of a file, without their texts.
+
+    Attributes:
+        prediction: (n_queries, n_candidates).
+        numbers: (n_queries,) the texts' `text_numbers`; they split rows of equal value.
+        cost: (n_queries, n_candidates), expected USD, NaN where unknown; None without prices.
+        allowed: (n_candidates,) or (n_queries, n_candidates), False for candidates that may not
+            be chosen; None where all may.
+    """
+
+    prediction: Prediction
+    numbers: Numbers
+    cost: FloatMatrix | None = None
+    allowed: BoolMatrix | None = None
+
+
+Passes = Callable[[], Iterable[Scored]]
 
 
 class Policy(BaseModel, ABC):
@@ -27,12 +51,40 @@ class Policy(BaseModel, ABC):
     Attributes:
         name: what it is asked for by.
         needs_cost: whether it reads the cost matrix; where it does not, cost may be None.
+        needs_file: whether it must be settled on the whole file before it can choose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     needs_cost: ClassVar[bool] = False
+    needs_file: ClassVar[bool] = False
+
+    def among(self, candidates: tuple[str, ...]) -> Self:  # noqa: ARG002 - most read no name
+        """This policy for a router's candidates, in the order of its columns.
+
+        A policy whose settings name candidates finds their columns here.
+
+        Raises:
+            InputError: a candidate that it names is not there.
+        """
+        return self
+
+    def settle(self, scored: Passes) -> "Policy":  # noqa: ARG002 - row-wise policies need none
+        """What decides row by row after a look at the whole file; plain data, as any policy.
+
+        Args:
+            scored: each call is one more pass over all rows of the file, in the same order. Memory
+                is bounded whatever the file's size.
+
+        Raises:
+            InputError: what is asked for cannot be had on this file.
+        """
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it: its settings, and what it settled on."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @abstractmethod
     def choose(
@@ -50,79 +102,12 @@ class Policy(BaseModel, ABC):
             texts: (n_queries,); a text's hash decides between candidates of exactly equal value,
                 so a choice depends on no other row and not on the row's position.
             cost: (n_queries, n_candidates), expected USD; NaN where unknown.
-            allowed: (n_candidates,), False for candidates that may not be chosen.
+            allowed: (n_candidates,) or (n_queries, n_candidates), False for candidates that may
+                not be chosen.
 
         Raises:
             InputError: a query without any candidate to choose, or no cost where one is needed.
         """
-
-
-class Best(Policy):
-    """The highest expected reward, whatever it costs."""
-
-    name: ClassVar[str] = "best"
-
-    def choose(
-        self,
-        prediction: Prediction,
-        *,
-        texts: pl.Series,
-        cost: FloatMatrix | None = None,  # noqa: ARG002 - quality alone decides
-        allowed: BoolMatrix | None = None,
-    ) -> Choices:
-        """The column with the highest reward; see `Policy.choose`."""
-        return highest(prediction.reward, texts=texts, allowed=allowed)
-
-
-class Utility(Policy):
-    """The highest expected reward − lambda · expected cost.
-
-    Attributes:
-        lambda_usd: reward a query must gain for one more USD spent on it (reward per USD); 0 is
-            `Best`. A candidate whose cost is unknown is not chosen when it is above 0.
-    """
-
-    name: ClassVar[str] = "utility"
-    needs_cost: ClassVar[bool] = True
-
-    lambda_usd: float = Field(ge=0, allow_inf_nan=False)
-
-    def choose(
-        self,
-        prediction: Prediction,
-        *,
-        texts: pl.Series,
-        cost: FloatMatrix | None = None,
-        allowed: BoolMatrix | None = None,
-    ) -> Choices:
-        """The column with the highest reward − lambda · cost; see `Policy.choose`."""
-        if self.lambda_usd == 0:
-            return highest(prediction.reward, texts=texts, allowed=allowed)
-        if cost is None:
-            raise InputError("policy 'utility' needs the candidates' prices; none were given")
-        value = prediction.reward - self.lambda_usd * cost
-        return highest(value, texts=texts, allowed=allowed)
-
-
-POLICIES: Mapping[str, type[Policy]] = {policy.name: policy for policy in (Best, Utility)}
-
-
-def load_policy(name: str, *, settings: Mapping[str, Any] | None = None) -> Policy:
-    """Make the policy `name` with its settings.
-
-    Raises:
-        InputError: the name is unknown, or a setting is unknown, missing or out of range.
-    """
-    if name not in POLICIES:
-        raise InputError(f"policy '{name}' is not known; known: {', '.join(sorted(POLICIES))}")
-    try:
-        return POLICIES[name](**(settings or {}))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        known = ", ".join(POLICIES[name].model_fields) or "none"
-        raise InputError(f"policy '{name}': {faults}; its settings: {known}") from error
 
 
 def highest(values: FloatMatrix, *, texts: pl.Series, allowed: BoolMatrix | None = None) -> Choices:
@@ -154,3 +139,8 @@ def highest(values: FloatMatrix, *, texts: pl.Series, allowed: BoolMatrix | None
 def text_number(text: str) -> int:
     """A 64-bit number from a text alone; salted, so that it is unrelated to the text's split."""
     return int.from_bytes(hashlib.sha256(f"tie\n{text}".encode()).digest()[:8], "big")
+
+
+def text_numbers(texts: pl.Series) -> Numbers:
+    """(n,) the `text_number` of each text."""
+    return np.fromiter((text_number(text) for text in texts), dtype=np.uint64, count=len(texts))
