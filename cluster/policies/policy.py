@@ -50,15 +50,21 @@ class Policy(BaseModel, ABC):
 
     Attributes:
         name: what it is asked for by.
-        needs_cost: whether it reads the cost matrix; where it does not, cost may be None.
-        needs_file: whether it must be settled on the whole file before it can choose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
-    needs_cost: ClassVar[bool] = False
-    needs_file: ClassVar[bool] = False
+
+    @property
+    def needs_cost(self) -> bool:
+        """Whether it reads the cost matrix with these settings; if not, cost may be None."""
+        return False
+
+    @property
+    def needs_file(self) -> bool:
+        """Whether it must be settled on the whole file before it can choose."""
+        return False
 
     def among(self, candidates: tuple[str, ...]) -> Self:  # noqa: ARG002 - most read no name
         """This policy for a router's candidates, in the order of its columns.
@@ -85,6 +91,16 @@ class Policy(BaseModel, ABC):
     def facts(self) -> dict[str, Any]:
         """What a report says of it: its settings, and what it settled on."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:
+        """(n_queries, n_candidates) whom it could choose by what is known of them.
+
+        A query that is left without anyone here makes `choose` fail; a job sets it aside before.
+        """
+        known: BoolMatrix = ~np.isnan(prediction.reward)
+        if self.needs_cost and cost is not None:
+            known &= ~np.isnan(cost)
+        return known
 
     @abstractmethod
     def choose(

@@ -20,9 +20,13 @@ class Utility(Policy):
     """
 
     name: ClassVar[str] = "utility"
-    needs_cost: ClassVar[bool] = True
 
     lambda_usd: float = Field(ge=0, allow_inf_nan=False)
+
+    @property
+    def needs_cost(self) -> bool:
+        """Where money counts at all."""
+        return self.lambda_usd > 0
 
     def choose(
         self,
