@@ -94,7 +94,10 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
         "policy": spec.policy,
         "broken": broken,
         "quarantine": _quarantine(run) if broken else None,
-        "seconds": through.pace.seconds(since=start, looked=looked),
+        "seconds": {
+            **through.pace.seconds(since=start, looked=looked),
+            "processor": sum(summary.seconds for summary in through.summaries),
+        },
         "rows_per_second": through.pace.steady(),
         **manifest,
     }
