@@ -4,7 +4,8 @@ import json
 
 import polars as pl
 
-from cluster.files.queries import MESSAGES, QueryColumn
+from cluster.files.batch import MESSAGES
+from cluster.files.queries import QueryColumn
 from cluster.messages import transcript
 from cluster.query import digest, normalise_texts, query_id
 

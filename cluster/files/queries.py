@@ -9,16 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import InputError
 from cluster.files import openai_batch
-from cluster.files.batch import Batch, rows_with_text, set_aside
+from cluster.files.batch import MESSAGES, TEXT, Batch, rows_with_text, set_aside
 from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema, as_text, require_column
 from cluster.files.source import SourceFile
 from cluster.messages import asked_by
 
 Kind = Literal["text", "messages", "openai_batch"]
-# Added to a batch's frame where its own columns do not hold these as such.
-TEXT = "__text__"
-MESSAGES = "__messages__"
 FLAGS: Mapping[Kind, str] = {
     "text": "--text-column",
     "messages": "--messages-column",
@@ -88,7 +85,8 @@ def without_repeats(batch: Batch, *, queries: QueryColumn, seen: Seen) -> Batch:
     if queries.kind != "openai_batch":
         return batch
     name = openai_batch.CUSTOM_ID
-    again = ~seen.first(batch.frame[name])
+    given = batch.frame[name]
+    again = ~seen.first(given) & given.is_not_null()
     words = f"field '{name}' stands in an earlier row already, expected another in every row"
     reasons = pl.select(pl.when(again).then(pl.lit(words))).to_series()
     return set_aside(batch, reasons=reasons)

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from cluster.answers.asks import ASK_SCHEMA, asks_of
-from cluster.files.queries import MESSAGES, TEXT, QueryColumn
+from cluster.files.batch import MESSAGES, TEXT
+from cluster.files.queries import QueryColumn
 from cluster.query import query_id
 
 CHAT = QueryColumn(kind="messages", column="chat")

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import InputError
-from cluster.files.batch import Batch
+from cluster.files.batch import MESSAGES, TEXT, Batch
 from cluster.files.openai_batch import asked_in
 from cluster.files.queries import (
-    MESSAGES,
-    TEXT,
     QueryColumn,
     recognised,
     refuse_mixture,
