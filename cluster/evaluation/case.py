@@ -27,7 +27,7 @@ from cluster.evaluation.bootstrap import Bootstrap
 from cluster.evaluation.folds import Fold, pool_routes
 from cluster.evaluation.metrics import Routes, TestSet, lottery_shares
 from cluster.outcome import BoolMatrix, FloatMatrix, OutcomeMatrix
-from cluster.policy import Policy
+from cluster.policies import Policy
 from cluster.price import Prices, outcome_cost, predicted_cost
 from cluster.routers.means import macro_means
 from cluster.routers.router import Prediction

@@ -52,7 +52,7 @@ from cluster.evaluation.metrics import (
 from cluster.evaluation.pair import Pair, PairCurve, choose_pair
 from cluster.evaluation.sweep import Curve
 from cluster.outcome import FloatMatrix, OutcomeMatrix
-from cluster.policy import Policy
+from cluster.policies import Policy
 from cluster.price import Prices, outcome_cost
 from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.router import Prediction, Router

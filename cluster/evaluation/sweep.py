@@ -16,7 +16,7 @@ from cluster.evaluation.bootstrap import Bootstrap, resample
 from cluster.evaluation.hull import average_quality
 from cluster.evaluation.pair import PairCurve
 from cluster.outcome import FloatMatrix
-from cluster.policy import Utility
+from cluster.policies.utility import Utility
 from cluster.routers.router import Prediction
 
 # On RouterDC's outcomes with made-up prices the AIQ of 15 policies between the ends was .0002 to

@@ -21,7 +21,7 @@ from cluster.importers.table_files import find_tables, load_fields
 from cluster.jobs.route import expected_cost
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.query import normalise_texts
 from cluster.routers.checkpoint import load_checkpoint
 

@@ -21,7 +21,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes
 from cluster.normalisation import Normalisation
 from cluster.outcome import OutcomeMatrix
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.price import Price
 from cluster.routers.checkpoint import (
     Checkpoint,

@@ -42,7 +42,7 @@ from cluster.jobs.train import headlines
 from cluster.lake.lake import Lake
 from cluster.lake.vectors import LakeVectors
 from cluster.outcome import OutcomeMatrix
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.checkpoint import load_router
 from cluster.routers.fit import Fit
 from cluster.routers.gradient import training_table

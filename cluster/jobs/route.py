@@ -27,7 +27,7 @@ from cluster.jobs.claim import claim, owner
 from cluster.jobs.ingest import PinnedFile, open_pinned
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
-from cluster.policy import Policy, load_policy
+from cluster.policies import Policy, load_policy
 from cluster.price import Price, Prices, predicted_cost
 from cluster.query import normalise_texts, query_id
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
@@ -165,6 +165,7 @@ def _routing(spec: RouteSpec) -> Routing:
             "holds queries alone: name another --router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
+    policy = policy.among(checkpoint.router.candidates)
     return Routing(spec, checkpoint, policy)
 
 

@@ -28,7 +28,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.outcomes import has_rewards
 from cluster.lake.tables import EVALUATIONS
 from cluster.lake.vectors import LakeVectors
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.checkpoint import checkpoint_files, load_router, save_checkpoint, version_of
 from cluster.routers.fit import Fit, load_method
 from cluster.routers.gradient import training_table

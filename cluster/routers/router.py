@@ -2,7 +2,7 @@
 
     For each query and candidate: expected reward and expected completion tokens.
 
-What to do with the answer is a policy (`cluster.policy`), chosen at routing time. So prices and
+What to do with the answer is a policy (`cluster.policies`), chosen at routing time. So prices and
 budgets change without retraining.
 """
 

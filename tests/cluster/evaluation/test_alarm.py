@@ -8,7 +8,7 @@ import pytest
 
 from cluster.evaluation.alarm import collapse_alarms, gain_over
 from cluster.evaluation.harness import evaluate
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.best_single import BestSingleRouter
 from cluster.routers.knn import Knn
 

@@ -9,7 +9,7 @@ import pytest
 from cluster.errors import InputError
 from cluster.evaluation.folds import Fold, keep_rows, pool, predict
 from cluster.evaluation.harness import evaluate, evaluate_predictions
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.best_single import BestSingle
 from cluster.routers.prompt_length import PromptLength
 from cluster.routers.router import Prediction, Router

@@ -10,7 +10,7 @@ from cluster.errors import InputError
 from cluster.evaluation.harness import evaluate, write_metrics_json
 from cluster.evaluation.picture import picture
 from cluster.evaluation.table import table_rows
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.router import Prediction, Router, RouterState
 
 

@@ -11,7 +11,7 @@ import pytest
 from cluster.evaluation.harness import evaluate
 from cluster.evaluation.report import Extras, report
 from cluster.evaluation.styles import styles
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.gradient import HISTORY_SCHEMA
 from cluster.routers.knn import Knn
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cluster.errors import InputError
-from cluster.policy import load_policy
+from cluster.policies import load_policy
 from cluster.routers.router import Prediction
 
 ROWS = 12
@@ -73,3 +73,13 @@ def test_wrong_names_and_settings_are_told() -> None:
         load_policy("utility", settings={"lambda_usd": -1})
     with pytest.raises(InputError, match="prices"):
         choose(np.zeros((1, 2)), texts=TEXTS[:1], policy="utility", lambda_usd=1.0)
+
+
+@given(matrices, arrays(bool, (ROWS, 3)))
+def test_what_is_not_allowed_in_a_row_is_not_chosen_there(reward, allowed) -> None:
+    allowed[~allowed.any(axis=1), 0] = True
+    prediction = Prediction(reward=reward, completion_tokens=np.ones(reward.shape))
+    chosen = load_policy("best").choose(prediction, texts=TEXTS, allowed=allowed)
+    rows = np.arange(ROWS)
+    assert allowed[rows, chosen].all()
+    assert (reward[rows, chosen] == np.where(allowed, reward, -1).max(axis=1)).all()
