@@ -12,11 +12,11 @@ from cluster import registry
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
-from cluster.policy import load_policy
 from cluster.ray_cluster import cluster_address, given_address
 from cluster.routers.checkpoint import Manifest, read_manifest
 from cluster.serving.backend import lake_backends, load_backends
 from cluster.serving.deploy import deployed
+from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
 from flows.params import FlowParams, PricesField, check_ray
 
@@ -98,7 +98,7 @@ def check(params: ServeParams) -> None:
     spec = _spec(params, lake=lake)
     manifest = read_manifest(row["checkpoint"])
     _check_candidates(manifest, spec=spec, lake=lake)
-    load_policy(spec.policy, settings=spec.policy_settings)
+    row_by_row(spec.policy, settings=spec.policy_settings)
     check_ray(params)
     if not given_address(params.ray_address):
         _check_here(params)

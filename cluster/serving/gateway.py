@@ -15,12 +15,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cluster.endpoint import Address, read_key
-from cluster.policy import load_policy
+from cluster.errors import InputError, SignalboxError
 from cluster.serving import model_list
 from cluster.serving.asked import CHAT, COMPLETIONS, Asked, read_asked
 from cluster.serving.follower import Follower
 from cluster.serving.metrics import Metrics
-from cluster.serving.model_name import asks_router, policy_of
+from cluster.serving.model_name import asks_router, policy_of, row_by_row
 from cluster.serving.passing import Passing
 from cluster.serving.refusal import Refusal
 from cluster.serving.routing import Routing, Scored
@@ -42,7 +42,7 @@ class Gateway:
                 be.
         """
         self._spec = ServeSpec.model_validate(spec)
-        self._policy = load_policy(self._spec.policy, settings=self._spec.policy_settings)
+        self._policy = row_by_row(self._spec.policy, settings=self._spec.policy_settings)
         address = Address(url="http://clients", key_variable=self._spec.key_variable)
         self._client_key = read_key(address)
         self._metrics = Metrics()
@@ -61,6 +61,8 @@ class Gateway:
         ]
         handlers: dict[Any, Any] = {
             Refusal: self._refused,
+            InputError: self._wrong,
+            SignalboxError: self._unfit,
             HTTPException: self._unknown,
             Exception: self._failed,
         }
@@ -103,10 +105,11 @@ class Gateway:
 
         Raises:
             Refusal: no model has that name, or there is nothing to route by.
+            InputError: the policy does not fit the router, or no candidate will do.
         """
         routing = self._follower.routing
         if asks_router(asked.model):
-            policy = policy_of(asked.model, default=self._policy)
+            policy = routing.fitted(policy_of(asked.model, default=self._policy))
             text = asked.text
             return Routed(routing, policy, await self._score((routing, text)), text)
         if asked.model in routing.backends:
@@ -157,6 +160,12 @@ class Gateway:
     async def _refused(self, request: Request, error: Refusal) -> Response:  # noqa: ARG002
         self._metrics.errors.labels(error.kind).inc()
         return JSONResponse(error.body, status_code=error.status)
+
+    async def _wrong(self, request: Request, error: InputError) -> Response:
+        return await self._refused(request, Refusal(str(error)))
+
+    async def _unfit(self, request: Request, error: SignalboxError) -> Response:
+        return await self._refused(request, Refusal(str(error), status=500, kind="configuration"))
 
     async def _unknown(self, request: Request, error: HTTPException) -> Response:
         words = f"{request.method} {request.url.path}: {error.detail}"

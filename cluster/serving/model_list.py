@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cluster.policy import POLICIES, Policy
+from cluster.policies import POLICIES, Policy
 from cluster.serving.model_name import ROUTER, written
 from cluster.serving.routing import Routing
 

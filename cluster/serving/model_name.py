@@ -1,9 +1,10 @@
 """The names a request's `model` may have: `router`, `router:policy=…`, or a candidate's own."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from cluster.errors import InputError
-from cluster.policy import Policy, load_policy
+from cluster.policies import Policy, load_policy
 from cluster.serving.refusal import Refusal
 
 ROUTER = "router"
@@ -21,7 +22,7 @@ def policy_of(model: str, *, default: Policy) -> Policy:
 
     Raises:
         Refusal: the name has not the form, or the policy or a setting is not known, or out of
-            range.
+            range, or the policy does not decide row by row.
     """
     if model == ROUTER:
         return default
@@ -30,9 +31,24 @@ def policy_of(model: str, *, default: Policy) -> Policy:
     if not name:
         raise Refusal(f"model '{model}' names no policy; {_FORM}", param="model")
     try:
-        return load_policy(name, settings=settings)
+        return row_by_row(name, settings=settings)
     except InputError as error:
         raise Refusal(f"model '{model}': {error}", param="model") from None
+
+
+def row_by_row(name: str, *, settings: Mapping[str, Any]) -> Policy:
+    """A policy that decides about one request without the others.
+
+    Raises:
+        InputError: as `load_policy`, or the policy has to see all rows of a file first.
+    """
+    policy = load_policy(name, settings=settings)
+    if policy.needs_file:
+        raise InputError(
+            f"policy '{name}' with these settings looks at a whole file before it chooses, and a "
+            "request is one row: use 'signalbox route' for files, or another policy here"
+        )
+    return policy
 
 
 def _settings(words: str) -> dict[str, str]:
@@ -56,5 +72,6 @@ def _settings(words: str) -> dict[str, str]:
 
 def written(policy: Policy) -> str:
     """The name that asks for a policy."""
-    settings: Mapping[str, object] = policy.model_dump(mode="json", exclude_none=True)
-    return _PREFIX + ",".join([f"policy={policy.name}", *(f"{k}={v}" for k, v in settings.items())])
+    settings = policy.model_dump(mode="json", exclude_none=True)
+    words = [f"policy={policy.name}", *(f"{name}={value}" for name, value in settings.items())]
+    return _PREFIX + ",".join(words)

@@ -13,12 +13,15 @@ from cluster.jobs.route import expected_cost
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.outcome import BoolMatrix, FloatMatrix
-from cluster.policy import Policy
+from cluster.policies import Policy
 from cluster.price import Prices
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
 from cluster.serving.backend import Backends, lake_backends
+from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
+
+WARM_UP = "Is it on?"
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,27 @@ class Routing:
             for row in range(len(texts))
         ]
 
+    def fitted(self, policy: Policy) -> Policy:
+        """The policy for this router's candidates.
+
+        Raises:
+            InputError: it names a candidate the router lacks, or reads costs and there are none.
+        """
+        unpriced = [name for name in self.candidates if name not in self.prices]
+        if policy.needs_cost and unpriced:
+            raise InputError(
+                f"policy '{policy.name}' reads costs, and there is no price for "
+                f"{', '.join(unpriced)}; name them with --prices"
+            )
+        return policy.among(self.candidates)
+
     def choose(
         self, scored: Scored, *, policy: Policy, text: str, barred: Collection[str] = ()
     ) -> int:
         """The column of the candidate that answers, none of `barred`.
 
         Raises:
-            InputError: there is none left, or the policy needs prices that are not known.
+            InputError: there is none left.
         """
         allowed = self.allowed & np.array([name not in barred for name in self.candidates])
         texts = pl.Series([text], dtype=pl.String)
@@ -89,11 +106,12 @@ class Routing:
 
 
 def load_routing(spec: ServeSpec, *, lake: Lake) -> Routing:
-    """Load the router that `spec` names now; it has predicted once, so its first request is fast.
+    """Load the router that `spec` names now; it has chosen once, so its first request is fast.
 
     Raises:
         InputError: it is not registered, its checkpoint is damaged, it cannot route before an
-            answer, or none of its candidates may be chosen and has a back-end.
+            answer, none of its candidates may be chosen and has a back-end, or the policy does not
+            fit it.
         EngineError: the environment variable of a back-end's key is not set.
     """
     row = registry.resolve(lake, version=spec.router)
@@ -117,5 +135,6 @@ def load_routing(spec: ServeSpec, *, lake: Lake) -> Routing:
             read_key(backends[name])
     prices = spec.prices or read_prices("", lake=lake)
     routing = Routing(checkpoint, prices, backends, np.array(callable_))
-    routing.score(["warm-up"])
+    policy = routing.fitted(row_by_row(spec.policy, settings=spec.policy_settings))
+    routing.choose(*routing.score([WARM_UP]), policy=policy, text=WARM_UP)
     return routing

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.errors import InputError
-from cluster.policy import Policy
-from cluster.serving.refusal import Refusal
+from cluster.policies import Policy
 from cluster.serving.routing import Routing, Scored
 
 DIRECT = "direct"
@@ -75,12 +74,9 @@ class Routed:
         """The policy's choice.
 
         Raises:
-            Refusal: no candidate will do, or the policy needs prices that are not known.
+            InputError: no candidate will do.
         """
-        try:
-            return self._choice(())
-        except InputError as error:
-            raise Refusal(str(error), param="model") from None
+        return self._choice(())
 
     def instead_of(self, barred: Collection[str]) -> str | None:
         """The policy's choice among the others."""
