@@ -27,20 +27,16 @@ from cluster.routers.transfer import has_strong_first
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
-from flows.params import FlowParams, PricesField, check_output, check_query_files, check_ray
+from flows.file_fields import FileFields, check_queries, query_column
+from flows.params import FlowParams, PricesField, check_output, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
 
-class RouteFiles(FlowParams):
+class RouteFiles(FileFields, FlowParams):
     """What is routed, and where to."""
 
-    input: str = Field(
-        title="Input",
-        description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
-        "(also .gz, .zst), one query a row",
-    )
     output: str = Field(
         title="Output",
         description="A file (.parquet, .jsonl, .csv, also .gz, .zst), or a folder that gets a "
@@ -50,9 +46,6 @@ class RouteFiles(FlowParams):
         default="parquet",
         title="Output format",
         description="Of the files in an output folder; a file has that of its extension",
-    )
-    text_column: str = Field(
-        default="text", title="Text column", description="Column that holds the query"
     )
 
 
@@ -112,7 +105,7 @@ def check(params: RouteParams) -> None:
     check_policy(params)
     _check_router(params, lake=lake)
     read_prices(params.prices, lake=lake)
-    check_query_files(params.input, text_column=params.text_column)
+    check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
@@ -174,12 +167,14 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
     prices = read_prices(params.prices, lake=lake)
     own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
+    queries = query_column(params)
     return RouteSpec(
         lake=lake.storage.uri,
         files=pin_files(params.input),
         output=Storage.at(params.output).uri,
         output_format=params.output_format,
-        text_column=params.text_column,
+        texts=queries.kind,
+        text_column=queries.column,
         router=router["version"],
         checkpoint=router["checkpoint"],
         strong=params.strong,
