@@ -104,7 +104,6 @@ def check(params: RouteParams) -> None:
         raise InputError("--strong and --weak name a pair: give both, or neither")
     check_policy(params)
     _check_router(params, lake=lake)
-    read_prices(params.prices, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
     _refuse_outputs_that_are_there(params, lake=lake)
@@ -112,17 +111,25 @@ def check(params: RouteParams) -> None:
 
 
 def _check_router(params: RouteParams, *, lake: Lake) -> None:
-    """Make sure the router is there, and has the candidates that policy and constraints name.
+    """Make sure the router is there, with the candidates and prices that the policy needs.
 
     Raises:
-        InputError: it is not, or has not.
+        InputError: it is not, or lacks them.
     """
     manifest = read_manifest(registry.resolve(lake, version=params.router)["checkpoint"])
     candidates = (params.strong, params.weak) if params.strong else tuple(manifest.candidates)
     constraints_of(params, candidates=candidates, lake=lake)
+    prices = read_prices(params.prices, lake=lake)
     policy = load_policy(params.policy, settings=policy_settings(params))
-    policy.among(candidates)
-    is_pair = isinstance(policy, Threshold) and not params.accept_from
+    if params.policy != "quality_floor" or params.reference:
+        policy.among(candidates)
+    without = [name for name in candidates if name not in prices]
+    if policy.needs_cost and without:
+        raise InputError(
+            f"--policy {params.policy} needs what every candidate costs, and there is no price for "
+            f"{', '.join(without)}: name a file that has one with --prices"
+        )
+    is_pair = isinstance(policy, Threshold) and params.accept_from is None
     if is_pair and not params.strong and not has_strong_first(manifest.method):
         raise InputError(
             f"--policy {params.policy}: the router's method {manifest.method} does not say which "

@@ -147,8 +147,9 @@ class Constraints(BaseModel):
             yield _stage(allowed, f"the rule {rule.words} leaves no candidate that is allowed")
         yield _stage(
             asked.eligible,
-            "the policy can choose none of the candidates that are allowed: the reward or the cost "
-            "that is expected of them is not known",
+            "the policy can choose none of the candidates that are allowed: what they are expected "
+            "to earn or to cost is not known; check their prices, and that training rows have "
+            "tokens",
         )
 
     def _context(self, asked: Asked, *, candidates: tuple[str, ...]) -> "_Stage":

@@ -6,7 +6,7 @@ score is the expected reward of the strong candidate minus that of the weak one.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -96,6 +96,10 @@ class Threshold(Policy):
         outside[list(self.columns)] = False
         known[:, outside] = False
         return known
+
+    def facts(self) -> dict[str, Any]:
+        """What was set and settled, without what was left as it is."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"columns"})
 
     def settle(self, scored: Passes) -> Policy:
         """The threshold that the share of this file's queries reaches; see `Policy.settle`."""
