@@ -37,6 +37,8 @@ from cluster.routing.texts import check_texts, strict_columns
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
+# Rows are fewer where they are long: a worker holds a shard's rows, its terms and its output.
+BATCH_BYTES = 64 << 20
 # Less than this takes one process less time than it takes Ray to start others.
 SMALL_BYTES = 32 << 20
 
@@ -74,7 +76,8 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     routing = load_routing(spec)
     inputs = _inputs(routing)
     looked = time.monotonic() - start
-    store = Store(run.uri(SCRATCH))
+    # Shards of another size are other shards: none of them may be taken for one of these.
+    store = Store(run.uri(SCRATCH, f"{BATCH_ROWS}-{BATCH_BYTES}"))
     with _pool(inputs, routing=routing, store=store) as pool:
         job = Job(spec, inputs, pool, store, run)
         if routing.policy.needs_file:
@@ -139,7 +142,11 @@ def _stretches(source: SourceFile, *, number: int) -> tuple[Stretch, ...]:
 
 def _queue(inputs: Sequence[Input], *, spec: RouteSpec, done: Summaries) -> Queue:
     """The shards that are left."""
-    found = (shards(stretch, rows=BATCH_ROWS) for one in inputs for stretch in one.stretches)
+    found = (
+        shards(stretch, rows=BATCH_ROWS, size=BATCH_BYTES)
+        for one in inputs
+        for stretch in one.stretches
+    )
     return Queue(found, handed=_handed(inputs, spec=spec), done=done.keys())
 
 
@@ -152,6 +159,7 @@ def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
             one.source,
             schema=one.schema,
             rows_per_batch=BATCH_ROWS,
+            bytes_per_batch=BATCH_BYTES,
             strict_text=strict_columns(spec),
         )
         for batch in batches:
