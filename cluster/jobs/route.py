@@ -74,6 +74,7 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
     routing = load_routing(spec)
+    _tell_unpriced(routing)
     inputs = _inputs(routing)
     looked = time.monotonic() - start
     # Shards of another size are other shards: none of them may be taken for one of these.
@@ -104,6 +105,12 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
         "rows_per_second": through.pace.steady(),
         **manifest,
     }
+
+
+def _tell_unpriced(routing: Routing) -> None:
+    without = [name for name in routing.candidates if name not in routing.spec.prices]
+    if without and routing.spec.prices:
+        LOG.warning("no price for %s: costs are not predicted", ", ".join(without))
 
 
 def _inputs(routing: Routing) -> list[Input]:

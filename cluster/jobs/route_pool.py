@@ -91,6 +91,7 @@ class Actors:
                 summary: ShardSummary = ray.get(done[0])
             except ray.exceptions.RayActorError as error:
                 queue.put_back(task)
+                queue.forget(number)
                 number = self._replaced(number, error=error)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
