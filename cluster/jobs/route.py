@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from cluster.errors import InputError
 from cluster.files.parquet import row_groups
 from cluster.files.quarantine import Quarantine, is_hopeless
+from cluster.files.queries import without_repeats
 from cluster.files.reader import read_batches, read_schema
+from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema
 from cluster.files.source import SourceFile
 from cluster.jobs.ingest import open_pinned
@@ -124,8 +126,7 @@ def _inputs(routing: Routing) -> list[Input]:
     inputs = []
     for number, file in enumerate(spec.files):
         source = open_pinned(file)
-        schema = read_schema(source)
-        check_texts(schema, spec=spec, file_format=source.format)
+        schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
         check_columns(schema, routing=routing)
         inputs.append(Input(number, source, schema, _stretches(source, number=number)))
         first = inputs[0].schema
@@ -159,6 +160,7 @@ def _queue(inputs: Sequence[Input], *, spec: RouteSpec, done: Summaries) -> Queu
 
 def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
     """The shards of the files that are read here."""
+    seen = Seen()
     for one in inputs:
         if one.stretches:
             continue
@@ -170,7 +172,8 @@ def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
             strict_text=strict_columns(spec),
         )
         for batch in batches:
-            yield Task(shard_of(batch, file=one.number), batch)
+            first = without_repeats(batch, queries=spec.queries, seen=seen)
+            yield Task(shard_of(batch, file=one.number), first)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from cluster.files.batch import ROW, Batch, broken_frame
+from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
 from cluster.files.source import SourceFile
 from cluster.policies.policy import text_numbers
@@ -16,7 +16,7 @@ from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, counted
-from cluster.routing.texts import queries_of, rows_with_query
+from cluster.routing.texts import as_in_file, queries_of, rows_with_query
 
 
 def route_shard(
@@ -27,7 +27,7 @@ def route_shard(
     `since`: `time.process_time()` when the work on the shard began.
     """
     batch = rows_with_query(batch, spec=routing.spec)
-    rows = batch.frame.drop(ROW)
+    rows = batch.frame
     scores = score(queries_of(rows, spec=routing.spec), routing=routing)
     counts = _keep_routed(rows, scores=scores, key=key, routing=routing, store=store)
     if batch.broken.height:
@@ -43,7 +43,7 @@ def score_shard(
 ) -> ShardSummary:
     """Score a shard's rows, and keep rows and scores until the policy has seen the file."""
     batch = rows_with_query(batch, spec=routing.spec)
-    rows = batch.frame.drop(ROW)
+    rows = batch.frame
     texts = queries_of(rows, spec=routing.spec)
     scores = score(texts, routing=routing)
     store.write_scores(scores, numbers=text_numbers(texts), key=key)
@@ -73,7 +73,7 @@ def _keep_routed(
 ) -> dict[str, object]:
     """Choose, and write the routed rows; returns what is told of them."""
     chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
-    routed = routed_rows(rows, scores=scores, chosen=chosen, routing=routing)
+    routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
     return counted(scores, chosen=chosen)
 
