@@ -9,7 +9,7 @@ import polars as pl
 from cluster import registry
 from cluster.endpoint import read_key
 from cluster.errors import InputError
-from cluster.jobs.route import expected_cost
+from cluster.routing.score import expected_cost
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.outcome import BoolMatrix, FloatMatrix
