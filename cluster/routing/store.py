@@ -1,11 +1,12 @@
 """What a run keeps of each shard until its output is complete: the folder a rerun goes on from.
 
-runs/<work_id>/scratch/parts/<key>.parquet          the routed rows
-                             <key>.broken.jsonl     the rows left out, where there are any
-                             <key>.json             what is told of them; written last: it is done
-               scratch/scored/<key>.parquet         rows that wait for a policy to see the file
-                              <key>.scores.parquet  what is predicted of them
-                              <key>.json
+runs/<work_id>/scratch/<size of the shards>/
+    parts/<key>.parquet          the routed rows
+          <key>.broken.jsonl     the rows left out, where there are any
+          <key>.json             what is told of them; written last: it is done
+    scored/<key>.parquet         rows that wait for a policy to see the file
+           <key>.scores.parquet  what is predicted of them
+           <key>.json
 """
 
 import io
