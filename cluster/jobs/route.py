@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cluster.answers.folder import FOLDER, AnswerFolder
+from cluster.answers.requests import candidate_ids, prompt_ratios, write_requests
 from cluster.errors import InputError
 from cluster.files.parquet import row_groups
 from cluster.files.quarantine import Quarantine, is_hopeless
@@ -25,11 +27,11 @@ from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
 from cluster.ray_cluster import connect
+from cluster.routing.candidate_files import publish_batches, refuse_batches_that_are_there
 from cluster.routing.columns import check_columns
 from cluster.routing.kernel import Routing, load_routing
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.publish import publish
-from cluster.routing.requests import write_requests
 from cluster.routing.shard import Shard, Stretch, shard_of, shards, stretches
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
@@ -71,6 +73,7 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     """
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
+    refuse_batches_that_are_there(spec, run=run)
     routing = load_routing(spec)
     inputs = _inputs(routing)
     store = Store(run.uri(SCRATCH))
@@ -86,7 +89,11 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     outputs = publish(summaries, spec=spec, store=store, run=run)
     manifest = merged(summaries, routing=routing)
     if spec.answer_rows:
-        manifest["requests"] = write_requests(summaries, routing=routing, store=store, run=run)
+        manifest["to_answer"] = _to_answer(summaries, routing=routing, store=store, run=run)
+    if spec.served:
+        batches = publish_batches(summaries, spec=spec, store=store, run=run)
+        outputs += [uri for uris in batches.values() for uri in uris]
+        manifest["batches"] = batches
     return {
         "outputs": outputs,
         "router": spec.router,
@@ -94,6 +101,22 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
         "broken": broken,
         "quarantine": _quarantine(run) if broken else None,
         **manifest,
+    }
+
+
+def _to_answer(
+    summaries: Sequence[ShardSummary], *, routing: Routing, store: Store, run: Run
+) -> Manifest:
+    """Keep what is to be answered; says where it is, and what it is expected to come to."""
+    folder = AnswerFolder(run.uri(FOLDER))
+    expected = write_requests(summaries, routing=routing, store=store, folder=folder)
+    return {
+        "folder": folder.uri,
+        "candidates": routing.candidates,
+        "candidate_ids": candidate_ids(routing),
+        "ratios": prompt_ratios(routing),
+        "json_columns": sorted({name for one in summaries for name in one.json_columns}),
+        "expected": [{"candidate": name, **one.told()} for name, one in expected.items()],
     }
 
 

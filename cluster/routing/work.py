@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from cluster.answers.kept import keep_for_answers
 from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
 from cluster.files.source import SourceFile
@@ -66,6 +67,7 @@ def _keep_routed(
     chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
     routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
+    keep_for_answers(rows, scores=scores, chosen=chosen, key=key, routing=routing, store=store)
     return counted(scores, chosen=chosen)
 
 
