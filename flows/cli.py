@@ -73,6 +73,9 @@ COMMANDS: dict[str, Command] = {
         "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "serve": Command(
+        "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
+    ),
     "export": Command(
         "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
     ),

@@ -9,14 +9,33 @@ import polars as pl
 
 from cluster.answers.blocks import block
 from cluster.answers.expected import Expected
-from cluster.answers.folder import AnswerFolder, write_frame
+from cluster.answers.folder import FOLDER, AnswerFolder, write_frame
 from cluster.files.repeated import Seen
+from cluster.jobs.run import Manifest, Run
 from cluster.routing.kernel import Routing
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary
 
 # About 100 MB of texts of 1,000 characters: what a generate job has in memory at a time.
 REQUEST_ROWS = 100_000
+
+
+def to_answer(
+    summaries: Sequence[ShardSummary], *, routing: Routing, store: Store, run: Run
+) -> Manifest | None:
+    """Keep what is to be answered, if anything is; says where, and what it is expected to cost."""
+    if not routing.spec.answer_rows:
+        return None
+    folder = AnswerFolder(run.uri(FOLDER))
+    expected = write_requests(summaries, routing=routing, store=store, folder=folder)
+    return {
+        "folder": folder.uri,
+        "candidates": routing.candidates,
+        "candidate_ids": candidate_ids(routing),
+        "ratios": prompt_ratios(routing),
+        "json_columns": sorted({name for one in summaries for name in one.json_columns}),
+        "expected": [{"candidate": name, **one.told()} for name, one in expected.items()],
+    }
 
 
 def write_requests(

@@ -10,11 +10,12 @@ from cluster.policies.best import Best
 from cluster.policies.budget import Budget
 from cluster.policies.cascade import Cascade
 from cluster.policies.policy import Policy
+from cluster.policies.quality_floor import QualityFloor
 from cluster.policies.threshold import Threshold
 from cluster.policies.utility import Utility
 
 POLICIES: Mapping[str, type[Policy]] = {
-    policy.name: policy for policy in (Best, Utility, Budget, Threshold, Cascade)
+    policy.name: policy for policy in (Best, Utility, Budget, QualityFloor, Threshold, Cascade)
 }
 
 

@@ -52,13 +52,15 @@ def refuse_batches_that_are_there(spec: RouteSpec, *, run: Run) -> None:
 def publish_batches(
     summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Store, run: Run
 ) -> dict[str, list[str]]:
-    """Write the files; returns their addresses by candidate's name, in the rows' order.
+    """Write the files, if any are wanted; returns their addresses by candidate's name.
 
-    A file appears when it is whole; a shard is in memory at a time.
+    Lines stand in the rows' order. A file appears when it is whole; a shard is in memory at a time.
 
     Raises:
         InputError: they cannot be written.
     """
+    if not spec.served:
+        return {}
     folder = Storage.at(batches_uri(spec.output))
     claim(folder.uri, work=run.work_id, run=run)
     try:
