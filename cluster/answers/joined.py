@@ -57,7 +57,7 @@ class Answered:
         `completions`; `outcome` is null where it was never asked.
         """
         wanted = pl.LazyFrame({"query_id": ids.unique()})
-        asked = pl.concat(
+        found_in = (
             pl.scan_parquet(uri, storage_options=self.lake.storage.polars_options())
             .join(wanted, on="query_id", how="semi")
             .drop("text", "messages", "query")
@@ -66,6 +66,7 @@ class Answered:
             for number, folder in enumerate(self.rounds)
             for uri in frames_in(folder)
         )
+        asked = pl.concat(found_in, how="diagonal")
         known = self.lake.scan(COMPLETIONS, version=self.version).filter(
             pl.col("candidate_id").is_in(list(self.names)), pl.col("sample") == 0
         )

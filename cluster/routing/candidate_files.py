@@ -118,16 +118,21 @@ def _opened(
     served: Mapping[str, Candidate | None], *, folder: Storage, stack: ExitStack
 ) -> dict[str, _Files]:
     files: dict[str, _Files] = {}
-    taken: set[str] = set()
-    for name, candidate in served.items():
-        stem = _UNSAFE.sub("_", name).lstrip(".") or "_"
-        while stem.lower() in taken:
-            stem += "_"
-        taken.add(stem.lower())
+    for (name, candidate), stem in zip(served.items(), file_stems(list(served)), strict=True):
         is_split = candidate is not None and candidate.endpoint is not None
-        own = stack.enter_context(ExitStack())
-        files[name] = _Files(folder.join(stem), is_split, own)
+        files[name] = _Files(folder.join(stem), is_split, stack.enter_context(ExitStack()))
     return files
+
+
+def file_stems(names: Sequence[str]) -> list[str]:
+    """Names of files for candidates, no two alike where case does not count."""
+    stems: list[str] = []
+    for name in names:
+        stem = _UNSAFE.sub("_", name).strip(".") or "_"
+        while stem.lower() in (one.lower() for one in stems):
+            stem += "_"
+        stems.append(stem)
+    return stems
 
 
 def _remove_others(folder: Storage, *, kept: set[str]) -> None:
