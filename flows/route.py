@@ -23,6 +23,7 @@ from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
 from cluster.routers.router import Method
 from cluster.routers.transfer import has_strong_first
+from cluster.routing.candidate_files import batches_uri, refuse_batches_that_are_there
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
@@ -30,7 +31,7 @@ from flows.answer_fields import AnswerFields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
-from flows.route_answers import answer_routed, answers_uri, served, show_answers
+from flows.route_answers import answer_routed, answers_uri, check_answers, served, show_answers
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
@@ -111,12 +112,15 @@ def _check_router(params: RouteParams, *, lake: Lake) -> None:
     Raises:
         InputError: it is not, or has not.
     """
-    manifest = read_manifest(registry.resolve(lake, version=params.router)["checkpoint"])
+    checkpoint = registry.resolve(lake, version=params.router)["checkpoint"]
+    manifest = read_manifest(checkpoint)
+    reads = _reads_answers(checkpoint)
+    check_answers(params, policy=params.policy, reads_answers=reads, explore=params.explore)
     candidates = (params.strong, params.weak) if params.strong else tuple(manifest.candidates)
     constraints_of(params, candidates=candidates, lake=lake)
     policy = load_policy(params.policy, settings=policy_settings(params))
     policy.among(candidates)
-    is_pair = isinstance(policy, Threshold) and not params.accept_from
+    is_pair = isinstance(policy, Threshold) and params.accept_from is None
     if is_pair and not params.strong and not has_strong_first(manifest.method):
         raise InputError(
             f"--policy {params.policy}: the router's method {manifest.method} does not say which "
@@ -127,13 +131,15 @@ def _check_router(params: RouteParams, *, lake: Lake) -> None:
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
     output = Storage.at(params.output)
     answers = answers_uri(params.output)
-    exists = output.filesystem().exists
+    places = [output.uri, *([answers] if params.answer else [])]
+    places += [batches_uri(output.uri)] if params.per_candidate else []
     # Whether it is this very work's takes the input's digest, so look only where something is.
-    if params.overwrite or not (exists(output.uri) or (params.answer and exists(answers))):
+    if params.overwrite or not any(map(output.filesystem().exists, places)):
         return
     spec = _spec(params, lake=lake)
     run = Run.of(spec)
     refuse_output_that_is_there(spec, run=run)
+    refuse_batches_that_are_there(spec, run=run)
     if params.answer:
         refuse_answers_that_are_there(answers, work=run.work_id, lake=lake.storage)
 

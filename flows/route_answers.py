@@ -27,16 +27,24 @@ from tasks.report import say, show_columns
 SHARD_ROWS = 1024
 
 
-def check_answers(params: AnswerFields, *, policy: str, reads_answers: bool) -> None:
+def check_answers(
+    params: AnswerFields, *, policy: str, reads_answers: bool, explore: float
+) -> None:
     """Make sure that the flags about answers fit each other.
 
     Raises:
         InputError: one is there without what it is for, or the verifier is not what it must be.
     """
+    rounds = policy == "cascade" and bool(params.verifier or reads_answers)
     for name in ("max_usd", "retry_errors", "verifier"):
         if getattr(params, name) and not params.answer:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{flag} is about answers: add --answer, or leave it out")
+    if rounds and explore:
+        raise InputError(
+            "--explore draws who answers, and a cascade that reads answers asks the cheapest "
+            "first: leave one of the two out"
+        )
     if params.labels and not params.verifier:
         raise InputError("--labels is for --verifier: name one of its scorers, or leave it out")
     if params.verifier and policy != "cascade":

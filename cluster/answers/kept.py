@@ -17,7 +17,7 @@ from cluster.routing.kernel import Routing
 from cluster.routing.score import Scores
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
-from cluster.routing.texts import queries_of
+from cluster.routing.texts import characters_of, queries_of
 
 # Where rows of files without ids of their own come from: the file's content, and the row.
 DIGEST_CHARACTERS = 12
@@ -67,6 +67,7 @@ def _asked(
     """(n_rows,) requests, who gets them first, what is expected of everybody (`reward:…`,
     `tokens:…`, `cost:…`, maybe `allowed:…`), and who is expected to be asked (`asked:…`)."""
     texts = queries_of(rows, spec=routing.spec)
+    whole = characters_of(rows)
     first, path = _first(texts, scores=scores, chosen=chosen, routing=routing)
     blocks: dict[str, Any] = {
         "reward": scores.prediction.reward,
@@ -78,7 +79,7 @@ def _asked(
         blocks["allowed"] = np.broadcast_to(scores.allowed, scores.cost.shape)
     return asks.with_columns(
         query=texts,
-        characters=texts.str.len_chars(),
+        characters=(texts.str.len_chars() if whole is None else whole).cast(pl.Int64),
         column=pl.Series(first, dtype=pl.Int32),
         **as_columns(blocks),
     )

@@ -18,7 +18,7 @@ from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, counted
-from cluster.routing.texts import as_in_file, queries_of, rows_with_query
+from cluster.routing.texts import as_in_file, characters_of, queries_of, rows_with_query
 
 
 def route_shard(
@@ -59,7 +59,8 @@ def score_shard(
 def _scored(batch: Batch, *, routing: Routing) -> tuple[Batch, Scores]:
     """The rows that have a query and somebody who may answer it, and what is expected of them."""
     batch = rows_with_query(batch, spec=routing.spec)
-    scores = score(queries_of(batch.frame, spec=routing.spec), routing=routing)
+    texts = queries_of(batch.frame, spec=routing.spec)
+    scores = score(texts, routing=routing, characters=characters_of(batch.frame))
     return admit(batch, scores=scores, routing=routing)
 
 
