@@ -72,10 +72,11 @@ def load_routing(spec: RouteSpec) -> Routing:
     candidates = checkpoint.router.candidates
     spec.constraints.check(candidates)
     read = checkpoint.router.reads_answer_of
-    if read:
+    if read and not spec.rounds:
         raise InputError(
             f"router {spec.router[:12]} decides when '{read}' has answered, and a file to route "
-            "holds queries alone: name another --router, such as one of method gain"
+            "holds queries alone: let it answer with --policy cascade --answer -1, or name another "
+            "--router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
     return Routing(spec, checkpoint, policy.among(candidates))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from cluster.answers.kept import keep_for_answers
 from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
 from cluster.files.source import SourceFile
@@ -17,7 +18,7 @@ from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, counted
-from cluster.routing.texts import as_in_file, queries_of, rows_with_query
+from cluster.routing.texts import as_in_file, characters_of, queries_of, rows_with_query
 
 
 def route_shard(
@@ -58,7 +59,8 @@ def score_shard(
 def _scored(batch: Batch, *, routing: Routing) -> tuple[Batch, Scores]:
     """The rows that have a query and somebody who may answer it, and what is expected of them."""
     batch = rows_with_query(batch, spec=routing.spec)
-    scores = score(queries_of(batch.frame, spec=routing.spec), routing=routing)
+    texts = queries_of(batch.frame, spec=routing.spec)
+    scores = score(texts, routing=routing, characters=characters_of(batch.frame))
     return admit(batch, scores=scores, routing=routing)
 
 
@@ -81,7 +83,9 @@ def _keep_routed(
     chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
     routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
-    return counted(scores, chosen=chosen.columns)
+    columns = chosen.columns
+    keep_for_answers(rows, scores=scores, chosen=columns, key=key, routing=routing, store=store)
+    return counted(scores, chosen=columns)
 
 
 def _told(batch: Batch, *, scores: Scores, key: str) -> ShardSummary:
