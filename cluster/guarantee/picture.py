@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.evaluation.charts import SMALL, figure, svg
+from cluster.evaluation.charts import SMALL, figure, legend, svg
 from cluster.evaluation.picture import CANDIDATE_COLOUR, INK, MUTED, ROUTER_COLOUR, plain
 from cluster.guarantee.record import Calibration
 
@@ -62,7 +62,7 @@ def drawn(record: Calibration) -> Any:
         fontsize=SMALL,
     )
     place.set_ylabel(f"mean reward on {record.rows:,} calibration rows", fontsize=SMALL)
-    place.legend(fontsize=SMALL, frameon=False, loc="lower right")
+    legend(made, place, columns=3)
     return made
 
 
@@ -91,18 +91,19 @@ def _curve(
 
 
 def _candidates(place: Any, record: Calibration) -> None:
-    """Every candidate alone."""
-    for name, (reward, usd) in record.alone.items():
-        if usd is None and record.is_priced:
-            continue
-        x = _cost(record, usd, {name: 1.0})
-        place.plot(x, reward, "o", color=CANDIDATE_COLOUR, markersize=6, zorder=4)
-        place.annotate(
-            plain(name),
-            (x, reward),
-            xytext=(0, -13),
-            textcoords="offset points",
-            ha="center",
-            fontsize=SMALL,
-            color=INK,
+    """Every candidate alone, by number, the cheapest first."""
+    known = {
+        name: (_cost(record, usd, {name: 1.0}), reward)
+        for name, (reward, usd) in record.alone.items()
+        if usd is not None or not record.is_priced
+    }
+    for number, name in enumerate(sorted(known, key=lambda one: known[one]), start=1):
+        place.plot(
+            *known[name],
+            linestyle="",
+            marker=f"${number}$",
+            color=CANDIDATE_COLOUR,
+            markersize=8,
+            zorder=4,
+            label=plain(name),
         )
