@@ -1,9 +1,12 @@
 """Where a model is called that somebody else serves, and how hard it may be asked."""
 
+import os
 import re
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cluster.errors import EngineError
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # As the keys of the common providers begin, or letters and digits without a break: names of models
@@ -14,19 +17,13 @@ _KEY = re.compile(
 )
 
 
-class Endpoint(BaseModel):
-    """An OpenAI-compatible endpoint; only `url` counts in a candidate's identity.
+class Address(BaseModel):
+    """An OpenAI-compatible endpoint.
 
     Attributes:
         url: its base, such as http://localhost:8000/v1.
         key_variable: name of the environment variable, on the machine of the worker, that holds
             the key; none for an endpoint without keys. Never the key itself.
-        concurrency: requests under way at a time.
-        requests_per_minute: requests sent in a minute at most, retries among them.
-        timeout_seconds: for one request, from sending it to the end of its reply.
-        retries: how often a request is sent again after 408, 409, 429, 5xx, a time-out or a lost
-            connection; `Retry-After` is honoured up to 120 s, else the wait doubles from 0.5 s to
-            8 s.
     """
 
     model_config = ConfigDict(
@@ -35,10 +32,6 @@ class Endpoint(BaseModel):
 
     url: str
     key_variable: str | None = None
-    concurrency: int = Field(default=16, ge=1, le=1024)
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    timeout_seconds: float = Field(default=300.0, gt=0)
-    retries: int = Field(default=6, ge=0, le=20)
 
     @field_validator("url")
     @classmethod
@@ -67,6 +60,47 @@ class Endpoint(BaseModel):
                 "key itself; if this was a key, it should be replaced now"
             )
         return name
+
+
+class Endpoint(Address):
+    """An endpoint that a candidate is called at; only `url` counts in the candidate's identity.
+
+    Attributes:
+        concurrency: requests under way at a time.
+        requests_per_minute: requests sent in a minute at most, retries among them.
+        timeout_seconds: for one request, from sending it to the end of its reply.
+        retries: how often a request is sent again after 408, 409, 429, 5xx, a time-out or a lost
+            connection; `Retry-After` is honoured up to 120 s, else the wait doubles from 0.5 s to
+            8 s.
+    """
+
+    concurrency: int = Field(default=16, ge=1, le=1024)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    timeout_seconds: float = Field(default=300.0, gt=0)
+    retries: int = Field(default=6, ge=0, le=20)
+
+
+def read_key(address: Address) -> str:
+    """The key of an endpoint, from the environment; empty for an endpoint without keys.
+
+    Raises:
+        EngineError: the variable is not set, or holds what cannot be a key.
+    """
+    name = address.key_variable
+    if name is None:
+        return ""
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise EngineError(
+            f"the environment variable {name} is not set where the workers run; it must hold the "
+            f"key of {address.url} (field 'endpoint.key_variable')"
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise EngineError(
+            f"the environment variable {name} holds what cannot be a key: blanks, line breaks or "
+            "letters that are not ASCII; correct it"
+        )
+    return key
 
 
 def _looks_like_key(value: str) -> bool:

@@ -80,6 +80,9 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "serve": Command(
+        "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
+    ),
     "export": Command(
         "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
     ),

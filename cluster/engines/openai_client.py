@@ -2,15 +2,13 @@
 
 import asyncio
 import email.utils
-import os
 import time
 from typing import Any
 
 import httpx2
 import openai
 
-from cluster.endpoint import Endpoint
-from cluster.errors import EngineError
+from cluster.endpoint import Endpoint, read_key
 
 _CONNECT_SECONDS = 10.0
 # A longer one is not waited for by the library either: such a request fails at once, and so do the
@@ -93,7 +91,7 @@ class Client:
             EngineError: the variable is not set, or holds what cannot be a key.
         """
         self.endpoint = endpoint
-        self._key = _read_key(endpoint)
+        self._key = read_key(endpoint)
         # Nothing that the environment holds for another endpoint is sent to this one.
         omitted = ["OpenAI-Organization", "OpenAI-Project"]
         omitted += [] if self._key else ["Authorization"]
@@ -131,21 +129,3 @@ class Client:
     def tells(self, text: str | None) -> bool:
         """Whether the key stands in a text."""
         return bool(text) and len(self._key) >= _SHORTEST_KEY and self._key in str(text)
-
-
-def _read_key(endpoint: Endpoint) -> str:
-    name = endpoint.key_variable
-    if name is None:
-        return ""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise EngineError(
-            f"the environment variable {name} is not set where the workers run; it must hold the "
-            f"key of {endpoint.url} (field 'endpoint.key_variable')"
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise EngineError(
-            f"the environment variable {name} holds what cannot be a key: blanks, line breaks or "
-            "letters that are not ASCII; correct it"
-        )
-    return key

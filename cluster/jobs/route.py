@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from cluster.errors import InputError
 from cluster.files.parquet import row_groups
 from cluster.files.quarantine import Quarantine, is_hopeless
+from cluster.files.queries import without_repeats
 from cluster.files.reader import read_batches, read_schema
+from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema
 from cluster.files.source import SourceFile
 from cluster.jobs.ingest import open_pinned
+from cluster.jobs.pace import Pace
 from cluster.jobs.route_pool import Actors, Alone, Pool, Step
 from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
@@ -60,37 +63,44 @@ class Input:
 
 
 def route(spec: RouteSpec, run: Run) -> Manifest:
-    """Route every row; returns shares, predicted quality and cost.
+    """Route every row; returns shares, predicted quality and cost, and how long it took.
 
     Raises:
         InputError: the output's name is none, a file or column is missing, too many rows are
             broken, a candidate has no price though the policy needs one, the router reads answers,
             or the checkpoint is damaged; then there is no output.
     """
+    start = time.monotonic()
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
     routing = load_routing(spec)
     inputs = _inputs(routing)
+    looked = time.monotonic() - start
     store = Store(run.uri(SCRATCH))
     with _pool(inputs, routing=routing, store=store) as pool:
+        job = Job(spec, inputs, pool, store, run)
         if routing.policy.needs_file:
-            routing, summaries = _settled(inputs, routing=routing, store=store, pool=pool, run=run)
+            routing, through = _settled(job, routing=routing)
         else:
-            done = store.done("parts")
-            queue = _queue(inputs, spec=spec, done=done)
-            work = Work(spec, "route", pool, store, total=_rows(inputs), run=run)
-            summaries = _through(queue, work=work, done=done)
-    broken = _judge(summaries, spec=spec, store=store, run=run)
-    outputs = publish(summaries, spec=spec, store=store, run=run)
-    manifest = merged(summaries, routing=routing)
+            through = _routed(job)
+    broken = _judge(through.summaries, job=job)
+    outputs = publish(through.summaries, spec=spec, store=store, run=run)
+    manifest = merged(through.summaries, routing=routing)
     if spec.answer_rows:
-        manifest["requests"] = write_requests(summaries, routing=routing, store=store, run=run)
+        manifest["requests"] = write_requests(
+            through.summaries, routing=routing, store=store, run=run
+        )
     return {
         "outputs": outputs,
         "router": spec.router,
         "policy": spec.policy,
         "broken": broken,
         "quarantine": _quarantine(run) if broken else None,
+        "seconds": {
+            **through.pace.seconds(since=start, looked=looked),
+            "processor": sum(summary.seconds for summary in through.summaries),
+        },
+        "rows_per_second": through.pace.steady(),
         **manifest,
     }
 
@@ -106,8 +116,7 @@ def _inputs(routing: Routing) -> list[Input]:
     inputs = []
     for number, file in enumerate(spec.files):
         source = open_pinned(file)
-        schema = read_schema(source)
-        check_texts(schema, spec=spec, file_format=source.format)
+        schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
         check_columns(schema, routing=routing)
         inputs.append(Input(number, source, schema, _stretches(source, number=number)))
         first = inputs[0].schema
@@ -137,6 +146,7 @@ def _queue(inputs: Sequence[Input], *, spec: RouteSpec, done: Summaries) -> Queu
 
 def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
     """The shards of the files that are read here."""
+    seen = Seen()
     for one in inputs:
         if one.stretches:
             continue
@@ -147,7 +157,8 @@ def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
             strict_text=strict_columns(spec),
         )
         for batch in batches:
-            yield Task(shard_of(batch, file=one.number), batch)
+            first = without_repeats(batch, queries=spec.queries, seen=seen)
+            yield Task(shard_of(batch, file=one.number), first)
 
 
 @contextmanager
@@ -172,20 +183,45 @@ def _cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _settled(
-    inputs: Sequence[Input], *, routing: Routing, store: Store, pool: Pool, run: Run
-) -> tuple[Routing, list[ShardSummary]]:
+@dataclass(frozen=True)
+class Job:
+    """What the passes over a file share."""
+
+    spec: RouteSpec
+    inputs: Sequence[Input]
+    pool: Pool
+    store: Store
+    run: Run
+
+
+@dataclass(frozen=True)
+class Through:
+    """What became of all shards, in the order of their rows, and how fast."""
+
+    summaries: list[ShardSummary]
+    pace: Pace
+
+
+def _routed(job: Job) -> Through:
+    """Score and choose at once."""
+    done = job.store.done("parts")
+    queue = _queue(job.inputs, spec=job.spec, done=done)
+    return _through(queue, step="route", job=job, done=done)
+
+
+def _settled(job: Job, *, routing: Routing) -> tuple[Routing, Through]:
     """Score every row, let the policy see what is predicted of the file, then choose."""
-    spec, done = routing.spec, store.done("scored")
-    work = Work(spec, "score", pool, store, total=_rows(inputs), run=run)
-    scored = _through(_queue(inputs, spec=spec, done=done), work=work, done=done)
+    done = job.store.done("scored")
+    queue = _queue(job.inputs, spec=job.spec, done=done)
+    scored = _through(queue, step="score", job=job, done=done).summaries
+    _judge(scored, job=job)
     keys = [summary.key for summary in scored]
-    routing = routing.settled(routing.policy.settle(lambda: store.scored(keys)))
-    pool.use(routing.policy)
+    routing = routing.settled(routing.policy.settle(lambda: job.store.scored(keys)))
+    job.pool.use(routing.policy)
     left = (Task(_shard(summary), scored=summary) for summary in scored)
-    done = store.done("parts")
-    work = Work(spec, "choose", pool, store, total=sum(s.rows + s.broken for s in scored), run=run)
-    return routing, _through(Queue(iter(()), handed=left, done=done), work=work, done=done)
+    done = job.store.done("parts")
+    queue = Queue(iter(()), handed=left, done=done)
+    return routing, _through(queue, step="choose", job=job, done=done)
 
 
 def _shard(summary: ShardSummary) -> Shard:
@@ -193,39 +229,23 @@ def _shard(summary: ShardSummary) -> Shard:
     return Shard(int(file), int(first_row), summary.rows + summary.broken)
 
 
-@dataclass(frozen=True)
-class Work:
-    """One pass over the shards, and who wants to hear of it; `total` rows, 0 for not known."""
-
-    spec: RouteSpec
-    step: Step
-    pool: Pool
-    store: Store
-    total: int
-    run: Run
-
-
-def _through(queue: Queue, *, work: Work, done: Summaries) -> list[ShardSummary]:
-    """Work through the shards that are left; what became of all, in the order of their rows.
-
-    Tells how many rows a second are routed, and how long it is yet.
+def _through(queue: Queue, *, step: Step, job: Job, done: Summaries) -> Through:
+    """Work through the shards that are left, and tell how it gets on.
 
     Raises:
         InputError: so much is broken that the rest need not be looked at.
     """
     found = dict(done)
-    before = rows = sum(one.rows + one.broken for one in done.values())
+    pace = Pace(_rows(job.inputs), before=sum(one.rows + one.broken for one in done.values()))
     broken = sum(one.broken for one in done.values())
-    start = time.monotonic()
-    for summary in work.pool.work(queue, step=work.step):
+    for summary in job.pool.work(queue, step=step):
         found[summary.key] = summary
-        rows += summary.rows + summary.broken
+        pace.add(summary.rows + summary.broken)
         broken += summary.broken
-        if is_hopeless(broken, rows=rows) and broken > work.spec.max_error_share * rows:
-            _judge(_in_order(found), spec=work.spec, store=work.store, run=work.run)
-        note = _pace(rows - before, left=work.total - rows, seconds=time.monotonic() - start)
-        work.run.progress(Part(NAMES[work.step], done=rows, total=work.total, note=note))
-    return _in_order(found)
+        if is_hopeless(broken, rows=pace.rows) and broken > job.spec.max_error_share * pace.rows:
+            _judge(_in_order(found), job=job)
+        job.run.progress(Part(NAMES[step], done=pace.rows, total=pace.total, note=pace.note()))
+    return Through(_in_order(found), pace)
 
 
 NAMES: dict[Step, str] = {"route": "rows", "score": "rows scored", "choose": "rows chosen"}
@@ -237,13 +257,6 @@ def _rows(inputs: Sequence[Input]) -> int:
     return sum(known) if all(known) else 0
 
 
-def _pace(rows: int, *, left: int, seconds: float) -> str:
-    """`81,204 rows/s, 12 s left`."""
-    rate = rows / max(seconds, 1e-9)
-    told = f"{rate:,.0f} rows/s"
-    return f"{told}, {left / rate:,.0f} s left" if left > 0 and rate else told
-
-
 def _in_order(summaries: Summaries) -> list[ShardSummary]:
     return [summaries[key] for key in sorted(summaries)]
 
@@ -252,15 +265,16 @@ def _quarantine(run: Run) -> str:
     return run.uri("quarantine.jsonl")
 
 
-def _judge(summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Store, run: Run) -> int:
+def _judge(summaries: Sequence[ShardSummary], *, job: Job) -> int:
     """Broken rows, kept in one file in the order of the input.
 
     Raises:
         InputError: they are more than the error budget allows.
     """
-    with Quarantine(_quarantine(run), max_error_share=spec.max_error_share) as quarantine:
+    share = job.spec.max_error_share
+    with Quarantine(_quarantine(job.run), max_error_share=share) as quarantine:
         for summary in summaries:
-            broken = store.read_broken(summary.key) if summary.broken else None
+            broken = job.store.read_broken(summary.key) if summary.broken else None
             quarantine.count(summary.rows + summary.broken, broken=broken)
         quarantine.finish()
     return quarantine.broken

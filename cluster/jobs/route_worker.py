@@ -1,6 +1,7 @@
 """Who routes shards: an actor on Ray, or this very process where the file is small."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,13 +59,15 @@ class RouteWorker:
 
     def route(self, task: Task) -> ShardSummary:
         """Score a shard and choose."""
+        since = time.process_time()
         key, batch = task.shard.key, self._batch(task)
-        return route_shard(batch, key=key, routing=self.routing, store=self.store)
+        return route_shard(batch, key=key, routing=self.routing, store=self.store, since=since)
 
     def score(self, task: Task) -> ShardSummary:
         """Score a shard alone."""
+        since = time.process_time()
         key, batch = task.shard.key, self._batch(task)
-        return score_shard(batch, key=key, routing=self.routing, store=self.store)
+        return score_shard(batch, key=key, routing=self.routing, store=self.store, since=since)
 
     def choose(self, task: Task) -> ShardSummary:
         """Choose for a shard that was scored."""

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from cluster.files.queries import Kind, QueryColumn
 from cluster.jobs.ingest import PinnedFile
 from cluster.jobs.spec import JobSpec
 from cluster.price import Price
@@ -16,8 +17,8 @@ class RouteSpec(JobSpec):
         files: the query files.
         output: a file, by its extension, or a folder that gets one file a shard.
         output_format: of the files in a folder.
-        texts: how a row's query is found; `column`: it stands in `text_column`.
-        text_column: column that holds the query.
+        texts: how a row's query is found (see `QueryColumn`).
+        text_column: column that holds the texts or chats.
         router: version of the router.
         checkpoint: where it lies.
         strong, weak: another pair that the router's own pair speaks for; both empty for none.
@@ -40,7 +41,7 @@ class RouteSpec(JobSpec):
     files: tuple[PinnedFile, ...]
     output: str
     output_format: Literal["parquet", "jsonl"] = "parquet"
-    texts: Literal["column"] = "column"
+    texts: Kind = "text"
     text_column: str
     router: str
     checkpoint: str
@@ -56,3 +57,8 @@ class RouteSpec(JobSpec):
     max_error_share: float
     answer_rows: int = 0
     overwrite: bool = False
+
+    @property
+    def queries(self) -> QueryColumn:
+        """How the rows' queries are found."""
+        return QueryColumn(kind=self.texts, column=self.text_column)

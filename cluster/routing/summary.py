@@ -28,7 +28,7 @@ class ShardSummary(BaseModel):
         reward: predicted, summed over the rows, of the candidates chosen.
         reward_if_always: the same had each row gone to one candidate.
         cost_usd: predicted, summed; None where a row's is not known.
-        seconds: spent on it.
+        seconds: of a processor, spent on it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

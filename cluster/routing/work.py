@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from cluster.files.batch import ROW, Batch, broken_frame
+from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
 from cluster.files.source import SourceFile
 from cluster.policies.policy import text_numbers
@@ -16,45 +16,54 @@ from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, counted
-from cluster.routing.texts import queries_of, rows_with_query
+from cluster.routing.texts import as_in_file, queries_of, rows_with_query
 
 
-def route_shard(batch: Batch, *, key: str, routing: Routing, store: Store) -> ShardSummary:
-    """Score a shard's rows, choose, and keep the routed rows."""
-    start = time.monotonic()
+def route_shard(
+    batch: Batch, *, key: str, routing: Routing, store: Store, since: float
+) -> ShardSummary:
+    """Score a shard's rows, choose, and keep the routed rows.
+
+    `since`: `time.process_time()` when the work on the shard began.
+    """
     batch = rows_with_query(batch, spec=routing.spec)
-    rows = batch.frame.drop(ROW)
+    rows = batch.frame
     scores = score(queries_of(rows, spec=routing.spec), routing=routing)
     counts = _keep_routed(rows, scores=scores, key=key, routing=routing, store=store)
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - since
     summary = _told(batch, key=key).model_copy(update=counts | {"seconds": seconds})
     store.finish("parts", summary=summary)
     return summary
 
 
-def score_shard(batch: Batch, *, key: str, routing: Routing, store: Store) -> ShardSummary:
+def score_shard(
+    batch: Batch, *, key: str, routing: Routing, store: Store, since: float
+) -> ShardSummary:
     """Score a shard's rows, and keep rows and scores until the policy has seen the file."""
     batch = rows_with_query(batch, spec=routing.spec)
-    rows = batch.frame.drop(ROW)
+    rows = batch.frame
     texts = queries_of(rows, spec=routing.spec)
     scores = score(texts, routing=routing)
     store.write_scores(scores, numbers=text_numbers(texts), key=key)
     store.write_rows(rows, key=key, stage="scored")
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
-    summary = _told(batch, key=key)
+    seconds = time.process_time() - since
+    summary = _told(batch, key=key).model_copy(update={"seconds": seconds})
     store.finish("scored", summary=summary)
     return summary
 
 
 def choose_shard(scored: ShardSummary, *, routing: Routing, store: Store) -> ShardSummary:
     """Choose for the rows of a shard that was scored before, with a policy that has settled."""
+    since = time.process_time()
     rows = store.read_rows(scored.key, stage="scored")
     scores = store.read_scores(scored.key)
     counts = _keep_routed(rows, scores=scores, key=scored.key, routing=routing, store=store)
-    summary = scored.model_copy(update=counts)
+    seconds = scored.seconds + time.process_time() - since
+    summary = scored.model_copy(update=counts | {"seconds": seconds})
     store.finish("parts", summary=summary)
     return summary
 
@@ -64,7 +73,7 @@ def _keep_routed(
 ) -> dict[str, object]:
     """Choose, and write the routed rows; returns what is told of them."""
     chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
-    routed = routed_rows(rows, scores=scores, chosen=chosen, routing=routing)
+    routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
     return counted(scores, chosen=chosen)
 

@@ -1,0 +1,1 @@
+"""A router and its policies behind an OpenAI-compatible endpoint, on Ray Serve."""

@@ -1,0 +1,174 @@
+"""Bringing the application up on a Ray cluster, and down again, through the cluster's dashboard."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cluster.errors import JobError
+from cluster.serving.app import APPLICATION, DEPLOYMENT
+from cluster.serving.spec import ServeSpec
+
+POLL_SECONDS = 0.3
+START_SECONDS = 300.0
+STOP_SECONDS = 10.0
+# A dashboard right after its start, or on a busy machine, refuses now and then.
+ANSWER_PATIENCE_SECONDS = 30.0
+_FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
+LOG = logging.getLogger("signalbox.serve")
+
+
+@contextmanager
+def deployed(spec: ServeSpec, *, address: str, host: str, port: int) -> Iterator["Deployed"]:
+    """Serve for the length of a block.
+
+    Args:
+        spec: what to serve.
+        address: dashboard address of the Ray cluster, `http://host:port`.
+        host: address of the head's machine to listen at.
+        port: and the port there.
+
+    Raises:
+        JobError: the cluster serves something else already, or the application does not start;
+            the text is its own word on why.
+    """
+    client = _client(address)
+    _refuse_another(_details(client), address=address)
+    try:
+        client.deploy_applications(_config(spec, host=host, port=port))
+        application = Deployed(client)
+        application.wait()
+        yield application
+    finally:
+        _stop(client)
+
+
+class Deployed:
+    """The application on the cluster."""
+
+    def __init__(self, client: Any) -> None:
+        """Of a cluster's Serve client."""
+        self._client = client
+
+    def wait(self) -> None:
+        """Wait until it answers requests.
+
+        Raises:
+            JobError: it does not start.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            details = _details(self._client)
+            found = details.get("applications", {}).get(APPLICATION, {})
+            status = found.get("status", "NOT_STARTED")
+            proxies = [proxy.get("status") for proxy in details.get("proxies", {}).values()]
+            if status == "RUNNING" and proxies and all(one == "HEALTHY" for one in proxies):
+                return
+            if status in _FAILED:
+                raise JobError(f"the router cannot be served: {_why(found)}")
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"serving did not start within {START_SECONDS:g} s (the application is "
+                    f"{status}, its proxies {proxies or 'not there'})"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def check(self) -> None:
+        """Make sure it is still there.
+
+        Raises:
+            JobError: it was taken down, or has failed for good.
+        """
+        found = _details(self._client).get("applications", {}).get(APPLICATION)
+        if found is None or found.get("status") == "DEPLOY_FAILED":
+            why = _why(found) if found else "it was taken down"
+            raise JobError(f"the router is not served any more: {why}")
+
+
+def _config(spec: ServeSpec, *, host: str, port: int) -> dict[str, Any]:
+    return {
+        "proxy_location": "HeadOnly",
+        "http_options": {"host": host, "port": port},
+        # One line a request would be most of the work of a small one; /metrics counts them.
+        "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": "cluster.serving.app:build",
+                "args": spec.model_dump(mode="json"),
+            }
+        ],
+    }
+
+
+def _client(address: str) -> Any:
+    from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+    deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
+    while True:
+        try:
+            return ServeSubmissionClient(address)
+        except (ConnectionError, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                why = str(error).partition("\n")[0]
+                raise JobError(f"no Ray cluster answers at {address} ({why})") from error
+        time.sleep(1.0)
+
+
+def _details(client: Any) -> dict[str, Any]:
+    """What Serve tells of itself; a dashboard that does not answer is asked again for a while.
+
+    Raises:
+        JobError: the cluster is gone.
+    """
+    from requests import RequestException
+
+    deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
+    while True:
+        try:
+            details: dict[str, Any] = client.get_serve_details()
+        except (RequestException, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                why = str(error).partition("\n")[0]
+                raise JobError(f"the Ray cluster does not answer any more ({why})") from error
+            time.sleep(1.0)
+        else:
+            return details
+
+
+def _refuse_another(details: dict[str, Any], *, address: str) -> None:
+    """A cluster has one Serve, and what is deployed there is deployed as a whole."""
+    there = sorted(details.get("applications", {}))
+    if there or details.get("proxies"):
+        raise JobError(
+            f"the Ray cluster at {address} serves already ({', '.join(there) or 'nothing'}): stop "
+            "that first, name another cluster, or leave the Ray address out to use this machine"
+        )
+
+
+def _why(found: dict[str, Any]) -> str:
+    """The last line of a traceback is the error's own word."""
+    deployment = found.get("deployments", {}).get(DEPLOYMENT, {})
+    told = f"{found.get('message', '')}\n{deployment.get('message', '')}"
+    LOG.debug("%s", told)
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith("cluster.errors.")]
+    if named:
+        return named[-1].partition(": ")[2]
+    return lines[-1] if lines else "no reason was given"
+
+
+def _stop(client: Any) -> None:
+    """Take it down; the replicas end what they have begun."""
+    from requests import RequestException
+
+    deadline = time.monotonic() + STOP_SECONDS
+    try:
+        client.delete_applications()
+        while client.get_serve_details().get("applications") and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    # The cluster is gone, and the application with it.
+    except (RequestException, RuntimeError) as error:
+        LOG.warning("what was served could not be stopped: %s", error)

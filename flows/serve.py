@@ -1,0 +1,188 @@
+"""serve: a router and its policies behind an OpenAI-compatible endpoint, until it is stopped."""
+
+import os
+import socket
+import time
+from typing import Any, Literal
+
+from pydantic import Field
+from rich.console import Console
+
+from cluster import registry
+from cluster.errors import InputError
+from cluster.lake.lake import Lake
+from cluster.lake.prices import read_prices
+from cluster.ray_cluster import cluster_address, given_address
+from cluster.routers.checkpoint import Manifest, read_manifest
+from cluster.serving.backend import lake_backends, load_backends
+from cluster.serving.deploy import deployed
+from cluster.serving.model_name import row_by_row
+from cluster.serving.spec import ServeSpec
+from flows.params import FlowParams, PricesField, check_ray
+
+LOOK_SECONDS = 5.0
+SHOWN = 12
+
+
+class ServeParams(FlowParams):
+    """Serve a registered router as the model 'router' of an OpenAI-compatible endpoint."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        title="Host",
+        description="Address to listen at; 0.0.0.0 lets other machines in: set --key-variable then",
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65535, title="Port", description="Port to listen at; 0: a free one"
+    )
+    router: str = Field(
+        default="champion",
+        title="Router",
+        description="champion, which is followed: a promoted router takes over while requests go "
+        "on. Or a registered version or the beginning of one, which stays",
+    )
+    backends: str = Field(
+        default="",
+        title="Back-ends",
+        description="YAML file with a line 'name: {url: http://host:8000/v1, model: m, "
+        "key_variable: KEY}' a candidate; also timeout_seconds, concurrency. Candidates of engine "
+        "openai have theirs already",
+    )
+    policy: Literal["best", "utility"] = Field(
+        default="best",
+        title="Policy",
+        description="Of the model 'router'; a request may ask for another by "
+        "'router:policy=utility,lambda_usd=50'",
+    )
+    lambda_usd: float = Field(
+        default=0.0,
+        ge=0.0,
+        title="Lambda",
+        description="For policy utility: reward a query must gain for one more USD spent on it",
+    )
+    prices: PricesField = ""
+    allowed: list[str] = Field(
+        default=[],
+        title="Allowed candidates",
+        description="Names of the candidates that may be chosen. Empty: all",
+    )
+    key_variable: str = Field(
+        default="",
+        title="Key variable",
+        description="Environment variable that holds the key clients must send. Empty: no key",
+    )
+    max_request_bytes: int = Field(
+        default=8 * 2**20, ge=1, title="Longest request", description="Longer ones are refused"
+    )
+    reload_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        title="Reload",
+        description="How often the registry is asked for the champion, in seconds",
+    )
+    replicas: int = Field(
+        default=1, ge=1, title="Replicas", description="Processes that route, each with the router"
+    )
+
+
+def check(params: ServeParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, router, back-ends, prices, policy, key, port or Ray address are not
+            what they must be.
+    """
+    lake = Lake.open(params.lake, create=False)
+    row = registry.resolve(lake, version=params.router)
+    spec = _spec(params, lake=lake)
+    manifest = read_manifest(row["checkpoint"])
+    _check_candidates(manifest, spec=spec, lake=lake)
+    row_by_row(spec.policy, settings=spec.policy_settings)
+    check_ray(params)
+    if not given_address(params.ray_address):
+        _check_here(params)
+
+
+def serve(params: ServeParams) -> dict[str, Any]:
+    """Serve until Ctrl-C or SIGTERM; returns what was served, where and how long."""
+    lake = Lake.open(params.lake, create=False)
+    spec = _spec(params, lake=lake)
+    port = params.port or _free_port(params.host)
+    url = f"http://{params.host}:{port}"
+    told = {"flow": "serve", "lake": lake.storage.uri, "url": f"{url}/v1"}
+    start = time.monotonic()
+    try:
+        with (
+            cluster_address(params.ray_address) as address,
+            deployed(spec, address=address, host=params.host, port=port) as application,
+        ):
+            _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
+            while True:
+                time.sleep(LOOK_SECONDS)
+                application.check()
+    # The only way to end it.
+    except KeyboardInterrupt:
+        _tell("stopped")
+    return told | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
+    follows = params.router == registry.CHAMPION
+    row = registry.resolve(lake, version=params.router)
+    return ServeSpec(
+        lake=lake.storage.uri,
+        router=params.router if follows else row["version"],
+        policy=params.policy,
+        policy_settings={"lambda_usd": params.lambda_usd} if params.policy == "utility" else {},
+        prices=read_prices(params.prices, lake=lake) if params.prices else {},
+        backends=load_backends(params.backends) if params.backends else {},
+        allowed=tuple(params.allowed),
+        key_variable=params.key_variable or None,
+        max_request_bytes=params.max_request_bytes,
+        reload_seconds=params.reload_seconds,
+        replicas=params.replicas,
+    )
+
+
+def _check_candidates(manifest: Manifest, *, spec: ServeSpec, lake: Lake) -> None:
+    """A candidate that could be chosen and not be asked is told of now, not at some request."""
+    unknown = [name for name in spec.allowed if name not in manifest.candidates]
+    if unknown:
+        raise InputError(
+            f"--allowed {', '.join(unknown)}: not candidates of the router; its candidates: "
+            f"{', '.join(manifest.candidates)}"
+        )
+    known = lake_backends(lake) | spec.backends
+    silent = [name for name in spec.allowed or manifest.candidates if name not in known]
+    if silent:
+        raise InputError(
+            f"no back-end for {', '.join(silent)}: add a line 'name: {{url: …, model: …}}' to the "
+            "file behind --backends, or name the others with --allowed"
+        )
+
+
+def _check_here(params: ServeParams) -> None:
+    """On this machine the key and the port can be looked at."""
+    if params.key_variable and not os.environ.get(params.key_variable, "").strip():
+        raise InputError(
+            f"--key-variable {params.key_variable}: the environment variable is not set; it must "
+            "hold the key that clients send"
+        )
+    try:
+        with socket.create_server((params.host, params.port)):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"--host {params.host} --port {params.port}: cannot be listened at "
+            f"({error.strerror}); name others, or --port 0 for a free one"
+        ) from error
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _tell(words: str) -> None:
+    Console(stderr=True).print(words, highlight=False, soft_wrap=True)
