@@ -19,19 +19,23 @@ from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
+from cluster.policies import load_policy
+from cluster.policies.threshold import Threshold
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
+from cluster.routers.transfer import has_strong_first
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
+from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
 
-class RouteParams(FileFields, FlowParams):
-    """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
+class RouteFiles(FileFields, FlowParams):
+    """What is routed, and where to."""
 
     output: str = Field(
         title="Output",
@@ -43,17 +47,11 @@ class RouteParams(FileFields, FlowParams):
         title="Output format",
         description="Of the files in an output folder; a file has that of its extension",
     )
-    policy: Literal["best", "utility"] = Field(
-        default="best",
-        title="Policy",
-        description="best: the highest expected reward; utility: reward minus lambda times cost",
-    )
-    lambda_usd: float = Field(
-        default=0.0,
-        ge=0.0,
-        title="Lambda",
-        description="For policy utility: reward a query must gain for one more USD spent on it",
-    )
+
+
+class RouteParams(PolicyFields, RouteFiles):
+    """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
+
     router: str = Field(
         default="champion",
         title="Router",
@@ -69,11 +67,6 @@ class RouteParams(FileFields, FlowParams):
         default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
     )
     prices: PricesField = ""
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
     prefix: str = Field(
         default="",
         title="Prefix",
@@ -107,14 +100,34 @@ def check(params: RouteParams) -> None:
     """
     check_name(params.output)
     lake = Lake.open(params.lake, create=False)
-    registry.resolve(lake, version=params.router)
     if bool(params.strong) != bool(params.weak):
         raise InputError("--strong and --weak name a pair: give both, or neither")
+    check_policy(params)
+    _check_router(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
+
+
+def _check_router(params: RouteParams, *, lake: Lake) -> None:
+    """Make sure the router is there, and has the candidates that policy and constraints name.
+
+    Raises:
+        InputError: it is not, or has not.
+    """
+    manifest = read_manifest(registry.resolve(lake, version=params.router)["checkpoint"])
+    candidates = (params.strong, params.weak) if params.strong else tuple(manifest.candidates)
+    constraints_of(params, candidates=candidates, lake=lake)
+    policy = load_policy(params.policy, settings=policy_settings(params))
+    policy.among(candidates)
+    is_pair = isinstance(policy, Threshold) and not params.accept_from
+    if is_pair and not params.strong and not has_strong_first(manifest.method):
+        raise InputError(
+            f"--policy {params.policy}: the router's method {manifest.method} does not say which "
+            f"of {' and '.join(candidates)} is the strong one; name both with --strong and --weak"
+        )
 
 
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
@@ -153,7 +166,6 @@ def route(params: RouteParams) -> Manifest:
 def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
     prices = read_prices(params.prices, lake=lake)
-    settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
     own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
     queries = query_column(params)
     return RouteSpec(
@@ -169,10 +181,10 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         weak=params.weak,
         pair_ids=_pair_ids(params, lake=lake),
         policy=params.policy,
-        policy_settings=settings,
+        policy_settings=policy_settings(params),
         # Only the router's own, so that the work stays the same when the lake gets others.
         prices={name: prices[name] for name in own if name in prices},
-        allowed=tuple(params.allowed),
+        constraints=constraints_of(params, candidates=tuple(own), lake=lake),
         prefix=params.prefix,
         max_error_share=params.max_error_share,
         answer_rows=params.answer,

@@ -26,6 +26,7 @@ from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
 from cluster.ray_cluster import connect
+from cluster.routing.admission import check_constraints
 from cluster.routing.columns import check_columns
 from cluster.routing.kernel import Routing, load_routing
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
@@ -118,6 +119,7 @@ def _inputs(routing: Routing) -> list[Input]:
         source = open_pinned(file)
         schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
         check_columns(schema, routing=routing)
+        check_constraints(schema, routing=routing)
         inputs.append(Input(number, source, schema, _stretches(source, number=number)))
         first = inputs[0].schema
         if is_file(spec.output) and schema.dtypes != first.dtypes:

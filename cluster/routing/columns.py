@@ -5,14 +5,15 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.files.schema import FileSchema
-from cluster.policies.policy import Choices
 from cluster.routing.kernel import Routing
-from cluster.routing.score import Scores
+from cluster.routing.score import Chosen, Scores
 
 
 def added_columns(routing: Routing) -> list[str]:
     """Their names, the prefix in front."""
     names = ["candidate", "predicted_reward", "predicted_cost_usd", "router", "policy"]
+    if routing.spec.constraints.explore:
+        names.append("choice_probability")
     names += [f"reward:{name}" for name in routing.candidates]
     return [routing.spec.prefix + name for name in names]
 
@@ -32,17 +33,18 @@ def check_columns(schema: FileSchema, *, routing: Routing) -> None:
 
 
 def routed_rows(
-    rows: pl.DataFrame, *, scores: Scores, chosen: Choices, routing: Routing
+    rows: pl.DataFrame, *, scores: Scores, chosen: Chosen, routing: Routing
 ) -> pl.DataFrame:
     """The rows with what was predicted and chosen; a cost that is not known is null."""
-    reward, picked = scores.prediction.reward, (np.arange(rows.height), chosen)
+    reward, picked = scores.prediction.reward, (np.arange(rows.height), chosen.columns)
     names = pl.Series(routing.candidates, dtype=pl.String)
     columns = [
-        names.gather(chosen),
+        names.gather(chosen.columns),
         pl.Series(reward[picked]),
         pl.Series(scores.cost[picked]).fill_nan(None),
         pl.repeat(routing.spec.router, rows.height, dtype=pl.String, eager=True),
         pl.repeat(routing.spec.policy, rows.height, dtype=pl.String, eager=True),
+        *([] if chosen.probability is None else [pl.Series(chosen.probability)]),
         *(pl.Series(reward[:, column]) for column in range(len(routing.candidates))),
     ]
     named = zip(columns, added_columns(routing), strict=True)

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from cluster.errors import InputError
 from cluster.policies.load import load_policy
 from cluster.policies.policy import Policy
@@ -31,12 +28,6 @@ class Routing:
         """Whether the costs of all candidates are to be predicted, or none."""
         return all(name in self.spec.prices for name in self.candidates)
 
-    def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """(n_candidates,) who may be chosen; None for all."""
-        if not self.spec.allowed:
-            return None
-        return np.array([name in self.spec.allowed for name in self.candidates])
-
     def settled(self, policy: Policy) -> "Routing":
         """The same with a policy that has seen the file."""
         return replace(self, policy=policy)
@@ -46,20 +37,15 @@ def load_routing(spec: RouteSpec) -> Routing:
     """The router and policy a spec names, as they were when it was made.
 
     Raises:
-        InputError: the checkpoint is damaged or of another version, an allowed candidate is not
-            the router's, the router reads answers, or the policy's settings are not what they
-            must be.
+        InputError: the checkpoint is damaged or of another version, constraints name a candidate
+            that is not the router's, the router reads answers, or the policy's settings are not
+            what they must be.
     """
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
     if spec.strong:
         checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     candidates = checkpoint.router.candidates
-    unknown = [name for name in spec.allowed if name not in candidates]
-    if unknown:
-        raise InputError(
-            f"--allowed {', '.join(unknown)}: not candidates of router {spec.router[:12]}; "
-            f"its candidates: {', '.join(candidates)}"
-        )
+    spec.constraints.check(candidates)
     read = checkpoint.router.reads_answer_of
     if read:
         raise InputError(

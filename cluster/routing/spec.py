@@ -2,11 +2,10 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
 from cluster.files.queries import Kind, QueryColumn
 from cluster.jobs.ingest import PinnedFile
 from cluster.jobs.spec import JobSpec
+from cluster.policies.constraints import Constraints
 from cluster.price import Price
 
 
@@ -27,8 +26,7 @@ class RouteSpec(JobSpec):
         policy_settings: its settings.
         prices: by candidate's name; where one of the router's candidates has none, costs are not
             predicted.
-        allowed: names of the candidates that may be chosen; empty for all.
-        constraints: settings of further limits on what may be chosen.
+        constraints: who may be chosen.
         prefix: put before the names of the columns that are added.
         max_error_share: more broken rows than this share fail the job.
         answer_rows: so many rows, drawn by their texts' hash, are written to `requests.parquet`
@@ -51,8 +49,7 @@ class RouteSpec(JobSpec):
     policy: str
     policy_settings: dict[str, Any]
     prices: dict[str, Price]
-    allowed: tuple[str, ...] = ()
-    constraints: dict[str, Any] = Field(default_factory=dict)
+    constraints: Constraints = Constraints()
     prefix: str = ""
     max_error_share: float
     answer_rows: int = 0
