@@ -1,6 +1,6 @@
 """calibrate: how cheaply a router keeps a share of a reference's quality, and how sure that is."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from prefect import flow
 from pydantic import Field
@@ -8,11 +8,13 @@ from pydantic import Field
 from cluster import registry
 from cluster.errors import InputError
 from cluster.guarantee.bound import BoundName
-from cluster.jobs.calibrate import CalibrateSpec
+from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.run import Manifest
+from cluster.lake.context_limits import read_context_limits
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, check_outcomes
 from cluster.lake.prices import read_prices
+from cluster.policies.constraints import Constraints
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
 from cluster.storage import Storage
@@ -94,6 +96,12 @@ class CalibrateParams(FlowParams):
         title="Allowed candidates",
         description="Names of the candidates that may be chosen. Empty: all",
     )
+    max_context: str = Field(
+        default="",
+        title="Maximum context",
+        description="As in 'route': a YAML file with a line 'name: tokens' a candidate, or a "
+        "candidate file. Empty: the max_model_len that candidates came with; off: no limit",
+    )
     prices: PricesField = ""
     output: str = Field(
         default="",
@@ -113,7 +121,7 @@ def check(params: CalibrateParams) -> None:
     lake = Lake.open(params.lake, create=False)
     if bool(params.strong) != bool(params.weak):
         raise InputError("--strong and --weak name a pair: give both, or neither")
-    spec = calibrate_spec(params, lake=lake, output=params.output)
+    spec = _spec(params, lake=lake)
     check_outcomes(lake, dataset=spec.dataset, scorer=spec.scorer)
     if params.output:
         check_output(params.output, is_folder=True)
@@ -127,47 +135,93 @@ def calibrate(params: CalibrateParams) -> Manifest:
     The record stays in the lake, where 'route --policy quality_floor' finds it.
     """
     lake = Lake.open(params.lake, create=False)
-    spec = calibrate_spec(params, lake=lake, output=params.output)
     with cluster_address(params.ray_address) as address:
-        found = ray_job(spec, address=address)
+        found = ray_job(_spec(params, lake=lake), address=address)
     show_calibration(found)
     return {"flow": "calibrate", "lake": lake.storage.uri, **found}
 
 
-def calibrate_spec(params: CalibrateParams, *, lake: Lake, output: str = "") -> CalibrateSpec:
-    """The job of a calibration; what is not named is taken from the router.
+def _spec(params: CalibrateParams, *, lake: Lake) -> CalibrateSpec:
+    router = registry.resolve(lake, version=params.router)
+    names = (params.strong, params.weak) if params.strong else _candidates(router["checkpoint"])
+    limits = read_context_limits(params.max_context, lake=lake)
+    constraints = Constraints(
+        allowed=tuple(params.allowed),
+        context={name: limits[name] for name in names if name in limits},
+    )
+    constraints.check(names)
+    spec = calibrate_spec(params, dataset=params.dataset, constraints=constraints, lake=lake)
+    changes: dict[str, Any] = {"reward_max": params.reward_max}
+    if params.scorer:
+        changes["scorer"] = params.scorer
+    if params.normalisation != "as_trained":
+        changes |= {"normalisation": params.normalisation, "temperature": 1.0}
+    if params.output:
+        changes["output"] = Storage.at(params.output).uri
+    return spec.model_copy(update=changes)
+
+
+def _candidates(checkpoint: str) -> tuple[str, ...]:
+    return tuple(read_manifest(checkpoint).candidates)
+
+
+class Wish(Protocol):
+    """What is to be promised, and of which router: fields of `calibrate` and of `route`."""
+
+    @property
+    def router(self) -> str: ...
+    @property
+    def strong(self) -> str: ...
+    @property
+    def weak(self) -> str: ...
+    @property
+    def floor(self) -> float: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def reference(self) -> str: ...
+    @property
+    def bound(self) -> BoundName: ...
+    @property
+    def prices(self) -> str: ...
+
+
+def calibrate_spec(
+    wish: Wish, *, dataset: str, constraints: Constraints, lake: Lake
+) -> CalibrateSpec:
+    """The job of a calibration, under the label that the router learned.
+
+    Args:
+        wish: what is to be promised.
+        dataset: whose rows; empty: those of the router's own.
+        constraints: who may answer.
+        lake: where all is.
 
     Raises:
         InputError: no such router, or a price file that is none.
     """
-    router = registry.resolve(lake, version=params.router)
-    manifest = read_manifest(router["checkpoint"])
-    label = manifest.label
-    own = (params.strong, params.weak) if params.strong else manifest.candidates
-    prices = read_prices(params.prices, lake=lake)
-    normalisation, temperature = params.normalisation, 1.0
-    if normalisation == "as_trained":
-        normalisation = label.get("normalisation", "none")
-        temperature = label.get("temperature", 1.0)
+    router = registry.resolve(lake, version=wish.router)
+    label = read_manifest(router["checkpoint"]).label
+    names = (wish.strong, wish.weak) if wish.strong else _candidates(router["checkpoint"])
+    prices = read_prices(wish.prices, lake=lake)
     return CalibrateSpec(
         lake=lake.storage.uri,
         router=router["version"],
         checkpoint=router["checkpoint"],
-        strong=params.strong,
-        weak=params.weak,
-        dataset=params.dataset or label.get("dataset", "default"),
-        scorer=params.scorer or label.get("scorer", ""),
-        normalisation=normalisation,
-        temperature=temperature,
-        reward_max=params.reward_max,
+        strong=wish.strong,
+        weak=wish.weak,
+        dataset=dataset or label.get("dataset", "default"),
+        scorer=label.get("scorer", ""),
+        normalisation=label.get("normalisation", "none"),
+        temperature=label.get("temperature", 1.0),
         inputs=lake.versions(INPUTS),
-        prices={name: prices[name] for name in own if name in prices},
-        allowed=tuple(params.allowed),
-        floor=params.floor,
-        delta=params.delta,
-        bound=params.bound,
-        reference=params.reference,
-        output=Storage.at(output).uri if output else "",
+        # Only the router's own, so that the work stays the same when the lake gets others.
+        prices={name: prices[name] for name in names if name in prices},
+        constraints=constraints,
+        floor=wish.floor,
+        delta=wish.delta,
+        bound=wish.bound,
+        reference=wish.reference,
     )
 
 

@@ -60,7 +60,7 @@ class Sample:
         prediction: (n_queries, n_candidates).
         expected: (n_queries, n_candidates), expected USD; what the policy goes by.
         cost: (n_queries, n_candidates), USD the answers cost; NaN where unknown.
-        allowed: (n_candidates,), who may be chosen; None for all.
+        allowed: (n_queries, n_candidates), who may be chosen.
     """
 
     rows: Drawn
@@ -68,7 +68,7 @@ class Sample:
     prediction: Prediction
     expected: FloatMatrix
     cost: FloatMatrix
-    allowed: BoolMatrix | None = None
+    allowed: BoolMatrix
 
     @property
     def texts(self) -> pl.Series:

@@ -36,12 +36,14 @@ def path(
         prediction: (n_queries, n_candidates), of rows that were trained on or selected by.
         texts: (n_queries,).
         cost: (n_queries, n_candidates), expected USD; NaN where unknown.
-        allowed: (n_candidates,), who may be chosen.
+        allowed: (n_queries, n_candidates), who may be chosen.
     """
     column = policy.candidates.index(policy.reference)
-    others = np.ones(prediction.reward.shape[1], dtype=np.bool_) if allowed is None else allowed
-    others = others & (np.arange(len(others)) != column)
-    gaps = prediction.reward[:, [column]] - prediction.reward[:, others]
+    others = np.ones(prediction.reward.shape, dtype=np.bool_)
+    if allowed is not None:
+        others &= allowed
+    others[:, column] = False
+    gaps = (prediction.reward[:, [column]] - prediction.reward)[others]
     gaps = gaps[np.isfinite(gaps)]
     if not gaps.size:
         return ()

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from cluster.guarantee.bound import BOUNDS, BoundName
 from cluster.guarantee.calibration import Setting
 from cluster.normalisation import Normalisation
+from cluster.policies.constraints import Constraints
 from cluster.policies.quality_floor import QualityFloor
 from cluster.price import Price
 
@@ -28,7 +29,7 @@ class Calibration(BaseModel):
         bound: what the promise rests on.
         reward_max: the greatest reward there can be; the least is 0.
         prices: by candidate.
-        allowed: names of the candidates that may be chosen; empty for all.
+        constraints: who may answer.
         rows: calibration rows that counted, one a text.
         effective: so many rows of equal weight would say as much.
         left_out: rows that did not count, by reason.
@@ -48,7 +49,7 @@ class Calibration(BaseModel):
     bound: BoundName
     reward_max: float
     prices: dict[str, Price]
-    allowed: tuple[str, ...]
+    constraints: Constraints
     rows: int
     effective: float
     left_out: dict[str, int]
@@ -104,6 +105,11 @@ class Calibration(BaseModel):
             f"new queries drawn like it is at least {self.policy.floor:g} times that of "
             f"{reference}. {LIMITS}"
         )
+
+    def policy_settings(self) -> dict[str, Any]:
+        """What routes by this record, as settings of the policy `quality_floor`."""
+        settings = self.policy.model_dump(mode="json", exclude={"candidates"})
+        return settings | {"promise": self.promise}
 
     def table(self) -> list[dict[str, Any]]:
         """A line a setting, for people."""

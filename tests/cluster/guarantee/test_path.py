@@ -56,7 +56,7 @@ def test_steps_are_even_in_what_they_save() -> None:
 
 def test_nobody_beside_the_reference_leaves_no_path() -> None:
     reward, cost = np.ones((5, 3)), np.ones((5, 3))
-    alone = np.array([False, False, True])
+    alone = np.tile([False, False, True], (5, 1))
     assert path(POLICY, of(reward), texts=texts(5), cost=cost, allowed=alone) == ()
 
 

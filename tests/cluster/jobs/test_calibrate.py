@@ -9,12 +9,14 @@ import pytest
 
 from cluster.errors import InputError
 from cluster.guarantee.record import Calibration
-from cluster.jobs.calibrate import CalibrateSpec, calibrate_router
+from cluster.guarantee.spec import CalibrateSpec
+from cluster.jobs.calibrate import calibrate_router
 from cluster.jobs.import_table import ImportSpec, import_table, path_digest
 from cluster.jobs.run import Run
 from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
+from cluster.policies.constraints import Constraints
 from cluster.price import Price
 
 PRICES = {"small": Price(input=1, output=1), "large": Price(input=10, output=10)}
@@ -218,12 +220,12 @@ def test_a_reference_can_be_named_and_must_be_a_candidate(arguments) -> None:
     _, record = calibrated(arguments, reference="small")
     assert record.policy.reference == "small"
     assert not record.certified
-    with pytest.raises(InputError, match=r"--reference gone: not candidates"):
+    with pytest.raises(InputError, match=r"--reference gone: not among"):
         calibrated(arguments, reference="gone")
     with pytest.raises(InputError, match="no price for large"):
         calibrated(arguments, prices={"small": PRICES["small"]})
     with pytest.raises(InputError, match="'large' is not among those of --allowed"):
-        calibrated(arguments, allowed=("small",))
+        calibrated(arguments, constraints=Constraints(allowed=("small",)))
 
 
 def test_the_approximation_is_marked(arguments) -> None:
