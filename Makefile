@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test chaos lint format hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
-.PHONY: bench-quality bench-pairs bench-newcomer bench-train
+.PHONY: bench-quality bench-pairs bench-newcomer bench-train bench-route
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -80,6 +80,11 @@ bench-choice: setup
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
+
+# Routing a file: against the bare kernel and the way peers do it, and ten times the rows (about 6
+# minutes; 12 GB of disk for a while).
+bench-route: setup
+	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 
 # Programs that attack the sandbox of code rewards, and what becomes of them (half a minute).
 hostile-table: setup

@@ -14,7 +14,6 @@ from cluster.errors import InputError
 from cluster.jobs.answer import AnswerSpec, refuse_answers_that_are_there
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
-from cluster.jobs.route import RouteSpec, check_name, is_file, refuse_output_that_is_there
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
@@ -22,6 +21,8 @@ from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
+from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
+from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.params import FlowParams, PricesField, check_output, check_query_files, check_ray
 from tasks.artifacts import table_artifact
@@ -38,8 +39,13 @@ class RouteParams(FlowParams):
     )
     output: str = Field(
         title="Output",
-        description="A file (.parquet, .jsonl, .csv, also .gz, .zst), or a folder that gets one "
-        "Parquet file for every 50,000 rows; local or s3://",
+        description="A file (.parquet, .jsonl, .csv, also .gz, .zst), or a folder that gets a "
+        "file for every 50,000 rows or fewer; local or s3://",
+    )
+    output_format: Literal["parquet", "jsonl"] = Field(
+        default="parquet",
+        title="Output format",
+        description="Of the files in an output folder; a file has that of its extension",
     )
     text_column: str = Field(
         default="text", title="Text column", description="Column that holds the query"
@@ -160,6 +166,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         lake=lake.storage.uri,
         files=pin_files(params.input),
         output=Storage.at(params.output).uri,
+        output_format=params.output_format,
         text_column=params.text_column,
         router=router["version"],
         checkpoint=router["checkpoint"],
