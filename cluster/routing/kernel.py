@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from cluster.drift.kept import profile_of
+from cluster.drift.profile import Profile
 from cluster.errors import InputError
 from cluster.policies.load import load_policy
 from cluster.policies.policy import Policy
@@ -15,11 +17,16 @@ from cluster.routing.spec import RouteSpec
 
 @dataclass(frozen=True)
 class Routing:
-    """A loaded router with what it is to be used for."""
+    """A loaded router with what it is to be used for.
+
+    Attributes:
+        profile: of the queries it was trained on; None where that is not known.
+    """
 
     spec: RouteSpec
     router: Checkpoint
     policy: Policy
+    profile: Profile | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -51,6 +58,7 @@ def load_routing(spec: RouteSpec) -> Routing:
             must be.
     """
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
+    profile = profile_of(checkpoint)
     if spec.strong:
         checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     candidates = checkpoint.router.candidates
@@ -67,7 +75,7 @@ def load_routing(spec: RouteSpec) -> Routing:
             "holds queries alone: name another --router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
-    return Routing(spec, checkpoint, policy.among(candidates))
+    return Routing(spec, checkpoint, policy.among(candidates), profile)
 
 
 def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:

@@ -34,6 +34,9 @@ class RouteSpec(JobSpec):
         answer_rows: so many rows, drawn by their texts' hash, are written to `requests.parquet`
             for their chosen candidates to answer; -1 for all.
         overwrite: replace what is at the output already.
+        task_column: column that names a query's task, for the report; may be missing.
+        feedback: share of the queries that are copied into the lake as training queries.
+        feedback_dataset: name they are kept under.
     """
 
     job: ClassVar[str] = "route"
@@ -57,6 +60,9 @@ class RouteSpec(JobSpec):
     max_error_share: float
     answer_rows: int = 0
     overwrite: bool = False
+    task_column: str = "task"
+    feedback: float = 0.0
+    feedback_dataset: str = "routed"
 
     @property
     def queries(self) -> QueryColumn:

@@ -12,6 +12,7 @@ from cluster.files.source import SourceFile
 from cluster.policies.policy import text_numbers
 from cluster.routing.columns import routed_rows
 from cluster.routing.kernel import Routing
+from cluster.routing.observed import coming_back, observed, seen_drift
 from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
@@ -50,8 +51,9 @@ def score_shard(
     store.write_rows(rows, key=key, stage="scored")
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
+    seen = seen_drift(texts, key=key, routing=routing)
     seconds = time.process_time() - since
-    summary = _told(batch, key=key).model_copy(update={"seconds": seconds})
+    summary = _told(batch, key=key).model_copy(update=seen | {"seconds": seconds})
     store.finish("scored", summary=summary)
     return summary
 
@@ -72,10 +74,17 @@ def _keep_routed(
     rows: pl.DataFrame, *, scores: Scores, key: str, routing: Routing, store: Store
 ) -> dict[str, object]:
     """Choose, and write the routed rows; returns what is told of them."""
-    chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
+    texts = queries_of(rows, spec=routing.spec)
+    chosen = choose(texts, scores=scores, routing=routing)
     routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
-    return counted(scores, chosen=chosen)
+    told = counted(scores, chosen=chosen)
+    told |= observed(rows, texts=texts, scores=scores, chosen=chosen, key=key, routing=routing)
+    if routing.spec.feedback:
+        drawn = coming_back(texts, scores=scores, chosen=chosen, routing=routing)
+        store.write_feedback(drawn, key=key)
+        told["feedback"] = drawn.height
+    return told
 
 
 def _told(batch: Batch, *, key: str) -> ShardSummary:
