@@ -24,13 +24,14 @@ from cluster.routers.checkpoint import read_manifest
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
+from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
-from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.routed import show_routed, tell_routed
 
 
-class RouteParams(FileFields, FlowParams):
+class RouteParams(FeedbackFields, FileFields, FlowParams):
     """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
 
     output: str = Field(
@@ -145,8 +146,7 @@ def route(params: RouteParams) -> Manifest:
         answers = None
         if params.answer:
             answers = _answer(params, routed=routed, spec=spec, lake=lake, address=address)
-    shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
-    table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
+    show_routed(routed)
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
 
 
@@ -177,6 +177,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         max_error_share=params.max_error_share,
         answer_rows=params.answer,
         overwrite=params.overwrite,
+        **feedback_fields(params),
     )
 
 
@@ -265,3 +266,8 @@ def _candidates(chosen: Mapping[str, str], *, lake: Lake) -> tuple[Candidate, ..
         candidate = Candidate.model_validate_json(spec)
         found.append(candidate.model_copy(update={"samples": 1}))
     return tuple(found)
+
+
+def show_result(manifest: Manifest) -> None:
+    """What the run came to, on stderr."""
+    tell_routed(manifest)
