@@ -22,12 +22,14 @@ from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
 from cluster.ray_cluster import connect
 from cluster.routing.candidate_files import publish_batches, refuse_batches_that_are_there
 from cluster.routing.kernel import Routing, load_routing
+from cluster.routing.observed import file_refusal
 from cluster.routing.output import check_name, refuse_output_that_is_there
 from cluster.routing.publish import publish
 from cluster.routing.shard import Shard
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, merged
+from cluster.routing.told import fed_back, keep_page, told
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
@@ -71,9 +73,11 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     broken = _judge(through.summaries, job=job)
     outputs = publish(through.summaries, spec=spec, store=store, run=run)
     manifest = merged(through.summaries, routing=routing)
+    manifest |= told(through.summaries, routing=routing, store=store)
+    manifest["feedback"] = fed_back(through.summaries, routing=routing, store=store)
     kept = to_answer(through.summaries, routing=routing, store=store, run=run)
     batches = publish_batches(through.summaries, spec=spec, store=store, run=run)
-    return {
+    manifest |= {
         "outputs": outputs + [uri for uris in batches.values() for uri in uris],
         "router": spec.router,
         "policy": spec.policy,
@@ -84,10 +88,10 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
             "processor": sum(summary.seconds for summary in through.summaries),
         },
         "rows_per_second": through.pace.steady(),
-        **manifest,
         "to_answer": kept,
         "batches": batches,
     }
+    return manifest | {"report": keep_page(manifest, run=run)}
 
 
 def _shard_size(routing: Routing) -> ShardSize:
@@ -151,7 +155,8 @@ def _settled(job: Job, *, routing: Routing) -> tuple[Routing, Through]:
     scored = _through(queue, step="score", job=job, done=done).summaries
     _judge(scored, job=job)
     keys = [summary.key for summary in scored]
-    routing = routing.settled(routing.policy.settle(lambda: job.store.scored(keys)))
+    policy = routing.policy.heeding(file_refusal(scored, routing=routing))
+    routing = routing.settled(policy.settle(lambda: job.store.scored(keys)))
     job.pool.use(routing.policy)
     left = (Task(_shard(summary), scored=summary) for summary in scored)
     done = job.store.done("parts")
