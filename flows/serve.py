@@ -1,8 +1,12 @@
 """serve: a router and its policies behind an OpenAI-compatible endpoint, until it is stopped."""
 
 import os
+import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from pydantic import Field
@@ -112,19 +116,30 @@ def serve(params: ServeParams) -> dict[str, Any]:
     url = f"http://{params.host}:{port}"
     told = {"flow": "serve", "lake": lake.storage.uri, "url": f"{url}/v1"}
     start = time.monotonic()
-    try:
-        with (
-            cluster_address(params.ray_address) as address,
-            deployed(spec, address=address, host=params.host, port=port) as application,
-        ):
-            _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
-            while True:
-                time.sleep(LOOK_SECONDS)
-                application.check()
-    # The only way to end it.
-    except KeyboardInterrupt:
-        _tell("stopped")
+    is_own = not given_address(params.ray_address)
+    with (
+        cluster_address(params.ray_address) as address,
+        deployed(spec, address=address, is_own=is_own, host=params.host, port=port) as application,
+        _stop_signal() as stop,
+    ):
+        _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
+        while not stop.wait(LOOK_SECONDS):
+            application.check()
+        _tell("stopping; what was begun is ended")
     return told | {"seconds": round(time.monotonic() - start, 1)}
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or SIGTERM, which are the only end of this command and no failure."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:

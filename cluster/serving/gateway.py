@@ -27,7 +27,8 @@ from cluster.serving.routing import Routing, Scored
 from cluster.serving.spec import ServeSpec
 from cluster.serving.wish import Named, Routed, Wish
 
-LOG = logging.getLogger("signalbox.serve")
+# What Serve writes to the files of the replica.
+LOG = logging.getLogger("ray.serve")
 Score = Callable[[tuple[Routing, str]], Awaitable[Scored]]
 
 
