@@ -198,6 +198,25 @@ class Storage:
             return
         _write_beside(Path(uri), data).replace(uri)
 
+    def copy_from(self, source: str, uri: str) -> None:
+        """Create or replace an object with the content of another, from anywhere; as `write`.
+
+        On one local disk no byte is copied: both are names of one file, which nothing writes again.
+        """
+        if not self.is_s3 and not source.startswith(S3_SCHEME):
+            temporary = _beside(Path(uri))
+            try:
+                os.link(source, temporary)
+            except OSError:
+                pass  # another disk, or one that knows no links
+            else:
+                temporary.replace(uri)
+                return
+        if self.is_s3 and source.startswith(S3_SCHEME):
+            self.filesystem().copy(source, uri)
+            return
+        self.write(uri, Storage.at(source).read_bytes(source))
+
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(URI, size in bytes) of every object below a prefix, sorted; empty when there is none.
 
@@ -263,13 +282,23 @@ def _list_one(bucket: str, *, prefix: str) -> None:
 
 def _write_beside(path: Path, data: bytes) -> Path:
     """Write to a hidden neighbour of `path` and force it to disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(6)}"
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    temporary = _beside(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        # A disk that is full is not left fuller.
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name in the same folder, which is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".{path.name}.{secrets.token_hex(6)}"
 
 
 def _check_folder(folder: Path) -> None:

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.exporters.exporter import Exporter, ExportRequest, write_export
-from cluster.jobs.route import refuse_what_is_there
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.plugins import load_plugin
+from cluster.routing.output import refuse_what_is_there
 from flows.params import PricesField, ScorerField, check_output, lake_field, plugin_name
 
 if TYPE_CHECKING:

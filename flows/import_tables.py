@@ -1,4 +1,7 @@
-"""import: what others measured or judged becomes queries, rewards and battles in the lake."""
+"""import: what others measured or judged becomes queries, rewards and battles in the lake.
+
+What users thought of answers becomes rewards on queries that are there.
+"""
 
 from inspect import signature
 from pathlib import Path
@@ -19,6 +22,8 @@ from flows.params import FlowParams, check_ray, plugin_name
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
+VERDICTS = "verdicts"
+
 if TYPE_CHECKING:
     FormatName = str
 else:
@@ -26,7 +31,7 @@ else:
 
 
 class ImportParams(FlowParams):
-    """Bring in scores that somebody else has computed, or battles that somebody has judged."""
+    """Bring in scores that others computed, battles that they judged, or users' verdicts."""
 
     format: FormatName = Field(
         title="Format",
@@ -35,13 +40,16 @@ class ImportParams(FlowParams):
         "routerbench, routereval: the published pickles, which are not opened, as Parquet and as "
         "JSON; table: Parquet, CSV or JSON Lines with one column a candidate, or one row "
         "a query and candidate; battles: an arena's files as published, or a table with text, "
-        "model_a, model_b and winner (or outcome, 0 to 1); any other: what its package says",
+        "model_a, model_b and winner (or outcome, 0 to 1); verdicts: what users thought of "
+        "answers, such as a routed file with a column thumb (or score, edit, edited, ticket) "
+        "added; any other: what its package says",
     )
     path: str = Field(title="Path", description="The folder or file to read")
     dataset: str = Field(
         default="",
         title="Dataset",
-        description="Name the queries are kept under. Default: the format's name",
+        description="Name the queries are kept under. Default: the format's name. For verdicts: "
+        "whose queries may be meant. Default: those of all datasets",
     )
     split: Literal["", "train", "validation", "calibration", "test"] = Field(
         default="",
@@ -60,9 +68,9 @@ class ImportParams(FlowParams):
     text_column: str = Field(
         default="",
         title="Text column",
-        description="For formats table, battles and llmrouterbench: the column that holds the "
-        "query. Default: the first of text, question, prompt, query that is there; of battles a "
-        "conversation before these; of llmrouterbench prompt",
+        description="For formats table, battles, verdicts and llmrouterbench: the column that "
+        "holds the query. Default: the first of text, question, prompt, query that is there; of "
+        "battles a conversation before these; of llmrouterbench prompt",
     )
 
 
@@ -78,6 +86,11 @@ def check(params: ImportParams) -> None:
         raise InputError(
             f"--text-column: format {params.format} knows where its text is; leave the flag out"
         )
+    if params.format == VERDICTS and (params.split or params.calibration):
+        raise InputError(
+            "--split and --calibration say where queries go, and verdicts are on queries that are "
+            "there; leave them out"
+        )
     check_ray(params)
     Lake.open(params.lake)
 
@@ -88,7 +101,7 @@ def _takes_text_column(form: str) -> bool:
 
 @flow(name="import", persist_result=False)
 def import_tables(params: ImportParams) -> Manifest:
-    """Bring in score tables (of a benchmark of routing, or plain) or battles made elsewhere.
+    """Bring in score tables (of a benchmark of routing, or plain), battles or users' verdicts.
 
     Rows that are in the lake already are left as they are.
     """
@@ -98,12 +111,13 @@ def import_tables(params: ImportParams) -> Manifest:
         format=params.format,
         path=str(Path(params.path).expanduser().absolute()),
         digest=path_digest(params.path),
-        dataset=params.dataset or params.format,
+        dataset=params.dataset or ("" if params.format == VERDICTS else params.format),
         split=params.split,
         calibration=params.calibration,
         options={"text_column": params.text_column} if params.text_column else {},
     )
     with cluster_address(params.ray_address) as address:
         imported = ray_job(spec, address=address)
-    table_artifact(imported["counts"], key="imported", description="Queries by task and split")
+    what = "Verdicts by candidate" if params.format == VERDICTS else "Queries by task and split"
+    table_artifact(imported["counts"], key="imported", description=what)
     return {"flow": "import", "lake": lake.storage.uri, **imported}

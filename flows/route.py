@@ -14,7 +14,6 @@ from cluster.errors import InputError
 from cluster.jobs.answer import AnswerSpec, refuse_answers_that_are_there
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
-from cluster.jobs.route import RouteSpec, check_name, is_file, refuse_output_that_is_there
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
@@ -22,27 +21,27 @@ from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
+from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
+from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
-from flows.params import FlowParams, PricesField, check_output, check_query_files, check_ray
+from flows.file_fields import FileFields, check_queries, query_column
+from flows.params import FlowParams, PricesField, check_output, check_ray
 from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
 
 
-class RouteParams(FlowParams):
+class RouteParams(FileFields, FlowParams):
     """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
 
-    input: str = Field(
-        title="Input",
-        description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
-        "(also .gz, .zst), one query a row",
-    )
     output: str = Field(
         title="Output",
-        description="A file (.parquet, .jsonl, .csv, also .gz, .zst), or a folder that gets one "
-        "Parquet file for every 50,000 rows; local or s3://",
+        description="A file (.parquet, .jsonl, .csv, also .gz, .zst), or a folder that gets a "
+        "file for every 50,000 rows or fewer; local or s3://",
     )
-    text_column: str = Field(
-        default="text", title="Text column", description="Column that holds the query"
+    output_format: Literal["parquet", "jsonl"] = Field(
+        default="parquet",
+        title="Output format",
+        description="Of the files in an output folder; a file has that of its extension",
     )
     policy: Literal["best", "utility"] = Field(
         default="best",
@@ -112,7 +111,7 @@ def check(params: RouteParams) -> None:
     if bool(params.strong) != bool(params.weak):
         raise InputError("--strong and --weak name a pair: give both, or neither")
     read_prices(params.prices, lake=lake)
-    check_query_files(params.input, text_column=params.text_column)
+    check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
@@ -156,11 +155,14 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     prices = read_prices(params.prices, lake=lake)
     settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
     own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
+    queries = query_column(params)
     return RouteSpec(
         lake=lake.storage.uri,
         files=pin_files(params.input),
         output=Storage.at(params.output).uri,
-        text_column=params.text_column,
+        output_format=params.output_format,
+        texts=queries.kind,
+        text_column=queries.column,
         router=router["version"],
         checkpoint=router["checkpoint"],
         strong=params.strong,

@@ -7,7 +7,7 @@ batch changes a number of all-MiniLM-L6-v2 by at most 2e-7, in bf16 by 1e-3.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -17,7 +17,9 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from cluster.encoders.encoder import Encoder, EncoderState, FittedEncoder, Vectors
-from cluster.encoders.pooling import Pooling, pool
+from cluster.encoders.forward import Forward, Tokenized, one_ahead
+from cluster.encoders.packing import can_be_packed
+from cluster.encoders.pooling import Pooling
 from cluster.encoders.pretrained import (
     Precision,
     architecture,
@@ -25,9 +27,10 @@ from cluster.encoders.pretrained import (
     load_pretrained,
     read_json,
     rebuild_model,
+    reserved_positions,
     weights_of,
 )
-from cluster.encoders.tokens import Cut, Ids, Keep, TextTokenizer, batches, padded
+from cluster.encoders.tokens import Cut, Ids, Keep, TextTokenizer
 from cluster.errors import InputError
 from cluster.query import normalise_texts
 from cluster.state import State, Tensors
@@ -63,13 +66,23 @@ class FittedHuggingFace(FittedEncoder):
         assert settings.pooling is not None
         self.settings = settings
         self.precision: Precision = precision
-        self._pooling: Pooling = settings.pooling
         self._tokenizer = tokenizer
         self.token_ids = TextTokenizer(
             tokenizer,
             cut=Cut(settings.max_length, settings.keep, settings.prefix),
         )
+        # Told in fp32 and on the CPU; on a GPU the packed attention multiplies bf16 alone.
+        first_position = reserved_positions(model)
+        packs = can_be_packed(model, reserved=first_position)
         self.model = placed(model, precision=precision)
+        self.forward = Forward(
+            self.model,
+            pooling=settings.pooling,
+            padding=self.padding,
+            batch_tokens=settings.batch_tokens,
+            is_packed=packs and (precision == "bf16" or self.model.device.type == "cpu"),
+            first_position=first_position,
+        )
 
     @property
     def dimensions(self) -> int:
@@ -90,10 +103,11 @@ class FittedHuggingFace(FittedEncoder):
         import torch
 
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        parts = (texts[start : start + TEXTS_AT_ONCE] for start in self._starts(texts))
         with torch.inference_mode(), bounded_threads():
-            for start in range(0, len(texts), TEXTS_AT_ONCE):
-                part = texts[start : start + TEXTS_AT_ONCE]
-                self._encode_part(part, into=vectors[start : start + TEXTS_AT_ONCE])
+            found = map(self.forward, self._tokenized_parts(parts))
+            for start, part in zip(self._starts(texts), self.forward.settled(found), strict=True):
+                vectors[start : start + len(part)] = part.numpy()
         if not np.isfinite(vectors).all():
             raise InputError(
                 f"the encoder gives values that are not numbers in {self.precision}; "
@@ -120,23 +134,13 @@ class FittedHuggingFace(FittedEncoder):
             model, self._tokenizer, settings=self.settings, precision=self.precision
         )
 
-    def _encode_part(self, texts: pl.Series, *, into: Vectors) -> None:
-        ids = self.tokenized(texts)
-        lengths = np.array([len(row) for row in ids], dtype=np.int64)
-        for rows in batches(lengths, batch_tokens=self.settings.batch_tokens):
-            into[rows] = self._forward([ids[row] for row in rows.tolist()])
+    def _starts(self, texts: pl.Series) -> range:
+        return range(0, len(texts), TEXTS_AT_ONCE)
 
-    def _forward(self, ids: list[list[int]]) -> Vectors:
-        """(n, dimensions): the vectors of one batch."""
-        import torch
-
-        table, mask = (
-            torch.from_numpy(array).to(self.model.device)
-            for array in padded(ids, padding=self.padding)
-        )
-        output = self.model(input_ids=table, attention_mask=mask)
-        vectors: Vectors = pool(output.last_hidden_state, mask, how=self._pooling).cpu().numpy()
-        return vectors
+    def _tokenized_parts(self, parts: Iterable[pl.Series]) -> Iterator[Tokenized]:
+        """On a GPU the next part is tokenized meanwhile; a CPU's cores have enough to do."""
+        make = one_ahead if self.forward.on_gpu else map
+        return iter(make(lambda part: Tokenized.of(self.tokenized(part)), parts))
 
     def state(self) -> EncoderState:
         """The model's configuration, its weights and its tokenizer."""
@@ -188,7 +192,7 @@ class HuggingFaceEncoder(Encoder):
         prefix: put in front of every text, as some encoders ask for ("query: ").
         precision: of weights and sums in the model; auto: bf16 where the hardware multiplies it
             (a GPU, AVX512-BF16), else fp32. A checkpoint holds what was decided.
-        batch_tokens: tokens of a batch, padding among them.
+        batch_tokens: tokens of a batch, padding among them; 0: what suits the device.
     """
 
     name: ClassVar[str] = "huggingface"
@@ -203,7 +207,7 @@ class HuggingFaceEncoder(Encoder):
     keep: Keep = "beginning"
     prefix: str = ""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    batch_tokens: int = Field(default=4096, ge=1)
+    batch_tokens: int = Field(default=0, ge=0)
 
     def fit(self, texts: pl.Series, *, seed: int) -> FittedHuggingFace:  # noqa: ARG002
         """Load the model; nothing is learned from the texts.

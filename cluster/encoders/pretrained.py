@@ -195,13 +195,13 @@ def token_limit(model: Any, *, tokenizer_limit: int) -> int:
     limits = [tokenizer_limit]
     positions = getattr(model.config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        limits.append(positions - _reserved_positions(model))
+        limits.append(positions - reserved_positions(model))
     # A tokenizer without a limit says 1e30; 512 is what nearly every encoder was trained on.
     limit = min(limits)
     return limit if limit < 10**9 else 512
 
 
-def _reserved_positions(model: Any) -> int:
+def reserved_positions(model: Any) -> int:
     """Positions that are not for tokens: RoBERTa counts from its padding's id + 1 on."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings"):

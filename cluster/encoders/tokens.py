@@ -105,7 +105,7 @@ def batches(
 
 
 def padded(
-    ids: Sequence[Ids], *, padding: int
+    ids: Sequence[Ids] | Sequence[npt.NDArray[np.int64]], *, padding: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Ids and mask, each (n, longest), padding behind."""
     lengths = np.array([len(row) for row in ids])

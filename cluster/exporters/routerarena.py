@@ -18,12 +18,12 @@ from cluster.errors import InputError
 from cluster.exporters.exporter import Export, Exporter, ExportRequest
 from cluster.importers.score_table import shown
 from cluster.importers.table_files import find_tables, load_fields
-from cluster.jobs.route import expected_cost
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.policies import load_policy
 from cluster.query import normalise_texts
 from cluster.routers.checkpoint import load_checkpoint
+from cluster.routing.score import expected_cost
 
 INDEX = ("global index", "global_index", "Global Index")
 PROMPT = ("prompt_formatted", "prompt")

@@ -8,6 +8,9 @@ from typing import NamedTuple
 import polars as pl
 
 ROW = "__row__"
+# Added to a batch's frame where its own columns do not hold the query, or its chat, as such.
+TEXT = "__text__"
+MESSAGES = "__messages__"
 TROUBLE = "__trouble__"
 BROKEN_SCHEMA = pl.Schema(
     {"file": pl.String, "row": pl.Int64, "reason": pl.String, "raw": pl.String}

@@ -21,6 +21,11 @@ RAW_SHOWN = 80
 HOPELESS_ROWS = 10_000
 
 
+def is_hopeless(broken: int, *, rows: int) -> bool:
+    """Whether so many rows are broken that the rest need not be looked at."""
+    return broken > HOPELESS_ROWS and broken > rows / 2
+
+
 class Quarantine:
     """Collects the broken rows of a run; use as a context manager, then `finish`.
 
@@ -58,13 +63,21 @@ class Quarantine:
         Raises:
             InputError: more than 10,000 rows and more than half of all so far are broken.
         """
-        self.rows += batch.frame.height + batch.broken.height
-        if batch.broken.is_empty():
+        self.count(batch.frame.height + batch.broken.height, broken=batch.broken)
+
+    def count(self, rows: int, *, broken: pl.DataFrame | None) -> None:
+        """The same of `rows` rows, the broken ones among them given; None for none.
+
+        Raises:
+            InputError: as `add`.
+        """
+        self.rows += rows
+        if broken is None or broken.is_empty():
             return
-        self.broken += batch.broken.height
-        self._first = pl.concat([self._first, batch.broken]).head(ROWS_SHOWN)
-        batch.broken.write_ndjson(self._spool)
-        if self.broken > HOPELESS_ROWS and self.broken > self.rows / 2:
+        self.broken += broken.height
+        self._first = pl.concat([self._first, broken]).head(ROWS_SHOWN)
+        broken.write_ndjson(self._spool)
+        if is_hopeless(self.broken, rows=self.rows):
             self.finish()
 
     def finish(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.files.batch import ROW
+from cluster.files.batch import MESSAGES, ROW, TEXT
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class FileSchema:
     json_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if ROW in self.dtypes:
-            raise InputError(f"{self.file}: the column name '{ROW}' is reserved; rename it")
+        for name in (ROW, TEXT, MESSAGES):
+            if name in self.dtypes:
+                raise InputError(f"{self.file}: the column name '{name}' is reserved; rename it")
 
     def with_text(self, columns: Collection[str]) -> "FileSchema":
         """The same with some columns turned into text; names that are not there are ignored."""

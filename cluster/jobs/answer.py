@@ -7,12 +7,12 @@ import polars as pl
 
 from cluster.files.writer import write_shard
 from cluster.jobs.claim import claim, owner
-from cluster.jobs.route import refuse_what_is_there
 from cluster.jobs.run import Manifest, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT, Price
+from cluster.routing.output import refuse_what_is_there
 from cluster.storage import Storage
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.errors import EngineError, SignalboxError
+from cluster.jobs.asked import Requests
 from cluster.jobs.generate_pool import WorkerPool
 from cluster.jobs.generate_worker import ShardReport
 from cluster.jobs.pools import run_pools
@@ -28,7 +29,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.lease import lease
 from cluster.lake.plan import Plan, plan_candidate, required_samples
 from cluster.lake.shard import Shard
-from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.lake.tables import COMPLETIONS
 from cluster.packing import Pool, pools_of
 from cluster.ray_cluster import connect
 
@@ -41,8 +42,8 @@ class GenerateSpec(JobSpec):
     Attributes:
         candidates: whose answers.
         dataset: the queries of this dataset; empty with `requests`.
-        requests: URI of a Parquet file (`query_id`, `text`, `messages`, `candidate_id`) that says
-            who answers what; empty: every candidate answers every query of the dataset.
+        requests: URI of a Parquet file, or a folder of them, that says who answers what (see
+            `Requests`); empty: every candidate answers every query of the dataset.
         inputs: versions of the tables the work depends on; what is committed already is one of
             them, so that a changed table is always looked at again.
         shard_rows: requests a worker answers between two writes.
@@ -123,7 +124,7 @@ class Work:
     run: Run
     lake: Lake
     candidate: Candidate
-    requests: pl.DataFrame
+    requests: Requests
     tally: Tally
     spending: Spending
     staged: list[Shard] = field(default_factory=list)
@@ -139,13 +140,13 @@ def generate(spec: GenerateSpec, run: Run) -> Manifest:
     connect()
     lake = Lake.open(spec.lake)
     _keep_candidates(spec.candidates, lake=lake)
-    queries = _queries(spec, lake=lake)
+    requests = _requests(spec, lake=lake)
     purse = Purse(spec.max_usd)
-    shares = _shares(spec, queries=queries, lake=lake)
+    shares = _shares(spec, requests=requests, lake=lake)
 
     def work(pool: Pool) -> list[Tally]:
         return _run_pool(
-            pool, spec=spec, run=run, lake=lake, queries=queries, purse=purse, shares=shares
+            pool, spec=spec, run=run, lake=lake, requests=requests, purse=purse, shares=shares
         )
 
     done = run_pools(pools_of(spec.candidates), work=work)
@@ -166,19 +167,19 @@ def _keep_candidates(candidates: Sequence[Candidate], *, lake: Lake) -> None:
     keep_specs(specs, lake=lake)
 
 
-def _queries(spec: GenerateSpec, *, lake: Lake) -> pl.DataFrame:
-    """`query_id`, `text`, `messages` and, when each row names who answers it, `candidate_id`."""
+def _requests(spec: GenerateSpec, *, lake: Lake) -> Requests:
     if spec.requests:
-        return pl.read_parquet(spec.requests, storage_options=lake.storage.polars_options())
-    queries = lake.scan(QUERIES, version=spec.inputs["queries"])
-    wanted = queries.filter(pl.col("dataset") == spec.dataset)
-    return wanted.select("query_id", "text", "messages").collect()
+        return Requests.at(spec.requests, lake=lake)
+    return Requests.of_dataset(spec.dataset, lake=lake, version=spec.inputs["queries"])
 
 
-def _shares(spec: GenerateSpec, *, queries: pl.DataFrame, lake: Lake) -> Shares:
+def _shares(spec: GenerateSpec, *, requests: Requests, lake: Lake) -> Shares:
     """What of a cap is whose: without one, all is everybody's."""
     if spec.max_usd is None:
         return Shares({}, cap=float("inf"))
+    if requests.names_who:
+        return Shares(requests.expected() or {}, cap=spec.max_usd)
+    queries = requests.whole()
     return expected_shares(queries, candidates=spec.candidates, lake=lake, cap=spec.max_usd)
 
 
@@ -188,16 +189,13 @@ def _run_pool(
     spec: GenerateSpec,
     run: Run,
     lake: Lake,
-    queries: pl.DataFrame,
+    requests: Requests,
     purse: Purse,
     shares: Shares,
 ) -> list[Tally]:
     workers = WorkerPool(lake=lake)
     tallies = []
     for candidate in pool.candidates:
-        requests = queries
-        if "candidate_id" in queries.columns:
-            requests = queries.filter(pl.col("candidate_id") == candidate.candidate_id)
         tally, spending = Tally(candidate.name), Spending(candidate, purse, shares=shares)
         work = Work(spec, run, lake, candidate, requests, tally, spending)
         try:
@@ -222,10 +220,10 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
 
     candidate_id = work.candidate.candidate_id
     with lease(candidate_id, lake=work.lake, waiting=waiting) as still_ours:
-        plan = _plan(work)
+        work.tally.required = work.requests.count(candidate_id) * work.candidate.samples
         start = time.monotonic()
         try:
-            for report in workers.answer(work.candidate, _shards(plan, work=work)):
+            for report in workers.answer(work.candidate, _shards(work)):
                 _take(report, work=work)
                 if time.monotonic() - work.committed_at > work.spec.commit_seconds:
                     still_ours()
@@ -237,15 +235,29 @@ def _run_candidate(work: Work, *, workers: WorkerPool) -> None:
             _commit(work)
 
 
-def _plan(work: Work) -> Plan:
-    ids = work.requests["query_id"]
-    required = required_samples(ids, samples=work.candidate.samples)
+def _shards(work: Work) -> Iterator[pl.DataFrame | None]:
+    """Requests of one shard after another: `query_id`, `text`, `messages`, `samples` (a list).
+
+    None where what runs has to be paid before more can be asked.
+    """
+    for number, requests in enumerate(work.requests.of(work.candidate.candidate_id)):
+        plan = _plan(requests, work=work, first=number == 0)
+        yield from _missing(plan, requests=requests, work=work)
+        if work.tally.stopped or _hopeless(work):
+            return
+
+
+def _plan(requests: pl.DataFrame, *, work: Work, first: bool) -> Plan:
+    """What is missing of a part; what a killed run left is adopted before the `first` alone, for
+    later on what is staged is this run's own."""
+    candidate_id, tally = work.candidate.candidate_id, work.tally
+    required = required_samples(requests["query_id"], samples=work.candidate.samples)
     if work.spec.retry_errors:
-        delete_errors(required, lake=work.lake, candidate_id=work.candidate.candidate_id)
-    plan = plan_candidate(required, lake=work.lake, candidate_id=work.candidate.candidate_id)
-    tally = work.tally
-    tally.required, tally.adopted, tally.errors = plan.required, plan.adopted, plan.errors
-    tally.done = plan.required - plan.missing.height
+        delete_errors(required, lake=work.lake, candidate_id=candidate_id)
+    plan = plan_candidate(required, lake=work.lake, candidate_id=candidate_id, adopt=first)
+    tally.adopted += plan.adopted
+    tally.errors += plan.errors
+    tally.done += plan.required - plan.missing.height
     work.run.progress(tally.part(), now=True)
     LOG.info(
         "%s: %d of %d rows missing, %d adopted from an earlier run",
@@ -257,15 +269,12 @@ def _plan(work: Work) -> Plan:
     return plan
 
 
-def _shards(plan: Plan, *, work: Work) -> Iterator[pl.DataFrame | None]:
-    """Requests of one shard after another: `query_id`, `text`, `messages`, `samples` (a list).
-
-    None where what runs has to be paid before more can be asked.
-    """
+def _missing(plan: Plan, *, requests: pl.DataFrame, work: Work) -> Iterator[pl.DataFrame | None]:
+    """The missing requests of a part, as `_shards` says."""
     missing = plan.missing.group_by("query_id", maintain_order=True).agg(
         pl.col("sample").sort().alias("samples")
     )
-    texts = work.requests.select("query_id", "text", "messages").unique("query_id")
+    texts = requests.select("query_id", "text", "messages").unique("query_id")
     rows = missing.join(texts, on="query_id", maintain_order="left")
     per_shard = max(1, work.spec.shard_rows // work.candidate.samples)
     start = 0

@@ -1,4 +1,7 @@
-"""The import job: what others have measured becomes queries, candidates, rewards and battles."""
+"""The import job: what others have measured becomes queries, candidates, rewards and battles.
+
+Users' verdicts are about queries and candidates that are there, and become rewards alone.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +13,9 @@ from pydantic import Field
 from cluster.errors import InputError
 from cluster.importers.battle_table import BattleTable
 from cluster.importers.score_table import ScoreTable
+from cluster.importers.verdict_table import VerdictTable
 from cluster.jobs.import_battles import keep_battles
+from cluster.jobs.import_verdicts import keep_verdicts
 from cluster.jobs.imported import (
     LOG,
     hashed,
@@ -44,7 +49,7 @@ class ImportSpec(JobSpec):
         path: the folder or file it reads.
         digest: sha256 over the files' names, sizes and times of change (contents of a big clone
             would take minutes to read), so that changed files are other work.
-        dataset: name the queries are kept under.
+        dataset: name the queries are kept under; of verdicts, whose queries may be meant, or empty.
         split: the split every row gets, or empty to keep what the files say.
         calibration: share of imported train that becomes calibration.
         options: settings of the importer.
@@ -81,11 +86,18 @@ def import_table(spec: ImportSpec, run: Run) -> Manifest:
     Raises:
         InputError: the files are not of that format.
     """
-    table: ScoreTable | BattleTable = load_plugin("importers", name=spec.format)(
+    table: ScoreTable | BattleTable | VerdictTable = load_plugin("importers", name=spec.format)(
         spec.path, **spec.options
     )
     for note in table.notes:
         LOG.info("%s", note)
+    if isinstance(table, VerdictTable):
+        return keep_verdicts(table, dataset=spec.dataset, format_name=spec.format, run=run)
+    return _keep_table(table, spec=spec, run=run)
+
+
+def _keep_table(table: ScoreTable | BattleTable, *, spec: ImportSpec, run: Run) -> Manifest:
+    """Append queries and what was measured or judged on them; returns counts."""
     if not spec.split and set(table.queries["split"]) == {"test"}:
         LOG.warning(
             "the files name no split, or test alone: all %d queries are test and nothing can be "

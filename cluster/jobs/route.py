@@ -1,443 +1,283 @@
-"""The route job: a query file becomes a routed file, batch by batch, resumable.
+"""The route job: a query file becomes a routed file, shard by shard, resumable.
 
-A batch is a range of rows of one file; its routed rows are one Parquet part in the run's folder,
-written once. A run that was killed goes on after the parts that are there.
+Workers pull shards; the routed rows of each are one Parquet part in the run's scratch folder,
+written once and whole. A run that was killed goes on after the parts that are there. A policy that
+must see the whole file comes after a first pass that keeps what is predicted.
 """
 
-import hashlib
-import io
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
-import polars as pl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from cluster.errors import InputError
-from cluster.failpoint import failpoint
-from cluster.files.batch import ROW, Batch, rows_with_text
-from cluster.files.quarantine import Quarantine
+from cluster.files.parquet import row_groups
+from cluster.files.quarantine import Quarantine, is_hopeless
+from cluster.files.queries import without_repeats
 from cluster.files.reader import read_batches, read_schema
-from cluster.files.schema import FileSchema, require_column
-from cluster.files.source import file_format
-from cluster.files.writer import write_file
-from cluster.jobs.claim import claim, owner
-from cluster.jobs.ingest import PinnedFile, open_pinned
-from cluster.jobs.run import Manifest, Part, Run, main
-from cluster.jobs.spec import JobSpec
-from cluster.policies import Policy, load_policy
-from cluster.price import Price, Prices, predicted_cost
-from cluster.query import normalise_texts, query_id
-from cluster.routers.checkpoint import Checkpoint, load_checkpoint
-from cluster.routers.router import Prediction
-from cluster.routers.transfer import transfer
-from cluster.storage import Storage
+from cluster.files.repeated import Seen
+from cluster.files.schema import FileSchema
+from cluster.files.source import SourceFile
+from cluster.jobs.ingest import open_pinned
+from cluster.jobs.pace import Pace
+from cluster.jobs.route_pool import Actors, Alone, Pool, Step
+from cluster.jobs.route_queue import Queue
+from cluster.jobs.route_worker import RouteWorker, Task
+from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
+from cluster.ray_cluster import connect
+from cluster.routing.columns import check_columns
+from cluster.routing.kernel import Routing, load_routing
+from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
+from cluster.routing.publish import publish
+from cluster.routing.requests import write_requests
+from cluster.routing.shard import Shard, Stretch, shard_of, shards, stretches
+from cluster.routing.spec import RouteSpec
+from cluster.routing.store import Store
+from cluster.routing.summary import ShardSummary, merged
+from cluster.routing.texts import check_texts, strict_columns
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
+# Less than this takes one process less time than it takes Ray to start others.
+SMALL_BYTES = 32 << 20
 
-
-class RouteSpec(JobSpec):
-    """What to route.
-
-    Attributes:
-        files: the query files.
-        output: a file, by its extension, or a folder that gets one Parquet file a batch.
-        text_column: column that holds the query.
-        router: version of the router.
-        checkpoint: where it lies.
-        strong, weak: another pair that the router's own pair speaks for; both empty for none.
-        pair_ids: the pair's candidate ids, needed where they are to answer.
-        policy: name of the policy.
-        policy_settings: its settings.
-        prices: by candidate's name; where one of the router's candidates has none, costs are not
-            predicted.
-        allowed: names of the candidates that may be chosen; empty for all.
-        prefix: put before the names of the columns that are added.
-        max_error_share: more broken rows than this share fail the job.
-        answer_rows: so many rows, drawn by their texts' hash, are written to `requests.parquet`
-            for their chosen candidates to answer; -1 for all.
-        overwrite: replace what is at the output already.
-    """
-
-    job: ClassVar[str] = "route"
-
-    files: tuple[PinnedFile, ...]
-    output: str
-    text_column: str
-    router: str
-    checkpoint: str
-    strong: str = ""
-    weak: str = ""
-    pair_ids: tuple[str, ...] = ()
-    policy: str
-    policy_settings: dict[str, Any]
-    prices: dict[str, Price]
-    allowed: tuple[str, ...] = ()
-    prefix: str = ""
-    max_error_share: float
-    answer_rows: int = 0
-    overwrite: bool = False
+Summaries = dict[str, ShardSummary]
 
 
 @dataclass(frozen=True)
-class Routing:
-    """A loaded router with what it is to be used for."""
+class Input:
+    """A query file, looked at.
 
-    spec: RouteSpec
-    router: Checkpoint
-    policy: Policy
+    Attributes:
+        number: in the spec.
+        source: where it is.
+        schema: its columns.
+        stretches: its rows, where workers can read them by themselves.
+    """
 
-    @property
-    def candidates(self) -> tuple[str, ...]:
-        return self.router.router.candidates
-
-    @property
-    def added(self) -> list[str]:
-        """Names of the columns routing adds."""
-        names = ["candidate", "predicted_reward", "predicted_cost_usd", "router", "policy"]
-        names += [f"reward:{name}" for name in self.candidates]
-        return [self.spec.prefix + name for name in names]
-
-    @property
-    def is_priced(self) -> bool:
-        """Whether the costs of all candidates are to be predicted, or none."""
-        return all(name in self.spec.prices for name in self.candidates)
-
-    def allowed(self) -> npt.NDArray[np.bool_] | None:
-        if not self.spec.allowed:
-            return None
-        return np.array([name in self.spec.allowed for name in self.candidates])
+    number: int
+    source: SourceFile
+    schema: FileSchema
+    stretches: tuple[Stretch, ...] = ()
 
 
 def route(spec: RouteSpec, run: Run) -> Manifest:
-    """Route every row; returns shares, predicted quality and cost.
+    """Route every row; returns shares, predicted quality and cost, and how long it took.
 
     Raises:
         InputError: the output's name is none, a file or column is missing, too many rows are
             broken, a candidate has no price though the policy needs one, the router reads answers,
             or the checkpoint is damaged; then there is no output.
     """
+    start = time.monotonic()
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
-    routing = _routing(spec)
-    parts: list[str] = []
-    json_columns: set[str] = set()
-    quarantine_uri = run.uri("quarantine.jsonl")
-    with Quarantine(quarantine_uri, max_error_share=spec.max_error_share) as quarantine:
-        for batch, part in _batches(routing):
-            json_columns.update(batch.json_columns)
-            quarantine.add(batch)
-            parts.append(_routed_part(batch, routing=routing, uri=run.uri("parts", part), run=run))
-            run.progress(Part("rows", done=quarantine.rows, total=0))
-        quarantine.finish()
-    outputs = _publish(parts, spec=spec, json_columns=json_columns, run=run)
-    manifest = _summary(parts, routing=routing, run=run)
+    routing = load_routing(spec)
+    inputs = _inputs(routing)
+    looked = time.monotonic() - start
+    store = Store(run.uri(SCRATCH))
+    with _pool(inputs, routing=routing, store=store) as pool:
+        job = Job(spec, inputs, pool, store, run)
+        if routing.policy.needs_file:
+            routing, through = _settled(job, routing=routing)
+        else:
+            through = _routed(job)
+    broken = _judge(through.summaries, job=job)
+    outputs = publish(through.summaries, spec=spec, store=store, run=run)
+    manifest = merged(through.summaries, routing=routing)
     if spec.answer_rows:
-        manifest["requests"] = _requests(parts, routing=routing, run=run)
-    _drop(parts, run=run)
+        manifest["requests"] = write_requests(
+            through.summaries, routing=routing, store=store, run=run
+        )
     return {
         "outputs": outputs,
         "router": spec.router,
         "policy": spec.policy,
-        "broken": quarantine.broken,
-        "quarantine": quarantine_uri if quarantine.broken else None,
+        "broken": broken,
+        "quarantine": _quarantine(run) if broken else None,
+        "seconds": {
+            **through.pace.seconds(since=start, looked=looked),
+            "processor": sum(summary.seconds for summary in through.summaries),
+        },
+        "rows_per_second": through.pace.steady(),
         **manifest,
     }
 
 
-def _routing(spec: RouteSpec) -> Routing:
-    checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
-    if spec.strong:
-        checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
-    unknown = [name for name in spec.allowed if name not in checkpoint.router.candidates]
-    if unknown:
-        raise InputError(
-            f"--allowed {', '.join(unknown)}: not candidates of router {spec.router[:12]}; "
-            f"its candidates: {', '.join(checkpoint.router.candidates)}"
-        )
-    read = checkpoint.router.reads_answer_of
-    if read:
-        raise InputError(
-            f"router {spec.router[:12]} decides when '{read}' has answered, and a file to route "
-            "holds queries alone: name another --router, such as one of method gain"
-        )
-    policy = load_policy(spec.policy, settings=spec.policy_settings)
-    policy = policy.among(checkpoint.router.candidates)
-    return Routing(spec, checkpoint, policy)
-
-
-def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:
-    """The checkpoint with its router between another pair.
-
-    A prompt of the pair's is expected to have as many tokens as one of the candidates in whose
-    place they stand: nothing else is known of their tokenizers.
+def _inputs(routing: Routing) -> list[Input]:
+    """Every file, looked at before the first row is routed.
 
     Raises:
-        InputError: the router has no pair that could speak for them.
+        InputError: one has changed, has no rows, lacks the query's column, has one of the added
+            columns, or does not fit the others in one output file.
     """
-    router = transfer(checkpoint.router, strong=strong, weak=weak)
-    key = "prompt_tokens_per_character"
-    ratios = dict(checkpoint.meta.data.get(key, {}))
-    for name, column in zip((strong, weak), router.columns, strict=True):
-        ratios.setdefault(name, ratios.get(checkpoint.router.candidates[column]))
-    data = {**checkpoint.meta.data, key: ratios}
-    meta = checkpoint.meta.model_copy(update={"data": data})
-    return replace(checkpoint, router=router, meta=meta)
-
-
-def _batches(routing: Routing) -> Iterator[tuple[Batch, str]]:
-    """Every batch of every file, with the name of its part."""
     spec = routing.spec
-    first: FileSchema | None = None
+    inputs = []
     for number, file in enumerate(spec.files):
         source = open_pinned(file)
-        schema = read_schema(source)
-        _check_columns(schema, routing=routing)
-        first = first or schema
+        schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
+        check_columns(schema, routing=routing)
+        inputs.append(Input(number, source, schema, _stretches(source, number=number)))
+        first = inputs[0].schema
         if is_file(spec.output) and schema.dtypes != first.dtypes:
             raise InputError(
                 f"{schema.file}: its columns differ from those of {first.file}, so they do not "
                 "fit one output file; name a folder as --output"
             )
-        LOG.info("routing %s", file.uri)
-        for batch in read_batches(
-            source, schema=schema, rows_per_batch=BATCH_ROWS, strict_text=[spec.text_column]
-        ):
-            kept = rows_with_text(batch, text_column=spec.text_column)
-            yield kept, f"{number:05d}-{batch.first_row:012d}.parquet"
+    return inputs
 
 
-def _check_columns(schema: FileSchema, *, routing: Routing) -> None:
-    require_column(schema, column=routing.spec.text_column, flag="--text-column")
-    taken = [name for name in routing.added if name in schema.dtypes]
-    if taken:
-        raise InputError(
-            f"{schema.file}: has a column '{taken[0]}' already, which routing would add; rename "
-            "it, or choose other names with --prefix"
+def _stretches(source: SourceFile, *, number: int) -> tuple[Stretch, ...]:
+    """How a Parquet file is read; nothing for other formats, which are read here, in order."""
+    if source.format != "parquet":
+        return ()
+    found = tuple(stretches(row_groups(source), file=number, rows=BATCH_ROWS))
+    if not found:
+        raise InputError(f"{source.uri}: no rows in it; fill it or leave it out")
+    return found
+
+
+def _queue(inputs: Sequence[Input], *, spec: RouteSpec, done: Summaries) -> Queue:
+    """The shards that are left."""
+    found = (shards(stretch, rows=BATCH_ROWS) for one in inputs for stretch in one.stretches)
+    return Queue(found, handed=_handed(inputs, spec=spec), done=done.keys())
+
+
+def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
+    """The shards of the files that are read here."""
+    seen = Seen()
+    for one in inputs:
+        if one.stretches:
+            continue
+        batches = read_batches(
+            one.source,
+            schema=one.schema,
+            rows_per_batch=BATCH_ROWS,
+            strict_text=strict_columns(spec),
         )
+        for batch in batches:
+            first = without_repeats(batch, queries=spec.queries, seen=seen)
+            yield Task(shard_of(batch, file=one.number), first)
 
 
-def _routed_part(batch: Batch, *, routing: Routing, uri: str, run: Run) -> str:
-    """Route one batch into its part; a part that is there already is left."""
-    if not run.storage.filesystem().exists(uri):
-        buffer = io.BytesIO()
-        _route_rows(batch.frame.drop(ROW), routing=routing).write_parquet(buffer)
-        failpoint("route.before_part")
-        run.storage.write(uri, buffer.getvalue())
-        failpoint("route.after_part")
-    return uri
-
-
-def _route_rows(rows: pl.DataFrame, *, routing: Routing) -> pl.DataFrame:
-    """The rows with the columns routing adds."""
-    texts = rows[routing.spec.text_column]
-    if rows.height == 0:
-        prediction = Prediction(*(np.zeros((0, len(routing.candidates))) for _ in range(2)))
-    else:
-        prediction = routing.router.router.predict(texts)
-    cost = _cost(texts, prediction=prediction, routing=routing)
-    chosen = routing.policy.choose(prediction, texts=texts, cost=cost, allowed=routing.allowed())
-    picked = (np.arange(rows.height), chosen)
-    prefix = routing.spec.prefix
-    names = pl.Series(routing.candidates, dtype=pl.String)
-    added = {
-        "candidate": names.gather(chosen),
-        "predicted_reward": pl.Series(prediction.reward[picked]),
-        "predicted_cost_usd": pl.Series(cost[picked]).fill_nan(None),
-        "router": pl.Series([routing.spec.router] * rows.height, dtype=pl.String),
-        "policy": pl.Series([routing.spec.policy] * rows.height, dtype=pl.String),
-    }
-    rewards = {
-        f"reward:{name}": pl.Series(prediction.reward[:, column])
-        for column, name in enumerate(routing.candidates)
-    }
-    columns = [series.alias(prefix + name) for name, series in (added | rewards).items()]
-    return rows.with_columns(columns)
-
-
-def _cost(texts: pl.Series, *, prediction: Prediction, routing: Routing) -> npt.NDArray[np.float64]:
-    """(n_queries, n_candidates) expected USD; NaN without prices or known tokens.
-
-    Raises:
-        InputError: a candidate has no price, and the policy needs one.
-    """
-    if not routing.is_priced and not routing.policy.needs_cost:
-        return np.full(prediction.reward.shape, np.nan)
-    return expected_cost(
-        texts, prediction=prediction, checkpoint=routing.router, prices=routing.spec.prices
-    )
-
-
-def expected_cost(
-    texts: pl.Series, *, prediction: Prediction, checkpoint: Checkpoint, prices: Prices
-) -> npt.NDArray[np.float64]:
-    """(n_queries, n_candidates) expected USD; NaN where a prompt's or answer's tokens are unknown.
-
-    Raises:
-        InputError: a candidate has no price.
-    """
-    candidates = checkpoint.router.candidates
-    ratios = checkpoint.meta.data.get("prompt_tokens_per_character", {})
-    per_character = [ratios.get(name) for name in candidates]
-    characters = texts.str.len_chars().to_numpy().astype(float)
-    known = np.array([np.nan if ratio is None else ratio for ratio in per_character])
-    return predicted_cost(
-        characters[:, None] * known,
-        completion_tokens=prediction.completion_tokens,
-        candidates=candidates,
-        prices=prices,
-    )
-
-
-def is_file(output: str) -> bool:
-    """Whether an output address names a file, by its extension; otherwise it is a folder."""
-    return "." in Storage.at(output).uri.rsplit("/", 1)[-1].lstrip(".")
-
-
-def check_name(output: str) -> None:
-    """Make sure an output that has an extension has a known one.
-
-    Raises:
-        InputError: it has not; the text lists those that are known.
-    """
-    if is_file(output):
-        try:
-            file_format(output)
-        except InputError as error:
-            raise InputError(f"--output {error}; a name without an extension is a folder") from None
-
-
-def refuse_output_that_is_there(spec: RouteSpec, *, run: Run) -> None:
-    """Never mix two runs' rows: what is at the output must be this very work's, or nothing.
-
-    Raises:
-        InputError: something else is there.
-    """
-    if not spec.overwrite and owner(spec.output, lake=run.storage) != run.work_id:
-        refuse_what_is_there(spec.output)
-
-
-def refuse_what_is_there(output: str) -> None:
-    """Make sure nothing is at an output.
-
-    Raises:
-        InputError: a file is there, or a folder with a file in it.
-    """
-    place = Storage.at(output)
-    if place.list(place.uri):
-        raise InputError(
-            f"{place.uri}: is there already; name another --output, or replace it with --overwrite"
-        )
-
-
-def _read(uri: str, *, run: Run, columns: list[str] | None = None) -> pl.DataFrame:
-    return pl.read_parquet(io.BytesIO(run.storage.read_bytes(uri)), columns=columns)
-
-
-def _publish(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: Run) -> list[str]:
-    """Write the output: one file by its extension, or a folder with one file a part."""
-    run.progress(Part("writing", done=0, total=len(parts), unit="parts"), now=True)
-    claim(spec.output, work=run.work_id, run=run)
+@contextmanager
+def _pool(inputs: Sequence[Input], *, routing: Routing, store: Store) -> Iterator[Pool]:
+    """Who routes: actors on Ray where there is enough to do."""
+    sources = [one.source for one in inputs]
+    if sum(source.size for source in sources) <= SMALL_BYTES:
+        yield Alone(RouteWorker(routing.spec, sources=sources, store=store, routing=routing))
+        return
+    connect()
+    actors = Actors(routing, sources, store, count=_cores())
     try:
-        return _written(parts, spec=spec, json_columns=json_columns, run=run)
-    except OSError as error:
-        raise InputError(
-            f"{spec.output}: cannot be written ({error}); name another --output"
-        ) from error
+        yield actors
+    finally:
+        actors.close()
 
 
-def _written(parts: list[str], *, spec: RouteSpec, json_columns: set[str], run: Run) -> list[str]:
-    output = Storage.at(spec.output)
-    if is_file(spec.output):
-        failpoint("route.before_output")
-        write_file((_read(part, run=run) for part in parts), output.uri, json_columns=json_columns)
-        return [output.uri]
-    outputs = []
-    for part in parts:
-        outputs.append(output.join(f"part-{part.rsplit('/', 1)[-1]}"))
-        output.write(outputs[-1], run.storage.read_bytes(part))
-    _remove_other_parts(output, kept=outputs)
-    return outputs
+def _cores() -> int:
+    """CPUs of the cluster: a worker each."""
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def _remove_other_parts(output: Storage, *, kept: list[str]) -> None:
-    """Remove the parts of a run that was replaced and had more of them."""
-    others = {uri for uri, _ in output.list(output.uri)} - set(kept)
-    for uri in others:
-        folder, name = uri.rsplit("/", 1)
-        if folder == output.uri and name.startswith("part-") and name.endswith(".parquet"):
-            output.delete(uri)
+@dataclass(frozen=True)
+class Job:
+    """What the passes over a file share."""
+
+    spec: RouteSpec
+    inputs: Sequence[Input]
+    pool: Pool
+    store: Store
+    run: Run
 
 
-def _summary(parts: list[str], *, routing: Routing, run: Run) -> Manifest:
-    """Rows, shares, predicted quality and cost, and the same for always using one candidate."""
-    prefix = routing.spec.prefix
-    rewards = [f"{prefix}reward:{name}" for name in routing.candidates]
-    columns = [prefix + "candidate", prefix + "predicted_reward", prefix + "predicted_cost_usd"]
-    totals = pl.concat(
-        _read(part, run=run, columns=[*columns, *rewards])
-        .group_by(columns[0])
-        .agg(
-            pl.len().alias("rows"),
-            pl.col(columns[2]).null_count().alias("unpriced"),
-            pl.col(*columns[1:], *rewards).sum(),
-        )
-        for part in parts
-    )
-    rows = int(totals["rows"].sum())
-    by_candidate = totals.group_by(columns[0]).agg(pl.col("rows").sum())
-    shares = {name: count / rows for name, count in by_candidate.iter_rows()} if rows else {}
-    is_known = routing.is_priced and not totals["unpriced"].sum()
-    means = {
-        name: float(totals[f"{prefix}reward:{name}"].sum()) / max(rows, 1)
-        for name in routing.candidates
-    }
-    return {
-        "rows": rows,
-        "shares": {name: shares.get(name, 0.0) for name in routing.candidates},
-        "predicted_reward": float(totals[columns[1]].sum()) / max(rows, 1),
-        "predicted_reward_if_always": means,
-        "predicted_cost_usd": float(totals[columns[2]].sum()) if is_known else None,
-    }
+@dataclass(frozen=True)
+class Through:
+    """What became of all shards, in the order of their rows, and how fast."""
+
+    summaries: list[ShardSummary]
+    pace: Pace
 
 
-def _requests(parts: list[str], *, routing: Routing, run: Run) -> str:
-    """Write who is to answer what; drawn by the texts' hashes, so that order does not matter."""
-    spec = routing.spec
-    chosen = f"{spec.prefix}candidate"
-    known = routing.spec.pair_ids or routing.router.meta.candidate_ids
-    ids = dict(zip(routing.candidates, known, strict=True))
-    drawn: pl.DataFrame | None = None
-    for part in parts:
-        rows = _read(part, run=run, columns=[spec.text_column, chosen]).unique(spec.text_column)
-        texts = normalise_texts(rows[spec.text_column])
-        rows = pl.DataFrame(
-            {
-                "query_id": [query_id(text, task="") for text in texts],
-                "text": texts,
-                "messages": pl.Series([None] * rows.height, dtype=pl.String),
-                "candidate_id": rows[chosen].replace_strict(ids, return_dtype=pl.String),
-                "original": rows[spec.text_column],
-                "draw": [hashlib.sha256(f"answer\n{text}".encode()).hexdigest() for text in texts],
-            }
-        )
-        drawn = rows if drawn is None else pl.concat([drawn, rows])
-        drawn = drawn.unique("query_id").sort("draw")
-        drawn = drawn if spec.answer_rows < 0 else drawn.head(spec.answer_rows)
-    assert drawn is not None
-    buffer = io.BytesIO()
-    drawn.drop("draw").write_parquet(buffer)
-    run.storage.write(run.uri("requests.parquet"), buffer.getvalue())
-    return run.uri("requests.parquet")
+def _routed(job: Job) -> Through:
+    """Score and choose at once."""
+    done = job.store.done("parts")
+    queue = _queue(job.inputs, spec=job.spec, done=done)
+    return _through(queue, step="route", job=job, done=done)
 
 
-def _drop(parts: list[str], *, run: Run) -> None:
-    """The output is complete: the parts have served."""
-    for part in parts:
-        run.storage.delete(part)
+def _settled(job: Job, *, routing: Routing) -> tuple[Routing, Through]:
+    """Score every row, let the policy see what is predicted of the file, then choose."""
+    done = job.store.done("scored")
+    queue = _queue(job.inputs, spec=job.spec, done=done)
+    scored = _through(queue, step="score", job=job, done=done).summaries
+    _judge(scored, job=job)
+    keys = [summary.key for summary in scored]
+    routing = routing.settled(routing.policy.settle(lambda: job.store.scored(keys)))
+    job.pool.use(routing.policy)
+    left = (Task(_shard(summary), scored=summary) for summary in scored)
+    done = job.store.done("parts")
+    queue = Queue(iter(()), handed=left, done=done)
+    return routing, _through(queue, step="choose", job=job, done=done)
+
+
+def _shard(summary: ShardSummary) -> Shard:
+    file, first_row = summary.key.split("-")
+    return Shard(int(file), int(first_row), summary.rows + summary.broken)
+
+
+def _through(queue: Queue, *, step: Step, job: Job, done: Summaries) -> Through:
+    """Work through the shards that are left, and tell how it gets on.
+
+    Raises:
+        InputError: so much is broken that the rest need not be looked at.
+    """
+    found = dict(done)
+    pace = Pace(_rows(job.inputs), before=sum(one.rows + one.broken for one in done.values()))
+    broken = sum(one.broken for one in done.values())
+    for summary in job.pool.work(queue, step=step):
+        found[summary.key] = summary
+        pace.add(summary.rows + summary.broken)
+        broken += summary.broken
+        if is_hopeless(broken, rows=pace.rows) and broken > job.spec.max_error_share * pace.rows:
+            _judge(_in_order(found), job=job)
+        job.run.progress(Part(NAMES[step], done=pace.rows, total=pace.total, note=pace.note()))
+    return Through(_in_order(found), pace)
+
+
+NAMES: dict[Step, str] = {"route": "rows", "score": "rows scored", "choose": "rows chosen"}
+
+
+def _rows(inputs: Sequence[Input]) -> int:
+    """Rows of all files; 0 where a file has to be read to know."""
+    known = [sum(stretch.rows for stretch in one.stretches) for one in inputs]
+    return sum(known) if all(known) else 0
+
+
+def _in_order(summaries: Summaries) -> list[ShardSummary]:
+    return [summaries[key] for key in sorted(summaries)]
+
+
+def _quarantine(run: Run) -> str:
+    return run.uri("quarantine.jsonl")
+
+
+def _judge(summaries: Sequence[ShardSummary], *, job: Job) -> int:
+    """Broken rows, kept in one file in the order of the input.
+
+    Raises:
+        InputError: they are more than the error budget allows.
+    """
+    share = job.spec.max_error_share
+    with Quarantine(_quarantine(job.run), max_error_share=share) as quarantine:
+        for summary in summaries:
+            broken = job.store.read_broken(summary.key) if summary.broken else None
+            quarantine.count(summary.rows + summary.broken, broken=broken)
+        quarantine.finish()
+    return quarantine.broken
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.drift.kept import profile_files
+from cluster.drift.trained import Profiles
 from cluster.evaluation.baselines import BASELINES
 from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
@@ -183,13 +185,15 @@ def _save(
     fits: dict[str, Fit], *, label: Label, data: Prepared, lake: Lake, seed: int
 ) -> dict[str, str]:
     """Method → version of its checkpoint; the outcomes it was fitted on are kept beside it."""
-    versions = {}
+    versions, profiles = {}, Profiles(seed)
     for method, fit in fits.items():
         meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
-        version = version_of(checkpoint_files(fit.router, meta=meta))
+        taught = data.taught(fit.settings)
+        beside = profile_files(profiles.of(fit.router, queries=taught.queries))
+        version = version_of(checkpoint_files(fit.router, meta=meta, beside=beside))
         uri = _checkpoint_uri(lake, version)
-        keep_outcomes(outcomes_frame(data.taught(fit.settings)), checkpoint=uri, lake=lake)
-        save_checkpoint(fit.router, uri, meta=meta)
+        keep_outcomes(outcomes_frame(taught), checkpoint=uri, lake=lake)
+        save_checkpoint(fit.router, uri, meta=meta, beside=beside)
         versions[method] = version
     return versions
 

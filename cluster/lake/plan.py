@@ -37,24 +37,31 @@ def required_samples(query_ids: pl.Series, *, samples: int) -> pl.DataFrame:
     )
 
 
-def plan_candidate(required: pl.DataFrame, *, lake: Lake, candidate_id: str) -> Plan:
+def plan_candidate(
+    required: pl.DataFrame, *, lake: Lake, candidate_id: str, adopt: bool = True
+) -> Plan:
     """Adopt what a killed run left, then compare with what is committed.
 
     Args:
         required: `query_id`, `sample`.
         lake: the lake.
         candidate_id: whose answers.
+        adopt: take over what is staged; not where this very run has staged it.
     """
-    staged = staged_shards(lake, table=COMPLETIONS, partition=candidate_id)
-    adopted = commit_shards(staged, lake=lake, table=COMPLETIONS)
+    adopted = []
+    if adopt:
+        staged = staged_shards(lake, table=COMPLETIONS, partition=candidate_id)
+        adopted = commit_shards(staged, lake=lake, table=COMPLETIONS)
+    key = ["query_id", "sample"]
+    # Only of what is required: a candidate may have answered far more than fits.
     committed = (
         scan_handle(lake.handle(COMPLETIONS), table=COMPLETIONS)
         .filter(pl.col("candidate_id") == candidate_id)
-        .select("query_id", "sample", "outcome")
-        .collect()
+        .select(*key, "outcome")
+        .join(required.lazy(), on=key, how="semi")
+        .collect(engine="streaming")
     )
-    key = ["query_id", "sample"]
-    failed = committed.filter(pl.col("outcome") == "error").join(required, on=key, how="semi")
+    failed = committed.filter(pl.col("outcome") == "error")
     return Plan(
         candidate_id=candidate_id,
         required=required.height,

@@ -7,10 +7,16 @@ from pydantic import ValidationError
 
 from cluster.errors import InputError
 from cluster.policies.best import Best
+from cluster.policies.budget import Budget
+from cluster.policies.cascade import Cascade
 from cluster.policies.policy import Policy
+from cluster.policies.quality_floor import QualityFloor
+from cluster.policies.threshold import Threshold
 from cluster.policies.utility import Utility
 
-POLICIES: Mapping[str, type[Policy]] = {policy.name: policy for policy in (Best, Utility)}
+POLICIES: Mapping[str, type[Policy]] = {
+    policy.name: policy for policy in (Best, Utility, Budget, QualityFloor, Threshold, Cascade)
+}
 
 
 def load_policy(name: str, *, settings: Mapping[str, Any] | None = None) -> Policy:

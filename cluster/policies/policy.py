@@ -137,18 +137,33 @@ def highest(values: FloatMatrix, *, texts: pl.Series, allowed: BoolMatrix | None
     usable = ~np.isnan(values)
     if allowed is not None:
         usable &= allowed
-    hopeless = np.flatnonzero(~usable.any(axis=1))
-    if len(hopeless):
-        raise InputError(
-            f"query {hopeless[0]} of {len(values)} has no candidate to choose: none that is "
-            "allowed has a known value; check the allowed candidates, and their prices and tokens"
-        )
+    require_a_choice(usable)
     best = np.where(usable, values, -np.inf).max(axis=1, initial=-np.inf)
     tied = usable & (values == best[:, None])
     choices: Choices = tied.argmax(axis=1).astype(np.int64)
-    for row in np.flatnonzero(tied.sum(axis=1) > 1):
-        columns = np.flatnonzero(tied[row])
-        choices[row] = columns[text_number(texts[int(row)]) % len(columns)]
+    rows = np.flatnonzero(tied.sum(axis=1) > 1)
+    choices[rows] = one_of(tied[rows], numbers=text_numbers(texts[rows]))
+    return choices
+
+
+def require_a_choice(usable: BoolMatrix) -> None:
+    """Make sure every row of (n_queries, n_candidates) has somebody to choose.
+
+    Raises:
+        InputError: one has not.
+    """
+    hopeless = np.flatnonzero(~usable.any(axis=1))
+    if len(hopeless):
+        raise InputError(
+            f"query {hopeless[0]} of {len(usable)} has no candidate to choose: none that is "
+            "allowed has a known value; check the allowed candidates, and their prices and tokens"
+        )
+
+
+def one_of(among: BoolMatrix, *, numbers: Numbers) -> Choices:
+    """(n,) one of the columns that are marked in each row, by its text's number."""
+    place = (numbers % among.sum(axis=1).astype(np.uint64)).astype(np.int64)
+    choices: Choices = (np.cumsum(among, axis=1) > place[:, None]).argmax(axis=1).astype(np.int64)
     return choices
 
 

@@ -8,7 +8,8 @@ executes nothing that is stored, and believes nothing it has not checked.
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,8 @@ from cluster.storage import Storage
 
 MANIFEST = "router.json"
 TENSORS = "model.safetensors"
+# Files whose names begin so are not the router's: they say what it was trained on.
+BESIDE = "profile."
 FORMAT = 1
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
@@ -70,21 +73,37 @@ class Manifest(CheckpointMeta):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded router, what is known about it, and the version its content has."""
+    """A loaded router, what is known about it, and the version its content has.
+
+    Attributes:
+        beside: name → content of the files that are not the router's own.
+    """
 
     router: Router
     meta: Manifest
     version: str
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def checkpoint_files(router: Router, *, meta: CheckpointMeta) -> dict[str, bytes]:
-    """Name → content of every file of the folder, `router.json` last."""
+def checkpoint_files(
+    router: Router, *, meta: CheckpointMeta, beside: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """Name → content of every file of the folder, `router.json` last.
+
+    Args:
+        router: what is kept.
+        meta: what is known about it.
+        beside: files that go with it and are part of the version, their names begin with `BESIDE`.
+    """
     from safetensors.numpy import save
 
     state = router.state()
     files = {name: text.encode() for name, text in sorted(state.files.items())}
+    taken = {name for name in files if name in (MANIFEST, TENSORS) or name.startswith(BESIDE)}
+    assert not taken, f"a router's file has the name of one of ours: {sorted(taken)}"
+    assert all(name.startswith(BESIDE) for name in beside or {}), "not to be mistaken for its own"
+    files |= beside or {}
     assert all(FILE_NAME.fullmatch(name) for name in files), f"bad file name in {sorted(files)}"
-    assert not {MANIFEST, TENSORS} & files.keys(), "a router's file has the name of one of ours"
     assert len(meta.candidate_ids) == len(router.candidates), "one id a candidate"
     files[TENSORS] = save(contiguous(state.tensors))
     manifest = Manifest(
@@ -106,13 +125,15 @@ def version_of(files: dict[str, bytes]) -> str:
     return sha256(json.dumps(listed, separators=(",", ":")).encode())
 
 
-def save_checkpoint(router: Router, uri: str, *, meta: CheckpointMeta) -> str:
+def save_checkpoint(
+    router: Router, uri: str, *, meta: CheckpointMeta, beside: Mapping[str, bytes] | None = None
+) -> str:
     """Write the folder, local or `s3://`, and return its version.
 
     Saving the same router with the same `meta` again writes the same bytes.
     """
     storage = Storage.at(uri)
-    files = checkpoint_files(router, meta=meta)
+    files = checkpoint_files(router, meta=meta, beside=beside)
     for name, data in files.items():
         storage.write(storage.join(name), data)
     return version_of(files)
@@ -143,7 +164,9 @@ def load_checkpoint(uri: str, *, version: str | None = None) -> Checkpoint:
             f"{storage.uri}: damaged checkpoint: its content has version {found}, "
             f"expected {version}; restore the folder or register it anew"
         )
-    return Checkpoint(restore(manifest, files, where=storage.uri), manifest, found)
+    beside = {name: content for name, content in files.items() if name.startswith(BESIDE)}
+    router = restore(manifest, files, where=storage.uri)
+    return Checkpoint(router, manifest, found, beside=beside)
 
 
 def read_folder(storage: Storage) -> dict[str, bytes]:
@@ -221,7 +244,11 @@ def restore(manifest: Manifest, files: dict[str, bytes], *, where: str) -> Route
     """
     if TENSORS not in files:
         raise InputError(f"{where}: damaged checkpoint: {TENSORS} is not listed in {MANIFEST}")
-    texts = {name: data for name, data in files.items() if name not in (MANIFEST, TENSORS)}
+    texts = {
+        name: data
+        for name, data in files.items()
+        if name not in (MANIFEST, TENSORS) and not name.startswith(BESIDE)
+    }
     method = load_plugin("routers", name=manifest.method)
     if not (isinstance(method, type) and issubclass(method, Method)):
         raise InputError(f"{where}: '{manifest.method}' is installed, but is no routing method")

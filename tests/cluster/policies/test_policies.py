@@ -67,7 +67,7 @@ def test_the_unknown_is_never_chosen_and_nothing_to_choose_is_refused() -> None:
 
 
 def test_wrong_names_and_settings_are_told() -> None:
-    with pytest.raises(InputError, match="known: best, utility"):
+    with pytest.raises(InputError, match="known: best, budget"):
         load_policy("cheapest")
     with pytest.raises(InputError, match="lambda_usd"):
         load_policy("utility", settings={"lambda_usd": -1})

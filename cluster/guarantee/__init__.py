@@ -1,0 +1,1 @@
+"""A promise about quality: which cheaper way of routing keeps enough of a reference's reward."""

@@ -1,0 +1,91 @@
+"""The path: settings from "all to the reference" to "all to the cheapest", fixed beforehand.
+
+A setting is a tau of `QualityFloor`. As tau rises more candidates are good enough, so every row
+keeps its candidate or gets a cheaper one. The taus come from predictions on rows that were there
+for training; not even the texts of the calibration rows have a part in them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from cluster.outcome import BoolMatrix, FloatMatrix
+from cluster.policies.policy import Choices
+from cluster.policies.quality_floor import QualityFloor
+from cluster.routers.router import Prediction
+
+# Each step is then 2 % of what there is to save; a step more or less costs no confidence.
+SETTINGS = 50
+# Where the cost is looked at to place the settings.
+LOOKED_AT = 400
+
+
+def path(
+    policy: QualityFloor,
+    prediction: Prediction,
+    *,
+    texts: pl.Series,
+    cost: FloatMatrix,
+    allowed: BoolMatrix | None = None,
+) -> tuple[float, ...]:
+    """Rising taus, between which the expected cost falls by about the same; at most `SETTINGS`.
+
+    Args:
+        policy: with its reference, for the candidates at hand; its tau is not read.
+        prediction: (n_queries, n_candidates), of rows that were trained on or selected by.
+        texts: (n_queries,).
+        cost: (n_queries, n_candidates), expected USD; NaN where unknown.
+        allowed: (n_candidates,), who may be chosen.
+    """
+    column = policy.candidates.index(policy.reference)
+    others = np.ones(prediction.reward.shape[1], dtype=np.bool_) if allowed is None else allowed
+    others = others & (np.arange(len(others)) != column)
+    gaps = prediction.reward[:, [column]] - prediction.reward[:, others]
+    gaps = gaps[np.isfinite(gaps)]
+    if not gaps.size:
+        return ()
+    steps = np.unique(np.quantile(gaps, np.linspace(0, 1, LOOKED_AT)))
+    made = choices(policy, steps.tolist(), prediction, texts=texts, cost=cost, allowed=allowed)
+    spent = np.array([_mean_price(policy, chosen, cost=cost) for chosen in made])
+    return tuple(steps[_even(spent)].tolist())
+
+
+def choices(
+    policy: QualityFloor,
+    taus: Sequence[float],
+    prediction: Prediction,
+    *,
+    texts: pl.Series,
+    cost: FloatMatrix,
+    allowed: BoolMatrix | None = None,
+) -> list[Choices]:
+    """(n_queries,) the chosen columns under each tau, by the very policy that routes."""
+    return [
+        policy.model_copy(update={"tau": tau}).choose(
+            prediction, texts=texts, cost=cost, allowed=allowed
+        )
+        for tau in taus
+    ]
+
+
+def _mean_price(policy: QualityFloor, chosen: Choices, *, cost: FloatMatrix) -> float:
+    """Mean USD, or mean rank by price where no cost is known."""
+    rank = np.array(
+        [
+            float(name in policy.by_price and policy.by_price.index(name))
+            for name in policy.candidates
+        ]
+    )
+    price = np.where(np.isnan(cost).all(axis=1, keepdims=True), rank, cost)
+    return float(np.nanmean(price[np.arange(len(chosen)), chosen]))
+
+
+def _even(spent: FloatMatrix) -> Choices:
+    """Of steps with these costs, not rising, those at which the cost falls by equal parts.
+
+    Each is the last step of its cost: whatever saves nothing more is the same setting.
+    """
+    parts = np.ceil((spent[0] - spent) / max(spent[0] - spent[-1], 1e-300) * (SETTINGS - 1))
+    kept = np.flatnonzero(np.append(np.diff(parts) > 0, True))
+    return kept.astype(np.int64)

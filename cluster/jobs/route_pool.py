@@ -1,0 +1,155 @@
+"""The workers of a route job: actors on Ray that pull shards, or this process alone.
+
+Each actor has two tasks at most, so the rows that are handed over and not yet routed are bounded.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from cluster.errors import EngineError
+from cluster.files.source import SourceFile
+from cluster.jobs.route_queue import Queue
+from cluster.jobs.route_worker import RouteWorker, Task
+from cluster.policies.policy import Policy
+from cluster.routing.kernel import Routing
+from cluster.routing.store import Store
+from cluster.routing.summary import ShardSummary
+
+LOG = logging.getLogger("signalbox.route")
+TASKS_IN_FLIGHT = 2
+# A shard that takes its worker with it each time is not handed out for ever.
+MAX_DEATHS = 3
+PATIENCE_SECONDS = 30.0
+# The kernel gains nothing from more threads than a worker has cores; more only get in the way.
+ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+Step = Literal["route", "score", "choose"]
+
+
+class Pool(Protocol):
+    """Who works through a queue of shards."""
+
+    def work(self, queue: Queue, *, step: Step) -> Iterator[ShardSummary]:
+        """What became of each shard, in the order they are through."""
+
+    def use(self, policy: Policy) -> None:
+        """Choose by a policy that has settled from now on."""
+
+
+@dataclass
+class Alone:
+    """This process: where a file is small, an actor would take longer to start than to work."""
+
+    worker: RouteWorker
+
+    def work(self, queue: Queue, *, step: Step) -> Iterator[ShardSummary]:
+        """See `Pool.work`."""
+        while (task := queue.take(0)) is not None:
+            yield getattr(self.worker, step)(task)
+
+    def use(self, policy: Policy) -> None:
+        """See `Pool.use`."""
+        self.worker.use(policy)
+
+
+@dataclass
+class Actors:
+    """Workers on Ray; one that dies is replaced, and its shards go to another."""
+
+    routing: Routing
+    sources: list[SourceFile]
+    store: Store
+    count: int
+    workers: dict[int, Any] = field(default_factory=dict)
+    policy: Policy | None = None
+    started: int = 0
+    deaths: int = 0
+
+    def work(self, queue: Queue, *, step: Step) -> Iterator[ShardSummary]:
+        """See `Pool.work`.
+
+        Raises:
+            EngineError: the workers keep dying.
+        """
+        import ray
+
+        tasks: dict[Any, tuple[int, Task]] = {}
+        while len(self.workers) < self.count:
+            self._start()
+        for _ in range(TASKS_IN_FLIGHT):
+            for number in list(self.workers):
+                self._give(number, queue=queue, tasks=tasks, step=step)
+        while tasks:
+            done, _ = ray.wait(list(tasks), num_returns=1, timeout=PATIENCE_SECONDS)
+            if not done:
+                self._tell_waiting()
+                continue
+            number, task = tasks.pop(done[0])
+            try:
+                summary: ShardSummary = ray.get(done[0])
+            except ray.exceptions.RayActorError as error:
+                queue.put_back(task)
+                number = self._replaced(number, error=error)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            else:
+                yield summary
+            self._give(number, queue=queue, tasks=tasks, step=step)
+
+    def use(self, policy: Policy) -> None:
+        """See `Pool.use`."""
+        import ray
+
+        self.policy = policy
+        ray.get([worker.use.remote(policy) for worker in self.workers.values()])
+
+    def _give(
+        self, number: int, *, queue: Queue, tasks: dict[Any, tuple[int, Task]], step: Step
+    ) -> None:
+        task = queue.take(number)
+        if task is not None:
+            tasks[getattr(self.workers[number], step).remote(task)] = (number, task)
+
+    def _start(self) -> int:
+        import ray
+
+        kind = ray.remote(RouteWorker).options(num_cpus=1, runtime_env={"env_vars": ONE_THREAD})
+        number, self.started = self.started, self.started + 1
+        self.workers[number] = kind.remote(
+            self.routing.spec, sources=self.sources, store=self.store
+        )
+        if self.policy is not None:
+            self.workers[number].use.remote(self.policy)
+        return number
+
+    def _replaced(self, number: int, *, error: Exception) -> int:
+        """The number of the worker in a dead one's place."""
+        if number not in self.workers:  # another of its tasks has told already
+            return max(self.workers)
+        del self.workers[number]
+        self.deaths += 1
+        if self.deaths > MAX_DEATHS:
+            raise EngineError(
+                f"the route job's workers died {self.deaths} times; the last: {error}"
+            ) from error
+        LOG.warning("a worker died (%s); starting another", error)
+        return self._start()
+
+    def _tell_waiting(self) -> None:
+        import ray
+
+        LOG.warning(
+            "waiting for a shard to be routed; %d workers of 1 CPU each were asked for, free: %s",
+            len(self.workers),
+            ray.available_resources(),
+        )
+
+    def close(self) -> None:
+        """End the actors."""
+        import ray
+
+        for worker in self.workers.values():
+            ray.kill(worker)
+        self.workers.clear()

@@ -1,0 +1,112 @@
+"""At least a share of a reference's quality, at the least cost that a calibration has certified."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from cluster.errors import InputError
+from cluster.outcome import BoolMatrix, FloatMatrix
+from cluster.policies.policy import Choices, Policy, highest
+from cluster.routers.router import Prediction
+
+
+class QualityFloor(Policy):
+    """The cheapest candidate whose predicted reward is at least the reference's − tau.
+
+    Row by row, so that what was certified on calibration rows is what is done on every other file.
+    How tau is found, and what it promises, is in `cluster.guarantee`.
+
+    Attributes:
+        floor: share of the reference's mean reward that is to be kept.
+        delta: chance that the calibration sample misleads.
+        reference: name of the candidate.
+        tau: reward that may be missing by prediction; below 0 it must be gained. None: no saving
+            was certified, and everything goes to the reference.
+        calibration: the record that says why.
+        by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
+            is known: routers learned from tables without tokens.
+        candidates: in the order of the columns; set by `among`.
+    """
+
+    name: ClassVar[str] = "quality_floor"
+
+    floor: float = Field(gt=0, le=1)
+    delta: float = Field(default=0.1, gt=0, lt=1)
+    reference: str
+    tau: float | None = Field(default=None, allow_inf_nan=False)
+    calibration: str = ""
+    by_price: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def needs_cost(self) -> bool:
+        """Where there is anything to choose."""
+        return self.tau is not None
+
+    def among(self, candidates: tuple[str, ...]) -> Self:
+        """See `Policy.among`.
+
+        Raises:
+            InputError: the reference, or one that was ranked by price, is not there.
+        """
+        if self.reference not in candidates or set(self.by_price) - set(candidates):
+            raise InputError(
+                f"policy 'quality_floor': reference '{self.reference}' is no candidate of this "
+                f"router, or it was calibrated for others; candidates: {', '.join(candidates)}"
+            )
+        assert not self.by_price or set(self.by_price) == set(candidates), "a rank for everyone"
+        return self.model_copy(update={"candidates": candidates})
+
+    def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002
+        """(n_queries, n_candidates): all; the reference needs no prediction and no cost."""
+        return np.ones(prediction.reward.shape, dtype=np.bool_)
+
+    def choose(
+        self,
+        prediction: Prediction,
+        *,
+        texts: pl.Series,
+        cost: FloatMatrix | None = None,
+        allowed: BoolMatrix | None = None,
+    ) -> Choices:
+        """The column of the cheapest that is good enough; see `Policy.choose`.
+
+        The reference where nobody is, or where its own cost or reward is not known. Of equally
+        cheap ones the best. Where the reference may not be chosen the best that may.
+        """
+        reward, column = prediction.reward, self._column()
+        usable = np.broadcast_to(True if allowed is None else allowed, reward.shape)
+        good = usable & self._good_enough(reward, column=column)
+        price = self._price(cost, shape=reward.shape)
+        known = ~np.isnan(price[:, [column]])
+        good = np.where(known, good & ~np.isnan(price), False)
+        good[:, column] = usable[:, column]
+        cheapest = np.where(good, price, np.inf).min(axis=1, initial=np.inf, keepdims=True)
+        tied = good & (~known | (price <= cheapest))
+        # What has no other choice needs no value.
+        value = np.where(tied, np.where(np.isnan(reward), 0.0, reward), np.nan)
+        barred = ~good.any(axis=1)
+        value[barred] = np.where(usable[barred], reward[barred], np.nan)
+        return highest(value, texts=texts)
+
+    def _column(self) -> int:
+        assert self.candidates, "asked before it was told whose columns these are"
+        return self.candidates.index(self.reference)
+
+    def _good_enough(self, reward: FloatMatrix, *, column: int) -> BoolMatrix:
+        if self.tau is None:
+            return np.zeros(reward.shape, dtype=np.bool_)
+        return np.asarray(reward >= reward[:, [column]] - self.tau)
+
+    def _price(self, cost: FloatMatrix | None, *, shape: tuple[int, ...]) -> FloatMatrix:
+        """(n_queries, n_candidates) what decides: USD, or the rank by price where none is known."""
+        if self.tau is None:
+            return np.zeros(shape)
+        if cost is None:
+            raise InputError("policy 'quality_floor' needs the candidates' prices; none were given")
+        if not self.by_price:
+            return cost
+        rank = np.array([float(self.by_price.index(name)) for name in self.candidates])
+        return np.where(np.isnan(cost).all(axis=1, keepdims=True), rank, cost)

@@ -1,0 +1,1 @@
+"""Routing a file, without Ray: its shards, their scores and choices, and what is published."""

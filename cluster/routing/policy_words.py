@@ -1,0 +1,104 @@
+"""What a policy did, in words: what it was asked for, and what it settled on for the file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster.policies.load import POLICIES
+
+PROMISE = (
+    "With probability at least {confidence} over the calibration sample, the mean reward of new "
+    "queries drawn like it is at least {floor} times that of {reference}. It says nothing about "
+    "one file, one tag, another mix of queries, or errors of the reward itself."
+)
+NO_SAVING = "No saving was certified, so every query goes to {reference}."
+
+
+def policy_words(name: str, *, facts: Mapping[str, Any]) -> list[str]:
+    """Sentences on a policy; those of its own docstring where nothing else is known of it.
+
+    Args:
+        name: of the policy.
+        facts: `Policy.facts()`, its settings and what it settled on.
+    """
+    words = {
+        "best": _best,
+        "utility": _utility,
+        "budget": _budget,
+        "threshold": _threshold,
+        "quality_floor": _quality_floor,
+    }
+    return words[name](facts) if name in words else [_first_line(name)]
+
+
+def _best(facts: Mapping[str, Any]) -> list[str]:  # noqa: ARG001 - it has no settings
+    return ["Every query goes to the candidate with the highest predicted reward, at any cost."]
+
+
+def _utility(facts: Mapping[str, Any]) -> list[str]:
+    return [
+        "Every query goes to the candidate with the highest predicted reward minus lambda times "
+        f"predicted cost; lambda is {number(facts['lambda_usd'])} reward per USD."
+    ]
+
+
+def _budget(facts: Mapping[str, Any]) -> list[str]:
+    asked = (
+        f"{number(facts['usd_total'])} USD for the file"
+        if "usd_total" in facts
+        else f"{number(facts.get('usd_per_1000'))} USD per 1,000 queries"
+    )
+    told = [f"As much predicted reward as {asked} can buy."]
+    if "budget_usd" in facts:
+        told.append(
+            f"That is {number(facts['budget_usd'])} USD here, of which "
+            f"{number(facts.get('expected_usd'))} USD are expected to be spent."
+        )
+    if facts.get("binds") is False:
+        told.append("It is enough for the best candidate of every query.")
+    elif facts.get("lambda_usd") is not None:
+        told.append(
+            "A dearer candidate is taken where it brings at least "
+            f"{number(facts['lambda_usd'])} predicted reward for one more USD."
+        )
+    return told
+
+
+def _threshold(facts: Mapping[str, Any]) -> list[str]:
+    pair = f"{facts['strong']} instead of {facts['weak']}" if facts.get("strong") else "the strong"
+    told = [f"A query goes to {pair} where it promises enough more reward."]
+    if "strong_share" in facts:
+        told.append(f"The file's {100 * facts['strong_share']:.4g} % that gain most are sent there")
+        at = facts.get("at")
+        told[-1] += "." if at is None else f": those that gain {number(at)} or more."
+    else:
+        told.append(f"Enough is {number(facts.get('threshold'))}.")
+    return told
+
+
+def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
+    confidence = f"{1 - float(facts.get('delta', 0.1)):.4g}"
+    told = [PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))]
+    if facts.get("tau") is None:
+        told.append(NO_SAVING.format(**_reference(facts)))
+    else:
+        told.append(
+            "The cheapest candidate is taken whose predicted reward is at most "
+            f"{number(facts['tau'])} below that of {facts['reference']}."
+        )
+    if facts.get("calibration"):
+        told.append(f"Calibration {facts['calibration']}.")
+    return told
+
+
+def _reference(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {"reference": str(facts.get("reference", "the reference"))}
+
+
+def _first_line(name: str) -> str:
+    kind = POLICIES.get(name)
+    return ((kind.__doc__ or "") if kind else "").strip().split("\n")[0]
+
+
+def number(value: Any) -> str:
+    """A number as people read it; a dash for none."""
+    return "–" if value is None else f"{float(value):,.4g}".replace("-", "−")
