@@ -9,7 +9,6 @@ import polars as pl
 from cluster import registry
 from cluster.endpoint import read_key
 from cluster.errors import InputError
-from cluster.jobs.route import expected_cost
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
 from cluster.outcome import BoolMatrix, FloatMatrix
@@ -17,6 +16,7 @@ from cluster.policies import Policy
 from cluster.price import Prices
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
+from cluster.routing.score import expected_cost
 from cluster.serving.backend import Backends, lake_backends
 from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
