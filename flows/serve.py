@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 from rich.console import Console
@@ -23,12 +23,13 @@ from cluster.serving.deploy import deployed
 from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
 from flows.params import FlowParams, PricesField, check_ray
+from flows.policy_fields import PolicyFields, check_policy, policy_settings
 
 LOOK_SECONDS = 5.0
 SHOWN = 12
 
 
-class ServeParams(FlowParams):
+class ServeParams(PolicyFields, FlowParams):
     """Serve a registered router as the model 'router' of an OpenAI-compatible endpoint."""
 
     host: str = Field(
@@ -52,24 +53,7 @@ class ServeParams(FlowParams):
         "key_variable: KEY}' a candidate; also timeout_seconds, concurrency. Candidates of engine "
         "openai have theirs already",
     )
-    policy: Literal["best", "utility"] = Field(
-        default="best",
-        title="Policy",
-        description="Of the model 'router'; a request may ask for another by "
-        "'router:policy=utility,lambda_usd=50'",
-    )
-    lambda_usd: float = Field(
-        default=0.0,
-        ge=0.0,
-        title="Lambda",
-        description="For policy utility: reward a query must gain for one more USD spent on it",
-    )
     prices: PricesField = ""
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
     key_variable: str = Field(
         default="",
         title="Key variable",
@@ -97,6 +81,7 @@ def check(params: ServeParams) -> None:
         SignalboxError: lake, router, back-ends, prices, policy, key, port or Ray address are not
             what they must be.
     """
+    check_policy(params)
     lake = Lake.open(params.lake, create=False)
     row = registry.resolve(lake, version=params.router)
     spec = _spec(params, lake=lake)
@@ -149,7 +134,7 @@ def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
         lake=lake.storage.uri,
         router=params.router if follows else row["version"],
         policy=params.policy,
-        policy_settings={"lambda_usd": params.lambda_usd} if params.policy == "utility" else {},
+        policy_settings=policy_settings(params),
         prices=read_prices(params.prices, lake=lake) if params.prices else {},
         backends=load_backends(params.backends) if params.backends else {},
         allowed=tuple(params.allowed),

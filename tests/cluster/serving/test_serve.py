@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_refused_in_words(served) -> None:
     client = served.client
     with pytest.raises(openai.NotFoundError, match="no model 'nobody'"):
         served.chat(POEM, model="nobody")
-    with pytest.raises(openai.BadRequestError, match="no message of a user"):
+    with pytest.raises(openai.BadRequestError, match="no message of role"):
         client.chat.completions.create(
             model="router", messages=[{"role": "system", "content": "hm"}]
         )
