@@ -177,6 +177,11 @@ def check_policy(params: PolicyFields) -> None:
                 f"--policy {params.policy} needs one of {', '.join(map(flag, read))}; "
                 f"{len(given)} given"
             )
+    if params.policy == "quality_floor" and params.explore:
+        raise InputError(
+            "--explore sends queries to candidates that the policy did not choose, and the promise "
+            "of --policy quality_floor is about its own choices: leave one of the two out"
+        )
     load_policy(params.policy, settings=policy_settings(params))
     if params.rules:
         read_rules(params.rules)
