@@ -39,7 +39,8 @@ class Asked:
     Attributes:
         frame: (n_queries,) rows of the file, for their tags and languages.
         texts: (n_queries,).
-        prompt_tokens, completion_tokens: (n_queries, n_candidates) as expected; NaN where unknown.
+        prompt_tokens, completion_tokens: (n_queries, n_candidates) as expected, NaN where unknown;
+            anything where no context is limited.
         eligible: (n_queries, n_candidates), whom the policy could choose (`Policy.eligible`).
     """
 

@@ -53,13 +53,16 @@ def admit(batch: Batch, *, scores: Scores, routing: Routing) -> tuple[Batch, Sco
 def _admitted(
     frame: pl.DataFrame, texts: pl.Series, *, scores: Scores, routing: Routing
 ) -> Admitted:
+    constraints, tokens = routing.spec.constraints, np.empty((len(texts), 0))
+    if constraints.context:
+        tokens = expected_prompt_tokens(
+            texts, checkpoint=routing.router, characters=characters_of(frame)
+        )
     asked = Asked(
         frame=frame,
         texts=texts,
-        prompt_tokens=expected_prompt_tokens(
-            texts, checkpoint=routing.router, characters=characters_of(frame)
-        ),
+        prompt_tokens=tokens,
         completion_tokens=scores.prediction.completion_tokens,
         eligible=routing.policy.eligible(scores.prediction, cost=scores.cost),
     )
-    return routing.spec.constraints.admit(asked, candidates=routing.candidates)
+    return constraints.admit(asked, candidates=routing.candidates)
