@@ -10,7 +10,8 @@ from cluster.lake.context_limits import read_context_limits
 from cluster.lake.lake import Lake
 from cluster.policies import load_policy
 from cluster.policies.constraints import Constraints
-from cluster.policies.rules import read_rules
+from cluster.policies.rules import Rule, read_rules
+from tasks.report import say
 
 PolicyName = Literal["best", "utility", "budget", "quality_floor", "threshold", "cascade"]
 # By policy, the fields it reads beside those of all.
@@ -221,6 +222,14 @@ def constraints_of(params: PolicyFields, *, candidates: tuple[str, ...], lake: L
     )
     constraints.check(candidates, rules_file=params.rules)
     return constraints
+
+
+def tell_idle_rules(manifest: Mapping[str, Any]) -> None:
+    """Say which rules were about no query: a tag may be misspelt."""
+    rules = manifest["constraints"].get("rules", [])
+    for number, (rule, rows) in enumerate(zip(rules, manifest["rule_rows"], strict=True), start=1):
+        if not rows:
+            say(f"rule {number}, {Rule.model_validate(rule).words}, is about no query of the file")
 
 
 def _policy_fields() -> list[str]:

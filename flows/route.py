@@ -31,7 +31,13 @@ from flows.answer_fields import AnswerFields
 from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
-from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
+from flows.policy_fields import (
+    PolicyFields,
+    check_policy,
+    constraints_of,
+    policy_settings,
+    tell_idle_rules,
+)
 from flows.route_answers import answer_routed, answers_uri, check_answers, served, show_answers
 from tasks.jobs import ray_job
 from tasks.routed import show_routed, tell_routed
@@ -173,6 +179,7 @@ def route(params: RouteParams) -> Manifest:
 def show_result(manifest: Manifest) -> None:
     """What the run came to, on stderr."""
     tell_routed(manifest)
+    tell_idle_rules(manifest)
     if manifest["answers"]:
         show_answers(manifest["answers"])
 
