@@ -8,9 +8,12 @@ from typing import NamedTuple
 import polars as pl
 
 ROW = "__row__"
-# Added to a batch's frame where its own columns do not hold the query, or its chat, as such.
+# Added to a batch's frame where its own columns do not hold the query as such: the query, the chat
+# that leads to it, and how long that is.
 TEXT = "__text__"
 MESSAGES = "__messages__"
+CHARACTERS = "__characters__"
+CHAT_COLUMNS = (TEXT, MESSAGES, CHARACTERS)
 TROUBLE = "__trouble__"
 BROKEN_SCHEMA = pl.Schema(
     {"file": pl.String, "row": pl.Int64, "reason": pl.String, "raw": pl.String}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from cluster.answers.requests import to_answer
 from cluster.files.quarantine import Quarantine, is_hopeless
 from cluster.jobs.pace import Pace
 from cluster.jobs.route_input import Input, ShardSize, look_at, queue_of, rows_of
@@ -19,14 +20,16 @@ from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
 from cluster.ray_cluster import connect
+from cluster.routing.candidate_files import publish_batches, refuse_batches_that_are_there
 from cluster.routing.kernel import Routing, load_routing
+from cluster.routing.observed import file_refusal
 from cluster.routing.output import check_name, refuse_output_that_is_there
 from cluster.routing.publish import publish
-from cluster.routing.requests import write_requests
 from cluster.routing.shard import Shard
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, merged
+from cluster.routing.told import fed_back, keep_page, told
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
@@ -53,6 +56,7 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     start = time.monotonic()
     check_name(spec.output)
     refuse_output_that_is_there(spec, run=run)
+    refuse_batches_that_are_there(spec, run=run)
     routing = load_routing(spec)
     _tell_unpriced(routing)
     size = _shard_size(routing)
@@ -69,12 +73,12 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     broken = _judge(through.summaries, job=job)
     outputs = publish(through.summaries, spec=spec, store=store, run=run)
     manifest = merged(through.summaries, routing=routing)
-    if spec.answer_rows:
-        manifest["requests"] = write_requests(
-            through.summaries, routing=routing, store=store, run=run
-        )
-    return {
-        "outputs": outputs,
+    manifest |= told(through.summaries, routing=routing, store=store)
+    manifest["feedback"] = fed_back(through.summaries, routing=routing, store=store)
+    kept = to_answer(through.summaries, routing=routing, store=store, run=run)
+    batches = publish_batches(through.summaries, spec=spec, store=store, run=run)
+    manifest |= {
+        "outputs": outputs + [uri for uris in batches.values() for uri in uris],
         "router": spec.router,
         "policy": spec.policy,
         "broken": broken,
@@ -84,8 +88,10 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
             "processor": sum(summary.seconds for summary in through.summaries),
         },
         "rows_per_second": through.pace.steady(),
-        **manifest,
+        "to_answer": kept,
+        "batches": batches,
     }
+    return manifest | {"report": keep_page(manifest, run=run)}
 
 
 def _shard_size(routing: Routing) -> ShardSize:
@@ -149,7 +155,8 @@ def _settled(job: Job, *, routing: Routing) -> tuple[Routing, Through]:
     scored = _through(queue, step="score", job=job, done=done).summaries
     _judge(scored, job=job)
     keys = [summary.key for summary in scored]
-    routing = routing.settled(routing.policy.settle(lambda: job.store.scored(keys)))
+    policy = routing.policy.heeding(file_refusal(scored, routing=routing))
+    routing = routing.settled(policy.settle(lambda: job.store.scored(keys)))
     job.pool.use(routing.policy)
     left = (Task(_shard(summary), scored=summary) for summary in scored)
     done = job.store.done("parts")

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cluster.drift.kept import profile_of
+from cluster.drift.profile import Profile
 from cluster.errors import InputError
 from cluster.plugins import load_plugin
 from cluster.policies.load import load_policy
@@ -16,11 +18,16 @@ from cluster.routing.spec import RouteSpec
 
 @dataclass(frozen=True)
 class Routing:
-    """A loaded router with what it is to be used for."""
+    """A loaded router with what it is to be used for.
+
+    Attributes:
+        profile: of the queries it was trained on; None where that is not known.
+    """
 
     spec: RouteSpec
     router: Checkpoint
     policy: Policy
+    profile: Profile | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -67,18 +74,20 @@ def load_routing(spec: RouteSpec) -> Routing:
             what they must be.
     """
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
+    profile = profile_of(checkpoint)
     if spec.strong:
         checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     candidates = checkpoint.router.candidates
     spec.constraints.check(candidates)
     read = checkpoint.router.reads_answer_of
-    if read:
+    if read and not spec.rounds:
         raise InputError(
             f"router {spec.router[:12]} decides when '{read}' has answered, and a file to route "
-            "holds queries alone: name another --router, such as one of method gain"
+            "holds queries alone: let it answer with --policy cascade --answer -1, or name another "
+            "--router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
-    return Routing(spec, checkpoint, policy.among(candidates))
+    return Routing(spec, checkpoint, policy.among(candidates), profile)
 
 
 def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:
