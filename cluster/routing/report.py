@@ -53,8 +53,9 @@ def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queries", f"{manifest['rows']:,}"),
         ("predicted reward", f"{manifest['predicted_reward']:.3f}"),
         (f"against always {best}", signed(gain)),
-        ("predicted cost, USD", number(cost)),
     ]
+    if cost is not None:
+        told.append(("predicted cost, USD", number(cost)))
     if cost is not None and always:
         told.append((f"of the cost of always {best}", f"{100 * cost / always:.1f} %"))
     drift = manifest.get("drift")
