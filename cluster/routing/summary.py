@@ -25,6 +25,8 @@ class ShardSummary(BaseModel):
         rows: routed rows.
         broken: rows left out.
         json_columns: columns that hold JSON text of what was a list or an object in the file.
+        fallbacks: rows that only the fallback may answer.
+        explored: rows whose candidate was drawn.
         chosen: rows by candidate, in the order of the router's.
         reward: predicted, summed over the rows, of the candidates chosen.
         reward_if_always: the same had each row gone to one candidate.
@@ -43,6 +45,8 @@ class ShardSummary(BaseModel):
     rows: int
     broken: int
     json_columns: tuple[str, ...] = ()
+    fallbacks: int = 0
+    explored: int = 0
     chosen: tuple[int, ...] = ()
     reward: float = 0.0
     reward_if_always: tuple[float, ...] = ()
@@ -77,6 +81,7 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
     costs = [summary.cost_usd for summary in full if summary.cost_usd is not None]
     per = 1 / max(rows, 1)
     columns = list(enumerate(routing.candidates))
+    constraints = routing.spec.constraints
     return {
         "rows": rows,
         "shares": {name: sum(s.chosen[column] for s in full) * per for column, name in columns},
@@ -89,6 +94,9 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
             name: _sum([s.cost_if_always[column] for s in full]) for column, name in columns
         },
         "policy_facts": routing.policy.facts(),
+        "constraints": constraints.model_dump(mode="json", exclude_defaults=True),
+        "fallbacks": sum(summary.fallbacks for summary in full),
+        "explored": sum(summary.explored for summary in full),
     }
 
 
