@@ -75,8 +75,10 @@ def best_single(manifest: Mapping[str, Any]) -> str:
 
 def alarms(manifest: Mapping[str, Any]) -> list[str]:
     """What the reader must know before trusting the numbers."""
-    found = list((manifest.get("drift") or {}).get("alarms", []))
-    return [f"Drift: {alarm}." for alarm in found]
+    drift = manifest.get("drift")
+    if not drift and manifest["policy"] == "quality_floor":
+        return [f"The promise is for queries like those that were calibrated on, and {UNKNOWN}."]
+    return [f"Drift: {alarm}." for alarm in (drift or {}).get("alarms", [])]
 
 
 def _pace(manifest: Mapping[str, Any]) -> float:

@@ -156,3 +156,12 @@ def test_one_candidate_and_many_tags_are_drawn(manifest):
 
 def test_the_same_run_gives_the_same_page(manifest):
     assert report(manifest) == report(manifest)
+
+
+def test_a_promise_on_a_file_whose_drift_is_not_known_is_an_alarm(manifest):
+    facts = {"floor": 0.95, "reference": "large", "promise": "what may be told of it"}
+    floor = manifest | {"policy": "quality_floor", "policy_facts": facts, "drift": None}
+    [alarm] = alarms(floor)
+    assert "drift is not known" in alarm
+    assert "what may be told of it" in text_of(report(floor))
+    assert alarms(manifest | {"drift": None}) == []
