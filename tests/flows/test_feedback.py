@@ -28,6 +28,7 @@ def test_routed_queries_come_back_and_verdicts_on_them(
     result = signalbox("route", *words, "--feedback-dataset", "asked", *lake)
     manifest = result.manifest
     back = manifest["feedback"]
+    assert manifest["drift"]["sampled"] == 400
     assert 0 < back["new"] == back["drawn"] < 200
     assert manifest["report"] in result.err
     assert Path(manifest["report"]).read_text().startswith("<!doctype html>")
