@@ -205,7 +205,19 @@ def _drift(manifest: Mapping[str, Any]) -> str:
     if len(drift["names"]) > charts.MOST_CLUSTERS:
         note += f" Shown are the {charts.MOST_CLUSTERS} clusters whose shares moved most."
     body = charts.drift_bars(drift["names"], trained=drift["trained"], shares=drift["shares"])
-    return section(title, note=note, body=body)
+    return section(title, note=note, body=body + folded("In numbers", body=_clusters(drift)))
+
+
+def _clusters(drift: Mapping[str, Any]) -> str:
+    """A line a cluster, those that add most to the index first."""
+    columns = (drift["names"], drift["trained"], drift["shares"], drift["parts"])
+    rows = sorted(zip(*columns, strict=True), key=lambda row: -row[3])
+    lines = [
+        (name, f"{100 * trained:.2f} %", f"{100 * here:.2f} %", f"{part:.4f}")
+        for name, trained, here, part in rows
+    ]
+    head = ("cluster of training queries", "share of these", "share here", "adds to the index")
+    return table_html(head, _lines(lines))
 
 
 def _left_out(manifest: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ def manifest() -> dict:
             "far_limit": 0.05,
             "shares": [0.2, 0.8],
             "trained": [0.5, 0.5],
+            "parts": [0.3, 0.1],
             "names": ["sums: add", "law: court"],
             "alarms": ["another mix of queries"],
         },
