@@ -89,7 +89,8 @@ def _cascade(facts: Mapping[str, Any]) -> list[str]:
 
 def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
     confidence = f"{1 - float(facts.get('delta', 0.1)):.4g}"
-    told = [PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))]
+    promise = PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))
+    told = [facts.get("promise") or promise]
     if facts.get("tau") is None:
         told.append(NO_SAVING.format(**_reference(facts)))
     else:
