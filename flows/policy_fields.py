@@ -18,12 +18,12 @@ READ: Mapping[str, tuple[str, ...]] = {
     "best": (),
     "utility": ("lambda_usd",),
     "budget": ("usd_per_1000", "usd_total"),
-    "quality_floor": ("floor", "delta", "reference", "bound"),
+    "quality_floor": ("floor", "delta", "reference", "bound", "calibrated_on"),
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
 # Those of a calibration, which no policy has among its settings.
-CALIBRATION = ("bound",)
+CALIBRATION = ("bound", "calibrated_on")
 
 
 class PolicyFields(BaseModel):
@@ -85,6 +85,12 @@ class PolicyFields(BaseModel):
         title="Bound",
         description="For policy quality_floor: betting holds for any sample; clt is cheaper and "
         "holds in the limit alone",
+    )
+    calibrated_on: str = Field(
+        default="",
+        title="Calibration dataset",
+        description="For policy quality_floor: the dataset whose calibration rows are read. Empty: "
+        "the router's own",
     )
     strong_share: float | None = Field(
         default=None,
@@ -175,6 +181,11 @@ def check_policy(params: PolicyFields) -> None:
                 f"--policy {params.policy} needs one of {', '.join(map(flag, read))}; "
                 f"{len(given)} given"
             )
+    if params.policy == "quality_floor" and params.explore:
+        raise InputError(
+            "--explore sends queries to candidates that may be worse, which no calibration has "
+            "seen: leave it out, or name another --policy than quality_floor"
+        )
     load_policy(params.policy, settings=policy_settings(params))
     if params.rules:
         read_rules(params.rules)

@@ -11,12 +11,15 @@ from pydantic import Field
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.answer import AnswerSpec, refuse_answers_that_are_there
+from cluster.jobs.calibrate import kept_record
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES, COMPLETIONS
 from cluster.policies import load_policy
@@ -27,6 +30,7 @@ from cluster.routers.transfer import has_strong_first
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
+from flows.calibrate import calibrate_spec, show_calibration
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
@@ -107,6 +111,7 @@ def check(params: RouteParams) -> None:
     read_prices(params.prices, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
+    _check_calibration(params, lake=lake)
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
 
@@ -128,6 +133,17 @@ def _check_router(params: RouteParams, *, lake: Lake) -> None:
             f"--policy {params.policy}: the router's method {manifest.method} does not say which "
             f"of {' and '.join(candidates)} is the strong one; name both with --strong and --weak"
         )
+
+
+def _check_calibration(params: RouteParams, *, lake: Lake) -> None:
+    """Make sure that there are rewards a promise could rest on.
+
+    Raises:
+        InputError: there is no such dataset, or no rewards of the router's scorer on it.
+    """
+    calibration = _calibration(params, lake=lake)
+    if calibration is not None:
+        check_outcomes(lake, dataset=calibration.dataset, scorer=calibration.scorer)
 
 
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
@@ -152,8 +168,11 @@ def route(params: RouteParams) -> Manifest:
     and the router's version. Rows that cannot be read go to a quarantine file.
     """
     lake = Lake.open(params.lake, create=False)
-    spec = _spec(params, lake=lake)
+    calibration = _calibration(params, lake=lake)
     with cluster_address(params.ray_address) as address:
+        if calibration is not None:
+            show_calibration(ray_job(calibration, address=address))
+        spec = _spec(params, lake=lake)
         routed = ray_job(spec, address=address)
         answers = None
         if params.answer:
@@ -161,6 +180,32 @@ def route(params: RouteParams) -> Manifest:
     shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
     table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
+
+
+def _calibration(params: RouteParams, *, lake: Lake) -> CalibrateSpec | None:
+    """The calibration that a promise rests on; None for policies that promise nothing."""
+    if params.policy != "quality_floor":
+        return None
+    return calibrate_spec(
+        params,
+        dataset=params.calibrated_on,
+        constraints=constraints_of(params, candidates=_names(params, lake=lake), lake=lake),
+        lake=lake,
+    )
+
+
+def _names(params: RouteParams, *, lake: Lake) -> tuple[str, ...]:
+    """The candidates to choose among."""
+    if params.strong:
+        return (params.strong, params.weak)
+    return tuple(_router_ids(registry.resolve(lake, version=params.router)["checkpoint"]))
+
+
+def _settings(params: RouteParams, *, lake: Lake) -> dict[str, Any]:
+    """The settings of the policy; those that were certified, once its calibration is there."""
+    calibration = _calibration(params, lake=lake)
+    record = None if calibration is None else kept_record(calibration)
+    return policy_settings(params) if record is None else record.policy_settings()
 
 
 def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
@@ -181,7 +226,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         weak=params.weak,
         pair_ids=_pair_ids(params, lake=lake),
         policy=params.policy,
-        policy_settings=policy_settings(params),
+        policy_settings=_settings(params, lake=lake),
         # Only the router's own, so that the work stays the same when the lake gets others.
         prices={name: prices[name] for name in own if name in prices},
         constraints=constraints_of(params, candidates=tuple(own), lake=lake),

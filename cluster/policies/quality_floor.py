@@ -99,7 +99,11 @@ class QualityFloor(Policy):
         return highest(value, texts=texts)
 
     def _column(self) -> int:
-        assert self.reference in self.candidates, "asked before it was calibrated"
+        if self.reference not in self.candidates:
+            raise InputError(
+                "policy 'quality_floor' has no reference yet: it is calibrated by 'signalbox "
+                "calibrate' and by 'signalbox route'"
+            )
         return self.candidates.index(self.reference)
 
     def _good_enough(self, reward: FloatMatrix, *, column: int) -> BoolMatrix:
