@@ -108,7 +108,7 @@ class Calibration(BaseModel):
 
     def policy_settings(self) -> dict[str, Any]:
         """What routes by this record, as settings of the policy `quality_floor`."""
-        settings = self.policy.model_dump(mode="json", exclude={"candidates"})
+        settings = self.policy.model_dump(mode="json", exclude={"candidates", "settled"})
         return settings | {"promise": self.promise}
 
     def table(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from cluster.policies.exploration import drawn
 from cluster.policies.policy import Choices
 from cluster.routing.kernel import Routing
 from cluster.routing.score import Scores, expected_prompt_tokens
-from cluster.routing.texts import queries_of
+from cluster.routing.texts import characters_of, queries_of
 
 
 def check_constraints(schema: FileSchema, *, routing: Routing) -> None:
@@ -56,7 +56,9 @@ def _admitted(
     asked = Asked(
         frame=frame,
         texts=texts,
-        prompt_tokens=expected_prompt_tokens(texts, checkpoint=routing.router),
+        prompt_tokens=expected_prompt_tokens(
+            texts, checkpoint=routing.router, characters=characters_of(frame)
+        ),
         completion_tokens=scores.prediction.completion_tokens,
         eligible=routing.policy.eligible(scores.prediction, cost=scores.cost),
     )

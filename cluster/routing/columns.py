@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from cluster.answers.joined import ADDED
 from cluster.errors import InputError
 from cluster.files.schema import FileSchema
 from cluster.routing.kernel import Routing
@@ -24,7 +25,10 @@ def check_columns(schema: FileSchema, *, routing: Routing) -> None:
     Raises:
         InputError: the file has one of that name.
     """
-    taken = [name for name in added_columns(routing) if name in schema.dtypes]
+    added = added_columns(routing)
+    if routing.spec.answer_rows:
+        added += [routing.spec.prefix + name for name in ADDED]
+    taken = [name for name in added if name in schema.dtypes]
     if taken:
         raise InputError(
             f"{schema.file}: has a column '{taken[0]}' already, which routing would add; rename "

@@ -43,14 +43,19 @@ class Scores:
         return Scores(Prediction(prediction.reward[kept], tokens), self.cost[kept])
 
 
-def score(texts: pl.Series, *, routing: Routing) -> Scores:
+def score(texts: pl.Series, *, routing: Routing, characters: pl.Series | None = None) -> Scores:
     """Predict and price every row; a query that stands there several times is scored once.
+
+    Args:
+        texts: (n_rows,) the queries.
+        routing: what routes.
+        characters: (n_rows,) of all that is asked, where that is more than the query.
 
     Raises:
         InputError: a candidate has no price, and the policy needs one.
     """
     prediction = predicted(texts, checkpoint=routing.router)
-    cost = _cost(texts, prediction=prediction, routing=routing)
+    cost = _cost(texts, prediction=prediction, routing=routing, characters=characters)
     return Scores(prediction, cost)
 
 
@@ -110,16 +115,27 @@ def choose(texts: pl.Series, *, scores: Scores, routing: Routing) -> Chosen:
     return Chosen(columns, probability)
 
 
-def _cost(texts: pl.Series, *, prediction: Prediction, routing: Routing) -> FloatMatrix:
+def _cost(
+    texts: pl.Series, *, prediction: Prediction, routing: Routing, characters: pl.Series | None
+) -> FloatMatrix:
     if not routing.is_priced and not routing.policy.needs_cost:
         return np.full(prediction.reward.shape, np.nan)
     return expected_cost(
-        texts, prediction=prediction, checkpoint=routing.router, prices=routing.spec.prices
+        texts,
+        prediction=prediction,
+        checkpoint=routing.router,
+        prices=routing.spec.prices,
+        characters=characters,
     )
 
 
 def expected_cost(
-    texts: pl.Series, *, prediction: Prediction, checkpoint: Checkpoint, prices: Prices
+    texts: pl.Series,
+    *,
+    prediction: Prediction,
+    checkpoint: Checkpoint,
+    prices: Prices,
+    characters: pl.Series | None = None,
 ) -> FloatMatrix:
     """(n_queries, n_candidates) expected USD; NaN where a prompt's or answer's tokens are unknown.
 
@@ -127,17 +143,23 @@ def expected_cost(
         InputError: a candidate has no price.
     """
     return predicted_cost(
-        expected_prompt_tokens(texts, checkpoint=checkpoint),
+        expected_prompt_tokens(texts, checkpoint=checkpoint, characters=characters),
         completion_tokens=prediction.completion_tokens,
         candidates=checkpoint.router.candidates,
         prices=prices,
     )
 
 
-def expected_prompt_tokens(texts: pl.Series, *, checkpoint: Checkpoint) -> FloatMatrix:
-    """(n_queries, n_candidates) tokens of the prompts; NaN where a tokenizer was never seen."""
+def expected_prompt_tokens(
+    texts: pl.Series, *, checkpoint: Checkpoint, characters: pl.Series | None = None
+) -> FloatMatrix:
+    """(n_queries, n_candidates) tokens of the prompts; NaN where a tokenizer was never seen.
+
+    `characters`: (n_queries,) of the prompts, where they are more than the texts.
+    """
     ratios = checkpoint.meta.data.get("prompt_tokens_per_character", {})
     per_character = [ratios.get(name) for name in checkpoint.router.candidates]
     known = np.array([np.nan if ratio is None else ratio for ratio in per_character])
-    tokens: FloatMatrix = texts.str.len_chars().to_numpy().astype(float)[:, None] * known
+    lengths = texts.str.len_chars() if characters is None else characters
+    tokens: FloatMatrix = lengths.to_numpy().astype(float)[:, None] * known
     return tokens

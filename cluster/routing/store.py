@@ -1,11 +1,15 @@
 """What a run keeps of each shard until its output is complete: the folder a rerun goes on from.
 
-runs/<work_id>/scratch/parts/<key>.parquet          the routed rows
-                             <key>.broken.jsonl     the rows left out, where there are any
-                             <key>.json             what is told of them; written last: it is done
-               scratch/scored/<key>.parquet         rows that wait for a policy to see the file
-                              <key>.scores.parquet  what is predicted of them
-                              <key>.json
+runs/<work_id>/scratch/<size of the shards>/
+    parts/<key>.parquet          the routed rows
+          <key>.broken.jsonl     the rows left out, where there are any
+          <key>.lines.parquet    their requests, for batch files
+          <key>.asks.parquet     their requests, to be answered
+          <key>.feedback.parquet queries that come back, where there are any
+          <key>.json             what is told of them; written last: it is done
+    scored/<key>.parquet         rows that wait for a policy to see the file
+           <key>.scores.parquet  what is predicted of them
+           <key>.json
 """
 
 import io
@@ -27,6 +31,7 @@ from cluster.routing.summary import ShardSummary
 from cluster.storage import Storage
 
 Stage = Literal["parts", "scored"]
+Beside = Literal["lines", "asks"]
 BLOCKS = ("reward", "tokens", "cost", "allowed", "explored")
 
 
@@ -78,6 +83,19 @@ class Store:
         content = self.storage.read_bytes(self.part(key, stage=stage))
         return pl.read_parquet(io.BytesIO(content), columns=columns)
 
+    def write_beside(self, frame: pl.DataFrame, *, key: str, what: Beside) -> None:
+        """Keep what belongs to a shard's routed rows beside them."""
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        self.storage.write(self._beside(key, what), buffer.getvalue())
+
+    def read_beside(self, key: str, *, what: Beside) -> pl.DataFrame:
+        """The same again."""
+        return pl.read_parquet(io.BytesIO(self.storage.read_bytes(self._beside(key, what))))
+
+    def _beside(self, key: str, what: Beside) -> str:
+        return f"{self.uri}/parts/{key}.{what}.parquet"
+
     def write_broken(self, broken: pl.DataFrame, *, key: str) -> None:
         """Keep a shard's broken rows."""
         buffer = io.BytesIO()
@@ -90,6 +108,20 @@ class Store:
 
     def _broken(self, key: str) -> str:
         return f"{self.uri}/parts/{key}.broken.jsonl"
+
+    def write_feedback(self, drawn: pl.DataFrame, *, key: str) -> None:
+        """Keep the queries of a shard that come back."""
+        if drawn.height:
+            buffer = io.BytesIO()
+            drawn.write_parquet(buffer)
+            self.storage.write(self._feedback(key), buffer.getvalue())
+
+    def read_feedback(self, key: str) -> pl.DataFrame:
+        """The same."""
+        return pl.read_parquet(io.BytesIO(self.storage.read_bytes(self._feedback(key))))
+
+    def _feedback(self, key: str) -> str:
+        return f"{self.uri}/parts/{key}.feedback.parquet"
 
     def write_scores(self, scores: Scores, *, numbers: Numbers, key: str) -> None:
         """Keep what is predicted of a shard's rows, to the last bit."""
