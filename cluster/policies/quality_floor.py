@@ -66,8 +66,11 @@ class QualityFloor(Policy):
 
     @property
     def needs_file(self) -> bool:
-        """Where something is promised: not for queries unlike those it was calibrated on."""
-        return self.tau is not None and not self.settled
+        """Where something is promised: not for queries unlike those it was calibrated on.
+
+        Before it is calibrated as well: then it can choose nowhere.
+        """
+        return not self.settled and (self.tau is not None or not self.reference)
 
     def heeding(self, drift: str | None) -> Self:
         """See `Policy.heeding`.
