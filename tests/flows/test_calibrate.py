@@ -73,7 +73,10 @@ def test_a_calibrated_floor_routes_and_says_what_it_promises(signalbox: Any, sho
     assert (page / "cost_quality.png").exists()
     output = shop.folder / "routed.parquet"
     files = ("--input", shop.queries, "--output", output)
-    routed = signalbox("route", *files, "--policy", "quality_floor", *floor).manifest
+    done = signalbox("route", *files, "--policy", "quality_floor", *floor)
+    routed = done.manifest
+    assert promise in done.err
+    assert promise in Path(routed["report"]).read_text().replace("&#x27;", "'")
     facts = routed["policy_facts"]
     assert facts["tau"] == calibrated["policy"]["tau"]
     assert facts["promise"] == calibrated["promise"]
