@@ -101,7 +101,7 @@ def training_rows(spec: CalibrateSpec, *, outcomes: OutcomeMatrix, lake: Lake) -
     kept = fitted_on(spec.checkpoint, lake=lake)
     if kept is None or not set(outcomes.candidates) <= set(kept.columns):
         return Training(pl.Series([], dtype=pl.String), np.zeros((0, len(outcomes.candidates))))
-    texts = lake.scan(QUERIES).select("query_id", "text").collect()
+    texts = _queries(spec, lake=lake).select("query_id", "text").collect()
     rows = kept.join(texts, on="query_id", how="inner")
     reward = rows.select(outcomes.candidates).fill_null(float("nan")).to_numpy()
     return Training(rows["text"], reward)
@@ -130,7 +130,7 @@ def seen_rows(
     Trained and selected by: the rows it was fitted on. Promoted by: the test rows of its dataset.
     Where what it was fitted on is not kept, all rows of its dataset but its calibration rows.
     """
-    queries = lake.scan(QUERIES).select("query_id", "dataset", "split", "text")
+    queries = _queries(spec, lake=lake).select("query_id", "dataset", "split", "text")
     own = pl.col("dataset") == checkpoint.meta.label.get("dataset", spec.dataset)
     kept = fitted_on(spec.checkpoint, lake=lake)
     if kept is None:
@@ -140,3 +140,7 @@ def seen_rows(
         ids = kept["query_id"].implode()
         known = queries.filter(pl.col("query_id").is_in(ids) | (own & (pl.col("split") == "test")))
     return near_duplicates(rows.texts, held_out=known.select("text").collect()["text"])
+
+
+def _queries(spec: CalibrateSpec, *, lake: Lake) -> pl.LazyFrame:
+    return lake.scan(QUERIES, version=spec.inputs.get(QUERIES.name))
