@@ -77,7 +77,7 @@ bench-newcomer: setup
 bench-choice: setup
 	$(BIN)/python tests/bench/bench_choice.py --data $(DATA) $(ARGUMENTS)
 
-# Certified savings against the truth: 2,000 calibrations of each size (about 6 minutes).
+# Certified savings against the truth: 2,000 calibrations of each size (about 2 minutes).
 bench-guarantee: setup
 	$(BIN)/python tests/bench/bench_guarantee.py --data $(DATA) $(ARGUMENTS)
 
