@@ -16,7 +16,7 @@ from cluster.policies import Policy
 from cluster.price import Prices
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
-from cluster.routing.score import expected_cost, predicted
+from cluster.routing.score import expected_cost
 from cluster.serving.asked import Query
 from cluster.serving.backend import Backends, lake_backends
 from cluster.serving.model_name import row_by_row
@@ -64,7 +64,7 @@ class Routing:
         texts, wholes = (
             pl.Series(column, dtype=pl.String) for column in zip(*queries, strict=True)
         )
-        prediction = predicted(texts, checkpoint=self.checkpoint)
+        prediction = self.checkpoint.router.predict(texts)
         cost = None
         if all(name in self.prices for name in self.candidates):
             cost = expected_cost(
