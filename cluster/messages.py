@@ -47,15 +47,24 @@ class Asked(NamedTuple):
         text: what its last user turn says; null with `trouble`.
         messages: the chat as a candidate is asked with it, JSON; null where it is that one turn
             alone, and with `trouble`.
+        characters: of all that is said in it; null with `trouble`.
         trouble: why it cannot be used, or null.
     """
 
     text: str | None = None
     messages: str | None = None
+    characters: int | None = None
     trouble: str | None = None
 
 
-ASKED_SCHEMA = pl.Schema(dict.fromkeys(Asked._fields, pl.String()))
+ASKED_SCHEMA = pl.Schema(
+    {
+        "text": pl.String(),
+        "messages": pl.String(),
+        "characters": pl.Int64(),
+        "trouble": pl.String(),
+    }
+)
 _CHAT = TypeAdapter(Annotated[list[Message], Field(min_length=1)])
 _TURNS = TypeAdapter(Annotated[list[_Turn], Field(min_length=1)])
 
@@ -90,7 +99,9 @@ def asked(turns: Iterable[Mapping[str, Any]]) -> Asked:
     if not text.strip():
         return Asked(trouble="has no text in its last message of role 'user'")
     is_alone = len(plain) == 1 and plain[0] == {"role": "user", "content": text}
-    return Asked(text, None if is_alone else json.dumps(plain, ensure_ascii=False))
+    characters = sum(len(_text_in(turn["content"])) for turn in plain)
+    chat = None if is_alone else json.dumps(plain, ensure_ascii=False)
+    return Asked(text, chat, characters)
 
 
 def transcript(messages: Sequence[Mapping[str, Any]]) -> str:

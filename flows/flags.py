@@ -47,7 +47,7 @@ class _Help(argparse.HelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
         start, mark, default = text.partition(" (default: ")
-        if not mark or default in (")", "[])"):
+        if not mark or default in (")", "[])", "None)"):
             return start
         return start + mark + default.replace("['", "").replace("']", "").replace("', '", ",")
 

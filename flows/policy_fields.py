@@ -1,9 +1,9 @@
 """The fields of `route` that say who may answer a query, and how one of them is chosen."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from cluster.errors import InputError
 from cluster.lake.context_limits import read_context_limits
@@ -22,6 +22,8 @@ READ: Mapping[str, tuple[str, ...]] = {
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
+# A form shows a plain number, empty at first.
+Number = Annotated[float | None, WithJsonSchema({"type": "number"})]
 # Those of a calibration, which no policy has among its settings.
 CALIBRATION = ("bound",)
 
@@ -44,14 +46,14 @@ class PolicyFields(BaseModel):
         title="Lambda",
         description="For policy utility: reward a query must gain for one more USD spent on it",
     )
-    usd_per_1000: float | None = Field(
+    usd_per_1000: Number = Field(
         default=None,
         ge=0.0,
         allow_inf_nan=False,
         title="USD per 1,000 queries",
         description="For policy budget: what 1,000 queries of the file may cost on average",
     )
-    usd_total: float | None = Field(
+    usd_total: Number = Field(
         default=None,
         ge=0.0,
         allow_inf_nan=False,
@@ -86,7 +88,7 @@ class PolicyFields(BaseModel):
         description="For policy quality_floor: betting holds for any sample; clt is cheaper and "
         "holds in the limit alone",
     )
-    strong_share: float | None = Field(
+    strong_share: Number = Field(
         default=None,
         ge=0.0,
         le=1.0,
@@ -94,14 +96,14 @@ class PolicyFields(BaseModel):
         description="For policies threshold and cascade: share of the file's queries that go to "
         "the strong candidate",
     )
-    threshold: float | None = Field(
+    threshold: Number = Field(
         default=None,
         allow_inf_nan=False,
         title="Threshold",
         description="For policies threshold and cascade: how much more reward the strong "
         "candidate must promise than the weak one",
     )
-    accept_from: float | None = Field(
+    accept_from: Number = Field(
         default=None,
         allow_inf_nan=False,
         title="Accept from",

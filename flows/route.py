@@ -1,8 +1,6 @@
 """route: a query file → the same rows with the candidate that should answer each."""
 
-import json
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 from prefect import flow
@@ -11,27 +9,36 @@ from pydantic import Field
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
-from cluster.jobs.answer import AnswerSpec, refuse_answers_that_are_there
-from cluster.jobs.generate import GenerateSpec
+from cluster.jobs.answer import refuse_answers_that_are_there
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
-from cluster.lake.tables import CANDIDATES, COMPLETIONS
+from cluster.lake.tables import CANDIDATES
+from cluster.plugins import load_plugin
+from cluster.policies import load_policy
+from cluster.policies.threshold import Threshold
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
+from cluster.routers.router import Method
+from cluster.routers.transfer import has_strong_first
+from cluster.routing.candidate_files import batches_uri, refuse_batches_that_are_there
 from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
+from flows.answer_fields import AnswerFields
+from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
-from tasks.artifacts import table_artifact
+from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
+from flows.route_answers import answer_routed, answers_uri, check_answers, served, show_answers
 from tasks.jobs import ray_job
+from tasks.routed import show_routed, tell_routed
 
 
-class RouteParams(FileFields, FlowParams):
-    """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
+class RouteFiles(FileFields, FlowParams):
+    """What is routed, and where to."""
 
     output: str = Field(
         title="Output",
@@ -43,17 +50,11 @@ class RouteParams(FileFields, FlowParams):
         title="Output format",
         description="Of the files in an output folder; a file has that of its extension",
     )
-    policy: Literal["best", "utility"] = Field(
-        default="best",
-        title="Policy",
-        description="best: the highest expected reward; utility: reward minus lambda times cost",
-    )
-    lambda_usd: float = Field(
-        default=0.0,
-        ge=0.0,
-        title="Lambda",
-        description="For policy utility: reward a query must gain for one more USD spent on it",
-    )
+
+
+class RouteParams(PolicyFields, AnswerFields, FeedbackFields, RouteFiles):
+    """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
+
     router: str = Field(
         default="champion",
         title="Router",
@@ -69,22 +70,10 @@ class RouteParams(FileFields, FlowParams):
         default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
     )
     prices: PricesField = ""
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
     prefix: str = Field(
         default="",
         title="Prefix",
         description="Put before the names of the columns that are added",
-    )
-    answer: int = Field(
-        default=0,
-        ge=-1,
-        title="Answer",
-        description="Let the chosen candidates answer so many of the rows, drawn evenly; 0: "
-        "none, -1: all. The answers go to a file beside the output",
     )
     max_error_share: float = Field(
         default=0.05,
@@ -107,9 +96,10 @@ def check(params: RouteParams) -> None:
     """
     check_name(params.output)
     lake = Lake.open(params.lake, create=False)
-    registry.resolve(lake, version=params.router)
     if bool(params.strong) != bool(params.weak):
         raise InputError("--strong and --weak name a pair: give both, or neither")
+    check_policy(params)
+    _check_router(params, lake=lake)
     read_prices(params.prices, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
@@ -117,16 +107,40 @@ def check(params: RouteParams) -> None:
     check_ray(params)
 
 
+def _check_router(params: RouteParams, *, lake: Lake) -> None:
+    """Make sure the router is there, and has the candidates that policy and constraints name.
+
+    Raises:
+        InputError: it is not, or has not.
+    """
+    checkpoint = registry.resolve(lake, version=params.router)["checkpoint"]
+    manifest = read_manifest(checkpoint)
+    reads = _reads_answers(checkpoint)
+    check_answers(params, policy=params.policy, reads_answers=reads, explore=params.explore)
+    candidates = (params.strong, params.weak) if params.strong else tuple(manifest.candidates)
+    constraints_of(params, candidates=candidates, lake=lake)
+    policy = load_policy(params.policy, settings=policy_settings(params))
+    policy.among(candidates)
+    is_pair = isinstance(policy, Threshold) and params.accept_from is None
+    if is_pair and not params.strong and not has_strong_first(manifest.method):
+        raise InputError(
+            f"--policy {params.policy}: the router's method {manifest.method} does not say which "
+            f"of {' and '.join(candidates)} is the strong one; name both with --strong and --weak"
+        )
+
+
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
     output = Storage.at(params.output)
-    answers = _answers_uri(params.output)
-    exists = output.filesystem().exists
+    answers = answers_uri(params.output)
+    places = [output.uri, *([answers] if params.answer else [])]
+    places += [batches_uri(output.uri)] if params.per_candidate else []
     # Whether it is this very work's takes the input's digest, so look only where something is.
-    if params.overwrite or not (exists(output.uri) or (params.answer and exists(answers))):
+    if params.overwrite or not any(map(output.filesystem().exists, places)):
         return
     spec = _spec(params, lake=lake)
     run = Run.of(spec)
     refuse_output_that_is_there(spec, run=run)
+    refuse_batches_that_are_there(spec, run=run)
     if params.answer:
         refuse_answers_that_are_there(answers, work=run.work_id, lake=lake.storage)
 
@@ -144,16 +158,21 @@ def route(params: RouteParams) -> Manifest:
         routed = ray_job(spec, address=address)
         answers = None
         if params.answer:
-            answers = _answer(params, routed=routed, spec=spec, lake=lake, address=address)
-    shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
-    table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
+            answers = answer_routed(params, routed=routed, spec=spec, lake=lake, address=address)
+    show_routed(routed)
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
+
+
+def show_result(manifest: Manifest) -> None:
+    """What the run came to, on stderr."""
+    tell_routed(manifest)
+    if manifest["answers"]:
+        show_answers(manifest["answers"])
 
 
 def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
     prices = read_prices(params.prices, lake=lake)
-    settings = {"lambda_usd": params.lambda_usd} if params.policy == "utility" else {}
     own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
     queries = query_column(params)
     return RouteSpec(
@@ -169,15 +188,40 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         weak=params.weak,
         pair_ids=_pair_ids(params, lake=lake),
         policy=params.policy,
-        policy_settings=settings,
+        policy_settings=policy_settings(params),
         # Only the router's own, so that the work stays the same when the lake gets others.
         prices={name: prices[name] for name in own if name in prices},
-        allowed=tuple(params.allowed),
+        constraints=constraints_of(params, candidates=tuple(own), lake=lake),
         prefix=params.prefix,
         max_error_share=params.max_error_share,
         answer_rows=params.answer,
+        rounds=_in_rounds(params, checkpoint=router["checkpoint"]),
+        served=_served(params, router=router["checkpoint"], lake=lake),
         overwrite=params.overwrite,
+        **feedback_fields(params),
     )
+
+
+def _reads_answers(checkpoint: str) -> bool:
+    """Whether a router decides when a candidate has answered."""
+    method: type[Method] = load_plugin("routers", name=read_manifest(checkpoint).method)
+    return method.needs_answers
+
+
+def _in_rounds(params: RouteParams, *, checkpoint: str) -> bool:
+    """Whether candidates answer one after the other, as a cascade asks them."""
+    if params.policy != "cascade" or not params.answer:
+        return False
+    return bool(params.verifier) or _reads_answers(checkpoint)
+
+
+def _served(params: RouteParams, *, router: str, lake: Lake) -> dict[str, Candidate | None]:
+    """The candidates that get batch files of their own."""
+    if not params.per_candidate:
+        return {}
+    pair = dict(zip(_pair_ids(params, lake=lake), (params.strong, params.weak), strict=False))
+    ids = pair or {one: name for name, one in _router_ids(router).items()}
+    return served(ids, lake=lake)
 
 
 def _router_ids(checkpoint: str) -> dict[str, str]:
@@ -192,7 +236,7 @@ def _pair_ids(params: RouteParams, *, lake: Lake) -> tuple[str, ...]:
     Raises:
         InputError: the lake has no candidate of a name, or several.
     """
-    if not (params.strong and params.answer):
+    if not (params.strong and (params.answer or params.per_candidate)):
         return ()
     specs = newest_specs(lake.scan(CANDIDATES)).select("name", "candidate_id").collect()
     found = []
@@ -204,64 +248,4 @@ def _pair_ids(params: RouteParams, *, lake: Lake) -> tuple[str, ...]:
                 "collect with a candidate file that has it, or leave --answer out"
             )
         found += ids
-    return tuple(found)
-
-
-def _answer(
-    params: RouteParams,
-    *,
-    routed: Manifest,
-    spec: RouteSpec,
-    lake: Lake,
-    address: str,
-) -> dict[str, Any]:
-    """Generate what was drawn, with the engines `collect` uses, and write it beside the output."""
-    shares = routed["shares"]
-    pair = dict(zip((spec.strong, spec.weak), spec.pair_ids, strict=False))
-    ids = pair or _router_ids(spec.checkpoint)
-    chosen = {ids[name]: name for name in ids if shares[name] > 0}
-    generate = GenerateSpec(
-        lake=lake.storage.uri,
-        candidates=_candidates(chosen, lake=lake),
-        requests=routed["requests"],
-        inputs=lake.versions([COMPLETIONS]),
-        shard_rows=1024,
-        max_error_share=params.max_error_share,
-    )
-    generated = ray_job(generate, address=address)
-    answer = AnswerSpec(
-        lake=lake.storage.uri,
-        requests=routed["requests"],
-        output=_answers_uri(params.output),
-        candidates=chosen,
-        prices=spec.prices,
-        inputs=lake.versions([COMPLETIONS]),
-        overwrite=params.overwrite,
-    )
-    joined = ray_job(answer, address=address)
-    return joined | {"generated": generated["candidates"]}
-
-
-def _answers_uri(output: str) -> str:
-    """`routed.csv` → `routed.answers.csv`; a folder `routed` → `routed.answers.parquet`."""
-    uri = Storage.at(output).uri
-    if not is_file(uri):
-        return f"{uri}.answers.parquet"
-    folder, name = uri.rsplit("/", 1)
-    stem, ending = name.split(".", 1)
-    return f"{folder}/{stem}.answers.{ending}"
-
-
-def _candidates(chosen: Mapping[str, str], *, lake: Lake) -> tuple[Candidate, ...]:
-    """The specs of the candidates that were chosen (id → name); one answer a query is enough."""
-    specs = newest_specs(lake.scan(CANDIDATES)).filter(pl.col("candidate_id").is_in(list(chosen)))
-    found = []
-    for candidate_id, spec in specs.select("candidate_id", "spec").collect().iter_rows():
-        if "imported" in json.loads(spec):
-            raise InputError(
-                f"--answer: candidate '{chosen[candidate_id]}' was imported as scores and cannot "
-                "answer; collect with a candidate file that has it, or leave --answer out"
-            )
-        candidate = Candidate.model_validate_json(spec)
-        found.append(candidate.model_copy(update={"samples": 1}))
     return tuple(found)

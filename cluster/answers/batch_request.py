@@ -6,6 +6,7 @@ follows with --trust-request-chat-template.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -15,9 +16,30 @@ from cluster.candidate import Candidate
 from cluster.completion import seed_of
 from cluster.engines.engine import Request
 from cluster.engines.openai import request_body
-from cluster.files.openai_batch import CHAT_URL, TEXT_URL
+from cluster.files.openai_batch import BODY, CHAT_URL, CUSTOM_ID, TEXT_URL
+
+__all__ = ["BARE_TEMPLATE", "CUSTOM_ID", "lines_for", "readdressed_lines", "request_lines"]
 
 BARE_TEMPLATE = "{{ messages[0]['content'] }}"
+Served = Mapping[str, Candidate | None]
+"""Candidates by name; None where nothing is known of one but its name, as of an imported one."""
+
+
+def lines_for(rows: pl.DataFrame, *, served: Served) -> pl.DataFrame:
+    """`candidate` and `line` of every row, candidate by candidate, each in the rows' order.
+
+    Args:
+        rows: `candidate` (a name), `custom_id`, and the rest of what `readdressed_lines` takes if
+            there is a `body`, of what `request_lines` takes if there is none.
+        served: the candidates named.
+    """
+    write = _readdressed if BODY in rows.columns else _requested
+    found = []
+    for (name,), own in rows.partition_by("candidate", as_dict=True).items():
+        lines = write(own, str(name), served[str(name)])
+        found.append(pl.DataFrame({"candidate": [name] * len(lines), "line": lines}))
+    schema = {"candidate": pl.String(), "line": pl.Binary()}
+    return pl.concat([pl.DataFrame(schema=schema), *found])
 
 
 def request_lines(asks: pl.DataFrame, *, candidate: Candidate) -> list[bytes]:
@@ -28,28 +50,49 @@ def request_lines(asks: pl.DataFrame, *, candidate: Candidate) -> list[bytes]:
         candidate: whose served name and sampling they get.
     """
     candidate_id = candidate.candidate_id
-    columns = asks.select("custom_id", "query_id", "text", "messages")
     lines = []
-    for custom_id, query, text, messages in columns.iter_rows():
-        chat = tuple(json.loads(messages)) if messages else None
+    for custom_id, query, text, chat in _asks(asks):
         seed = seed_of(query, candidate_id=candidate_id, sample=0)
         url, body = _asked(Request(query, text, messages=chat), candidate=candidate, seed=seed)
         lines.append(_line(custom_id, url=url, body=body))
     return lines
 
 
-def readdressed_lines(requests: pl.DataFrame, *, candidate: Candidate) -> list[bytes]:
+def readdressed_lines(requests: pl.DataFrame, *, model: str) -> list[bytes]:
     """(n_requests,) requests of a batch file with `body.model` replaced and nothing else.
 
     Args:
         requests: `custom_id`, `body` (JSON), and `url` where the file has it.
-        candidate: whose served name they get.
+        model: what the candidate is served as.
     """
     url = pl.col("url") if "url" in requests.columns else pl.lit(CHAT_URL).alias("url")
     return [
-        _line(custom_id, url=place, body=from_json(body) | {"model": candidate.model})
-        for custom_id, place, body in requests.select("custom_id", url, "body").iter_rows()
+        _line(custom_id, url=place, body=from_json(body) | {"model": model})
+        for custom_id, place, body in requests.select(CUSTOM_ID, url, BODY).iter_rows()
     ]
+
+
+def _readdressed(requests: pl.DataFrame, name: str, candidate: Candidate | None) -> list[bytes]:
+    return readdressed_lines(requests, model=candidate.model if candidate else name)
+
+
+def _requested(asks: pl.DataFrame, name: str, candidate: Candidate | None) -> list[bytes]:
+    if candidate is not None:
+        return request_lines(asks, candidate=candidate)
+    return [
+        _line(
+            custom_id,
+            url=CHAT_URL,
+            body={"model": name, "messages": chat or [{"role": "user", "content": text}]},
+        )
+        for custom_id, _, text, chat in _asks(asks)
+    ]
+
+
+def _asks(asks: pl.DataFrame) -> list[tuple[str, str, str, Any]]:
+    """Id, query's id, text, and the chat or None of each."""
+    rows = asks.select(CUSTOM_ID, "query_id", "text", "messages").iter_rows()
+    return [(*row, tuple(json.loads(chat)) if chat else None) for *row, chat in rows]
 
 
 def _asked(request: Request, *, candidate: Candidate, seed: int) -> tuple[str, dict[str, Any]]:

@@ -8,9 +8,12 @@ from typing import NamedTuple
 import polars as pl
 
 ROW = "__row__"
-# Added to a batch's frame where its own columns do not hold the query, or its chat, as such.
+# Added to a batch's frame where its own columns do not hold the query as such: the query, the chat
+# that leads to it, and how long that is.
 TEXT = "__text__"
 MESSAGES = "__messages__"
+CHARACTERS = "__characters__"
+CHAT_COLUMNS = (TEXT, MESSAGES, CHARACTERS)
 TROUBLE = "__trouble__"
 BROKEN_SCHEMA = pl.Schema(
     {"file": pl.String, "row": pl.Int64, "reason": pl.String, "raw": pl.String}
@@ -76,16 +79,28 @@ def broken_frame(file: str, *, rows: Sequence[BrokenRow]) -> pl.DataFrame:
 
 
 def rebatch(
-    parts: Iterable[Part], *, file: str, rows_per_batch: int, json_columns: tuple[str, ...] = ()
+    parts: Iterable[Part],
+    *,
+    file: str,
+    rows_per_batch: int,
+    bytes_per_batch: int | None = None,
+    json_columns: tuple[str, ...] = (),
 ) -> Iterator[Batch]:
     """Cut parts into batches of exactly `rows_per_batch` rows, good and broken; the last is less.
 
-    So a batch's content depends on the file alone, not on how its bytes arrived.
+    So a batch's content depends on the file alone, not on how its bytes arrived. With
+    `bytes_per_batch` one that has grown so large in memory ends with the part that made it so,
+    whatever its rows.
     """
     assert rows_per_batch > 0, "a batch needs rows"
     pending: list[Part] = []
     for part in parts:
         pending.append(part)
+        if bytes_per_batch and sum(p.frame.estimated_size() for p in pending) > bytes_per_batch:
+            pieces = _cut(_joined(pending), size=rows_per_batch)
+            yield from (_batch(piece, file, json_columns) for piece in pieces if len(piece))
+            pending = []
+            continue
         if sum(map(len, pending)) >= rows_per_batch:
             pieces = _cut(_joined(pending), size=rows_per_batch)
             yield from (_batch(piece, file, json_columns) for piece in pieces[:-1])

@@ -102,7 +102,7 @@ def _misaddressed(custom_id: str | None, *, method: str | None, url: str | None)
 def _prompted(prompt: Any) -> Asked:
     if not isinstance(prompt, str) or not prompt.strip():
         return Asked(trouble=f"field '{BODY}.prompt' is not a text, expected one")
-    return Asked(prompt)
+    return Asked(prompt, characters=len(prompt))
 
 
 def _shown(value: str | None) -> str:

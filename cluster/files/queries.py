@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.errors import InputError
 from cluster.files import openai_batch
-from cluster.files.batch import MESSAGES, TEXT, Batch, rows_with_text, set_aside
+from cluster.files.batch import CHARACTERS, MESSAGES, TEXT, Batch, rows_with_text, set_aside
 from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema, as_text, require_column
 from cluster.files.source import SourceFile
@@ -62,7 +62,8 @@ class QueryColumn(BaseModel):
 
 
 def with_queries(batch: Batch, *, queries: QueryColumn) -> Batch:
-    """The batch with `queries.text`, and for chats `MESSAGES` (JSON; null for a text alone).
+    """The batch with `queries.text`, and for chats `MESSAGES` (JSON; null for a text alone) and
+    `CHARACTERS` of the whole chat.
 
     Rows without a query are moved to the broken ones, with the reason.
     """
@@ -118,7 +119,7 @@ def refuse_mixture(kinds: Mapping[str, bool]) -> bool:
 
 def _added(batch: Batch, found: pl.DataFrame) -> Batch:
     """The batch with what chats ask for; those in trouble moved to the broken ones."""
-    names = {"text": TEXT, "messages": MESSAGES}
+    names = {"text": TEXT, "messages": MESSAGES, "characters": CHARACTERS}
     columns = found.select(*names).rename(names)
     # Set aside first, so that a broken row is kept as it stands in the file.
     kept = set_aside(batch, reasons=found["trouble"])

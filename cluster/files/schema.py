@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.files.batch import MESSAGES, ROW, TEXT
+from cluster.files.batch import CHAT_COLUMNS, ROW
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FileSchema:
     json_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (ROW, TEXT, MESSAGES):
+        for name in (ROW, *CHAT_COLUMNS):
             if name in self.dtypes:
                 raise InputError(f"{self.file}: the column name '{name}' is reserved; rename it")
 

@@ -1,17 +1,22 @@
-"""The answer job: the chosen candidates' answers joined back to what was asked."""
+"""The answer job: the candidates' answers joined back to the rows that asked, in their order."""
 
-import io
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import polars as pl
 
-from cluster.files.writer import write_shard
+from cluster.answers.account import Accounts
+from cluster.answers.expected import plus
+from cluster.answers.folder import AnswerFolder
+from cluster.answers.joined import Answered, batched, final, with_answers
+from cluster.errors import InputError
+from cluster.files.repeated import Seen
+from cluster.files.writer import write_file
 from cluster.jobs.claim import claim, owner
-from cluster.jobs.run import Manifest, Run, main
+from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
-from cluster.lake.tables import COMPLETIONS
-from cluster.price import TOKENS_PER_UNIT, Price
+from cluster.price import Price
 from cluster.routing.output import refuse_what_is_there
 from cluster.storage import Storage
 
@@ -20,51 +25,99 @@ class AnswerSpec(JobSpec):
     """What to join.
 
     Attributes:
-        requests: the file of the route job that says who answers what.
+        work: the routing whose rows asked.
+        folder: where it has kept them (`AnswerFolder`).
+        rounds: folders of the requests that were made, in the order of the rounds.
         output: file for the answers.
-        candidates: id → name, as the router calls it.
-        prices: by candidate's name.
+        prefix: put before the names of the columns that are added.
+        json_columns: columns of the rows that hold JSON of what were lists and objects.
+        candidates: names, the order of the router's columns.
+        candidate_ids: the same by id.
+        ratios: prompt tokens a character by name, where known.
+        prices: by name.
         inputs: versions of the tables read.
         overwrite: replace what is at the output already.
     """
 
     job: ClassVar[str] = "answer"
 
-    requests: str
+    work: str
+    folder: str
+    rounds: tuple[str, ...]
     output: str
-    candidates: dict[str, str]
+    prefix: str = ""
+    json_columns: tuple[str, ...] = ()
+    candidates: tuple[str, ...]
+    candidate_ids: tuple[str, ...]
+    ratios: dict[str, float]
     prices: dict[str, Price]
     inputs: dict[str, int]
     overwrite: bool = False
 
 
 def answer(spec: AnswerSpec, run: Run) -> Manifest:
-    """Write text, candidate, answer, tokens and cost of every request; returns the totals.
+    """Write every row that asked with the answer to it; returns what they came to.
 
     Raises:
-        InputError: something else is at the output.
+        InputError: something else is at the output, or it cannot be written.
     """
-    lake = Lake.open(spec.lake)
-    # The routing that drew the requests: answered anew, they may replace their own answers.
-    work = spec.requests.rsplit("/", 2)[-2]
     if not spec.overwrite:
-        refuse_answers_that_are_there(spec.output, work=work, lake=lake.storage)
-    requests = pl.read_parquet(io.BytesIO(run.storage.read_bytes(spec.requests)))
-    answers = _joined(requests, spec=spec, lake=lake)
-    claim(spec.output, work=work, run=run)
-    write_shard(answers, spec.output)
-    is_known = answers["cost_usd"].null_count() == 0
+        refuse_answers_that_are_there(spec.output, work=spec.work, lake=run.storage)
+    accounts = Accounts(spec.candidates, spec.ratios)
+    # The routing that kept the rows: answered anew, they may replace their own answers.
+    claim(spec.output, work=spec.work, run=run)
+    counts = {"rows": 0, "answers": 0, "errors": 0}
+    frames = _frames(spec, accounts=accounts, counts=counts, run=run)
+    try:
+        write_file(frames, spec.output, json_columns=spec.json_columns)
+    except OSError as error:
+        raise InputError(
+            f"{spec.output}: cannot be written ({error}); name another --output"
+        ) from error
+    told = accounts.told()
+    cost: float | None = 0.0
+    for one in told:
+        cost = plus(cost, one["usd"])
     return {
         "outputs": [spec.output],
-        "answers": answers.height,
-        "errors": answers.filter(outcome="error").height,
-        "cost_usd": float(answers["cost_usd"].sum()) if is_known else None,
-        "tokens": int(answers["completion_tokens"].sum()),
+        **counts,
+        "cost_usd": cost,
+        "tokens": sum(one["completion_tokens"] for one in told),
+        "candidates": told,
     }
 
 
+def _frames(
+    spec: AnswerSpec, *, accounts: Accounts, counts: dict[str, int], run: Run
+) -> Iterator[pl.DataFrame]:
+    """The rows with their answers, shard by shard; counts on the way."""
+    names = dict(zip(spec.candidate_ids, spec.candidates, strict=True))
+    answered = Answered(
+        Lake.open(spec.lake), spec.inputs["completions"], spec.rounds, names, spec.prices
+    )
+    seen = Seen()
+    for shards in batched(AnswerFolder(spec.folder).shards()):
+        ids = pl.concat([own for _, own in shards])
+        calls = answered.calls(ids)
+        new = ids.filter(seen.first(ids))
+        accounts.add(calls.join(new.to_frame(), on="query_id", how="semi"))
+        last = final(calls)
+        for rows, own in shards:
+            frame = with_answers(rows, ids=own, last=last, prefix=spec.prefix)
+            _count(frame[f"{spec.prefix}outcome"], counts=counts)
+            run.progress(Part("answers", done=counts["rows"], total=0))
+            yield frame
+
+
+def _count(outcomes: pl.Series, *, counts: dict[str, Any]) -> None:
+    errors = int((outcomes == "error").sum())
+    counts["rows"] += len(outcomes)
+    counts["errors"] += errors
+    counts["answers"] += outcomes.count() - errors
+
+
 def refuse_answers_that_are_there(output: str, *, work: str, lake: Storage) -> None:
-    """Make sure answers replace nothing but answers to the requests of the same routing.
+    """Make sure answers replace nothing but answers to the rows of the same routing.
 
     Args:
         output: where they go.
@@ -76,44 +129,6 @@ def refuse_answers_that_are_there(output: str, *, work: str, lake: Storage) -> N
     """
     if owner(output, lake=lake) != work:
         refuse_what_is_there(output)
-
-
-def _joined(requests: pl.DataFrame, *, spec: AnswerSpec, lake: Lake) -> pl.DataFrame:
-    completions = lake.scan(COMPLETIONS, version=spec.inputs["completions"]).filter(
-        pl.col("sample") == 0
-    )
-    name = pl.col("candidate_id").replace_strict(spec.candidates, return_dtype=pl.String)
-    key = ["query_id", "candidate_id"]
-    rows = (
-        requests.lazy()
-        .select(*key, pl.col("original").alias("text"))
-        .join(completions.rename({"text": "answer"}).drop("cost_usd"), on=key)
-        .with_columns(name.alias("name"))
-        .sort("query_id")
-        .collect()
-    )
-    return rows.select(
-        "text",
-        pl.col("name").alias("candidate"),
-        "answer",
-        "outcome",
-        "error",
-        "finish_reason",
-        "prompt_tokens",
-        "completion_tokens",
-        _cost(spec.prices).alias("cost_usd"),
-    )
-
-
-def _cost(prices: dict[str, Price]) -> pl.Expr:
-    """USD of a row; null where the candidate has no price."""
-
-    def price(kind: str) -> pl.Expr:
-        known = {name: getattr(entry, kind) for name, entry in prices.items()}
-        return pl.col("name").replace_strict(known, default=None, return_dtype=pl.Float64)
-
-    spent = pl.col("prompt_tokens") * price("input") + pl.col("completion_tokens") * price("output")
-    return spent / TOKENS_PER_UNIT
 
 
 if __name__ == "__main__":

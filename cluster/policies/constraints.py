@@ -99,12 +99,12 @@ class Constraints(BaseModel):
         where = f"{rules_file}: " if rules_file else ""
         named = {"--allowed": self.allowed, "--fallback": tuple(filter(None, [self.fallback]))}
         for number, rule in enumerate(self.rules, start=1):
-            named[f"{where}rule {number}"] = rule.candidates
+            named[f"{where}rule {number}:"] = rule.candidates
         for place, names in named.items():
             unknown = [name for name in names if name not in candidates]
             if unknown:
                 raise InputError(
-                    f"{place}: {', '.join(unknown)}: not among the router's candidates; these are "
+                    f"{place} {', '.join(unknown)}: not among the router's candidates; these are "
                     f"{', '.join(candidates)}"
                 )
 

@@ -17,6 +17,8 @@ from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.policies.policy import Choices, Numbers, one_of, require_a_choice
 
 _MOST = np.finfo(np.float64).max
+# Reward; sums in another order differ by some 1e-16, and no money is to be spent for that.
+LEAST_GAIN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Offers:
         here = np.arange(len(rows))
         gain = reward - reward[here, at][:, None]
         usd = cost - cost[here, at][:, None]
-        goes_up = self.usable[rows] & (gain > 0) & (usd > 0)
+        goes_up = self.usable[rows] & (gain > LEAST_GAIN) & (usd > 0)
         with np.errstate(over="ignore"):
             slope = np.minimum(np.divide(gain, usd, out=np.zeros_like(gain), where=goes_up), _MOST)
         steepest = slope.max(axis=1, initial=0.0)

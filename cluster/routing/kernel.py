@@ -1,25 +1,33 @@
 """What routes a file: the loaded router with its policy, as a spec names them."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from cluster.drift.kept import profile_of
+from cluster.drift.profile import Profile
 from cluster.errors import InputError
+from cluster.plugins import load_plugin
 from cluster.policies.load import load_policy
 from cluster.policies.policy import Policy
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
+from cluster.routers.gradient import GradientMethod
 from cluster.routers.transfer import transfer
 from cluster.routing.spec import RouteSpec
 
 
 @dataclass(frozen=True)
 class Routing:
-    """A loaded router with what it is to be used for."""
+    """A loaded router with what it is to be used for.
+
+    Attributes:
+        profile: of the queries it was trained on; None where that is not known.
+    """
 
     spec: RouteSpec
     router: Checkpoint
     policy: Policy
+    profile: Profile | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -31,43 +39,55 @@ class Routing:
         """Whether the costs of all candidates are to be predicted, or none."""
         return all(name in self.spec.prices for name in self.candidates)
 
-    def allowed(self) -> npt.NDArray[np.bool_] | None:
-        """(n_candidates,) who may be chosen; None for all."""
-        if not self.spec.allowed:
-            return None
-        return np.array([name in self.spec.allowed for name in self.candidates])
+    @property
+    def runs_model(self) -> bool:
+        """Whether a pretrained model reads the queries: hundreds a second, not thousands."""
+        manifest = self.router.meta
+        method = load_plugin("routers", name=manifest.method)
+        named = set(_encoders(manifest.config))
+        slow = any(load_plugin("encoders", name=name).is_slow for name in named)
+        return slow or (not named and issubclass(method, GradientMethod))
 
     def settled(self, policy: Policy) -> "Routing":
         """The same with a policy that has seen the file."""
         return replace(self, policy=policy)
 
 
+def _encoders(config: Any) -> Iterator[str]:
+    """Names of all encoders in a router's state, those of its parts too."""
+    if isinstance(config, Mapping):
+        if isinstance(config.get("encoder_name"), str):
+            yield config["encoder_name"]
+        for value in config.values():
+            yield from _encoders(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _encoders(value)
+
+
 def load_routing(spec: RouteSpec) -> Routing:
     """The router and policy a spec names, as they were when it was made.
 
     Raises:
-        InputError: the checkpoint is damaged or of another version, an allowed candidate is not
-            the router's, the router reads answers, or the policy's settings are not what they
-            must be.
+        InputError: the checkpoint is damaged or of another version, constraints name a candidate
+            that is not the router's, the router reads answers, or the policy's settings are not
+            what they must be.
     """
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
+    profile = profile_of(checkpoint)
     if spec.strong:
         checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     candidates = checkpoint.router.candidates
-    unknown = [name for name in spec.allowed if name not in candidates]
-    if unknown:
-        raise InputError(
-            f"--allowed {', '.join(unknown)}: not candidates of router {spec.router[:12]}; "
-            f"its candidates: {', '.join(candidates)}"
-        )
+    spec.constraints.check(candidates)
     read = checkpoint.router.reads_answer_of
-    if read:
+    if read and not spec.rounds:
         raise InputError(
             f"router {spec.router[:12]} decides when '{read}' has answered, and a file to route "
-            "holds queries alone: name another --router, such as one of method gain"
+            "holds queries alone: let it answer with --policy cascade --answer -1, or name another "
+            "--router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
-    return Routing(spec, checkpoint, policy.among(candidates))
+    return Routing(spec, checkpoint, policy.among(candidates), profile)
 
 
 def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:

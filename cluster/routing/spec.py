@@ -4,9 +4,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from cluster.candidate import Candidate
 from cluster.files.queries import Kind, QueryColumn
 from cluster.jobs.ingest import PinnedFile
 from cluster.jobs.spec import JobSpec
+from cluster.policies.constraints import Constraints
 from cluster.price import Price
 
 
@@ -27,13 +29,17 @@ class RouteSpec(JobSpec):
         policy_settings: its settings.
         prices: by candidate's name; where one of the router's candidates has none, costs are not
             predicted.
-        allowed: names of the candidates that may be chosen; empty for all.
-        constraints: settings of further limits on what may be chosen.
+        constraints: who may be chosen.
         prefix: put before the names of the columns that are added.
         max_error_share: more broken rows than this share fail the job.
-        answer_rows: so many rows, drawn by their texts' hash, are written to `requests.parquet`
-            for their chosen candidates to answer; -1 for all.
+        answer_rows: so many distinct queries, drawn by their hash, are kept for their chosen
+            candidates to answer; -1 for all.
+        rounds: they answer in rounds, as a cascade asks them.
+        served: by name the candidates that get OpenAI batch files of their own; empty for none.
         overwrite: replace what is at the output already.
+        task_column: column that names a query's task, for the report; may be missing.
+        feedback: share of the queries that are copied into the lake as training queries.
+        feedback_dataset: name they are kept under.
     """
 
     job: ClassVar[str] = "route"
@@ -51,12 +57,16 @@ class RouteSpec(JobSpec):
     policy: str
     policy_settings: dict[str, Any]
     prices: dict[str, Price]
-    allowed: tuple[str, ...] = ()
-    constraints: dict[str, Any] = Field(default_factory=dict)
+    constraints: Constraints = Constraints()
     prefix: str = ""
     max_error_share: float
     answer_rows: int = 0
+    rounds: bool = False
+    served: dict[str, Candidate | None] = Field(default_factory=dict)
     overwrite: bool = False
+    task_column: str = "task"
+    feedback: float = 0.0
+    feedback_dataset: str = "routed"
 
     @property
     def queries(self) -> QueryColumn:

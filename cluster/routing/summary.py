@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.policies.policy import Choices
 from cluster.routing.kernel import Routing
 from cluster.routing.score import Scores
+from cluster.routing.tally import Tally
 
 
 class ShardSummary(BaseModel):
@@ -24,10 +25,17 @@ class ShardSummary(BaseModel):
         rows: routed rows.
         broken: rows left out.
         json_columns: columns that hold JSON text of what was a list or an object in the file.
+        fallbacks: rows that only the fallback may answer.
+        explored: rows whose candidate was drawn.
         chosen: rows by candidate, in the order of the router's.
         reward: predicted, summed over the rows, of the candidates chosen.
         reward_if_always: the same had each row gone to one candidate.
         cost_usd: predicted, summed; None where a row's is not known.
+        cost_if_always: the same had each row gone to one candidate.
+        tasks: by the task that the file names; nothing where it names none.
+        clusters: by cluster of training queries; nothing where the router has no profile.
+        drift: `cluster.drift.counts.DriftCounts`; None where the router has no profile.
+        feedback: queries that come back.
         seconds: of a processor, spent on it.
     """
 
@@ -37,10 +45,17 @@ class ShardSummary(BaseModel):
     rows: int
     broken: int
     json_columns: tuple[str, ...] = ()
+    fallbacks: int = 0
+    explored: int = 0
     chosen: tuple[int, ...] = ()
     reward: float = 0.0
     reward_if_always: tuple[float, ...] = ()
     cost_usd: float | None = 0.0
+    cost_if_always: tuple[float | None, ...] = ()
+    tasks: dict[str, Tally] = Field(default_factory=dict)
+    clusters: dict[str, Tally] = Field(default_factory=dict)
+    drift: dict[str, Any] | None = None
+    feedback: int = 0
     seconds: float = 0.0
 
 
@@ -53,6 +68,9 @@ def counted(scores: Scores, *, chosen: Choices) -> dict[str, Any]:
         "reward": float(reward[picked].sum()),
         "reward_if_always": tuple(reward.sum(axis=0).tolist()),
         "cost_usd": None if math.isnan(cost) else cost,
+        "cost_if_always": tuple(
+            None if math.isnan(total) else total for total in scores.cost.sum(axis=0).tolist()
+        ),
     }
 
 
@@ -63,6 +81,7 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
     costs = [summary.cost_usd for summary in full if summary.cost_usd is not None]
     per = 1 / max(rows, 1)
     columns = list(enumerate(routing.candidates))
+    constraints = routing.spec.constraints
     return {
         "rows": rows,
         "shares": {name: sum(s.chosen[column] for s in full) * per for column, name in columns},
@@ -71,5 +90,17 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
             name: sum(s.reward_if_always[column] for s in full) * per for column, name in columns
         },
         "predicted_cost_usd": sum(costs) if len(costs) == len(full) else None,
+        "predicted_cost_usd_if_always": {
+            name: _sum([s.cost_if_always[column] for s in full]) for column, name in columns
+        },
         "policy_facts": routing.policy.facts(),
+        "constraints": constraints.model_dump(mode="json", exclude_defaults=True),
+        "fallbacks": sum(summary.fallbacks for summary in full),
+        "explored": sum(summary.explored for summary in full),
     }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

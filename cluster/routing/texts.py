@@ -3,7 +3,7 @@
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.files.batch import MESSAGES, ROW, TEXT, Batch
+from cluster.files.batch import CHARACTERS, CHAT_COLUMNS, ROW, Batch
 from cluster.files.queries import with_queries
 from cluster.files.schema import FileSchema
 from cluster.files.source import Format
@@ -51,6 +51,11 @@ def queries_of(rows: pl.DataFrame, *, spec: RouteSpec) -> pl.Series:
     return rows[spec.queries.text]
 
 
+def characters_of(rows: pl.DataFrame) -> pl.Series | None:
+    """(n_rows,) characters of the whole chats; None where a row asks with its text alone."""
+    return rows[CHARACTERS] if CHARACTERS in rows.columns else None
+
+
 def as_in_file(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with the columns they have in the file, and no others."""
-    return rows.drop(ROW, TEXT, MESSAGES, strict=False)
+    return rows.drop(ROW, *CHAT_COLUMNS, strict=False)

@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from cluster.answers.kept import keep_for_answers
 from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
 from cluster.files.source import SourceFile
 from cluster.policies.policy import text_numbers
+from cluster.routing.admission import admit
 from cluster.routing.columns import routed_rows
 from cluster.routing.kernel import Routing
+from cluster.routing.observed import coming_back, observed, seen_drift
 from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, counted
-from cluster.routing.texts import as_in_file, queries_of, rows_with_query
+from cluster.routing.texts import as_in_file, characters_of, queries_of, rows_with_query
 
 
 def route_shard(
@@ -26,14 +29,13 @@ def route_shard(
 
     `since`: `time.process_time()` when the work on the shard began.
     """
-    batch = rows_with_query(batch, spec=routing.spec)
+    batch, scores = _scored(batch, routing=routing)
     rows = batch.frame
-    scores = score(queries_of(rows, spec=routing.spec), routing=routing)
     counts = _keep_routed(rows, scores=scores, key=key, routing=routing, store=store)
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
     seconds = time.process_time() - since
-    summary = _told(batch, key=key).model_copy(update=counts | {"seconds": seconds})
+    summary = _told(batch, scores=scores, key=key).model_copy(update=counts | {"seconds": seconds})
     store.finish("parts", summary=summary)
     return summary
 
@@ -42,18 +44,27 @@ def score_shard(
     batch: Batch, *, key: str, routing: Routing, store: Store, since: float
 ) -> ShardSummary:
     """Score a shard's rows, and keep rows and scores until the policy has seen the file."""
-    batch = rows_with_query(batch, spec=routing.spec)
+    batch, scores = _scored(batch, routing=routing)
     rows = batch.frame
     texts = queries_of(rows, spec=routing.spec)
-    scores = score(texts, routing=routing)
     store.write_scores(scores, numbers=text_numbers(texts), key=key)
     store.write_rows(rows, key=key, stage="scored")
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
+    seen = seen_drift(texts, key=key, routing=routing)
     seconds = time.process_time() - since
-    summary = _told(batch, key=key).model_copy(update={"seconds": seconds})
+    told = _told(batch, scores=scores, key=key)
+    summary = told.model_copy(update=seen | {"seconds": seconds})
     store.finish("scored", summary=summary)
     return summary
+
+
+def _scored(batch: Batch, *, routing: Routing) -> tuple[Batch, Scores]:
+    """The rows that have a query and somebody who may answer it, and what is expected of them."""
+    batch = rows_with_query(batch, spec=routing.spec)
+    texts = queries_of(batch.frame, spec=routing.spec)
+    scores = score(texts, routing=routing, characters=characters_of(batch.frame))
+    return admit(batch, scores=scores, routing=routing)
 
 
 def choose_shard(scored: ShardSummary, *, routing: Routing, store: Store) -> ShardSummary:
@@ -72,18 +83,29 @@ def _keep_routed(
     rows: pl.DataFrame, *, scores: Scores, key: str, routing: Routing, store: Store
 ) -> dict[str, object]:
     """Choose, and write the routed rows; returns what is told of them."""
-    chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
+    texts = queries_of(rows, spec=routing.spec)
+    chosen = choose(texts, scores=scores, routing=routing)
     routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
-    return counted(scores, chosen=chosen)
+    columns = chosen.columns
+    keep_for_answers(rows, scores=scores, chosen=columns, key=key, routing=routing, store=store)
+    told = counted(scores, chosen=columns)
+    told |= observed(rows, texts=texts, scores=scores, chosen=columns, key=key, routing=routing)
+    if routing.spec.feedback:
+        drawn = coming_back(texts, scores=scores, chosen=columns, routing=routing)
+        store.write_feedback(drawn, key=key)
+        told["feedback"] = drawn.height
+    return told
 
 
-def _told(batch: Batch, *, key: str) -> ShardSummary:
+def _told(batch: Batch, *, scores: Scores, key: str) -> ShardSummary:
     return ShardSummary(
         key=key,
         rows=batch.frame.height,
         broken=batch.broken.height,
         json_columns=batch.json_columns,
+        fallbacks=scores.fallbacks,
+        explored=0 if scores.explored is None else int((scores.explored >= 0).sum()),
     )
 
 

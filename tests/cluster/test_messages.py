@@ -29,6 +29,7 @@ def test_the_last_user_turn_is_the_query_and_the_whole_chat_is_asked(before, las
     found = read_chat(json.dumps(chat))
     assert found.trouble is None
     assert found.text == last
+    assert found.characters == sum(len(turn["content"]) for turn in chat)
     if len(chat) > 1:
         assert json.loads(found.messages) == chat
     else:
@@ -45,7 +46,7 @@ def test_pieces_that_are_texts_are_the_same_as_one_text(pieces, before) -> None:
 def test_no_user_turn_is_trouble_and_never_an_exception(value) -> None:
     found = read_chat(value if isinstance(value, str) else json.dumps(value))
     assert found.trouble
-    assert (found.text, found.messages) == (None, None)
+    assert (found.text, found.messages, found.characters) == (None, None, None)
 
 
 @pytest.mark.parametrize(

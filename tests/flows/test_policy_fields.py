@@ -68,7 +68,7 @@ def test_constraints_are_the_routers_own_and_name_its_candidates(tmp_path, lake)
     assert found.columns() == ("task",)
     with pytest.raises(InputError, match=r"rules\.yaml: rule 1: b: not among the router's"):
         constraints_of(PolicyFields(rules=str(rules)), candidates=("a", "c"), lake=lake)
-    with pytest.raises(InputError, match="--fallback: c"):
+    with pytest.raises(InputError, match="--fallback c: not among"):
         constraints_of(PolicyFields(fallback="c"), candidates=("a", "b"), lake=lake)
 
 

@@ -82,12 +82,12 @@ def test_of_a_batch_request_the_model_alone_is_replaced() -> None:
     body = {"model": "any", "messages": [], "tools": [{"n": 1e300}], "user": None, "é": "日本"}
     rows = [("a", "/v1/chat/completions", json.dumps(body)), ("b", "/v1/completions", "{}")]
     frame = pl.DataFrame(rows, schema=["custom_id", "url", "body"], orient="row")
-    one, other = map(json.loads, readdressed_lines(frame, candidate=candidate()))
+    one, other = map(json.loads, readdressed_lines(frame, model="served"))
     assert one["body"] == body | {"model": "served"}
     assert list(one["body"]) == list(body)
     assert (other["custom_id"], other["url"]) == ("b", "/v1/completions")
     assert other["body"] == {"model": "served"}
-    [alone] = map(json.loads, readdressed_lines(frame[:1].drop("url"), candidate=candidate()))
+    [alone] = map(json.loads, readdressed_lines(frame[:1].drop("url"), model="served"))
     assert alone == one
 
 

@@ -17,6 +17,7 @@ from cluster.jobs.ingest import pin_files
 from cluster.jobs.route import RouteSpec, route
 from cluster.jobs.run import Run
 from cluster.outcome import OutcomeMatrix
+from cluster.policies.constraints import Constraints
 from cluster.price import Price
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.knn import Knn, KnnRouter
@@ -25,6 +26,7 @@ from cluster.routers.similarity_weighted import SimilarityWeighted
 from cluster.storage import Storage
 
 CANDIDATES = ("cheap", "strong")
+ONLY_CHEAP, ONLY_OTHER = Constraints(allowed=("cheap",)), Constraints(allowed=("other",))
 PRICES = {"cheap": Price(input=1, output=1), "strong": Price(input=10, output=10)}
 
 
@@ -185,7 +187,15 @@ def test_work_whose_output_was_replaced_counts_as_undone(tmp_path, checkpoint, r
     run(first)
     assert Run.of(first).read_manifest() is not None
     run(first)
-    run(spec_for(tmp_path, checkpoint, "out.parquet", allowed=("cheap",), overwrite=True))
+    run(
+        spec_for(
+            tmp_path,
+            checkpoint,
+            "out.parquet",
+            constraints=ONLY_CHEAP,
+            overwrite=True,
+        )
+    )
     assert Run.of(first).read_manifest() is None
     with pytest.raises(InputError, match="--overwrite"):
         run(first)
@@ -216,10 +226,26 @@ def test_allowed_candidates_prefix_and_prices(tmp_path, checkpoint, rows) -> Non
     rows.with_columns(candidate=pl.lit("x")).write_parquet(tmp_path / "in.parquet")
     with pytest.raises(InputError, match="--prefix"):
         run(spec_for(tmp_path, checkpoint, "out.parquet"))
-    run(spec_for(tmp_path, checkpoint, "out.parquet", prefix="our_", allowed=("cheap",)))
+    run(
+        spec_for(
+            tmp_path,
+            checkpoint,
+            "out.parquet",
+            prefix="our_",
+            constraints=ONLY_CHEAP,
+        )
+    )
     assert set(pl.read_parquet(tmp_path / "out.parquet")["our_candidate"]) == {"cheap"}
-    with pytest.raises(InputError, match="not candidates of router"):
-        run(spec_for(tmp_path, checkpoint, "b.parquet", prefix="our_", allowed=("other",)))
+    with pytest.raises(InputError, match="not among the router's candidates"):
+        run(
+            spec_for(
+                tmp_path,
+                checkpoint,
+                "b.parquet",
+                prefix="our_",
+                constraints=ONLY_OTHER,
+            )
+        )
 
 
 def test_a_router_that_reads_an_answer_is_refused(tmp_path, checkpoint, rows, monkeypatch) -> None:

@@ -109,7 +109,7 @@ def test_an_empty_batch_is_nothing_to_ask_about() -> None:
 
 
 def test_names_that_the_router_does_not_have_are_refused() -> None:
-    with pytest.raises(InputError, match="--allowed: d: not among the router's candidates"):
+    with pytest.raises(InputError, match="--allowed d: not among the router's candidates"):
         Constraints(allowed=("a", "d")).check(NAMES)
     rules = (Rule(tag="x", only="a"), Rule(tag="x", never="z"))
     with pytest.raises(InputError, match=r"rules.yaml: rule 2: z"):
