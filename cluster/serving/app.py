@@ -26,7 +26,8 @@ def build(spec: ServeSpec) -> Any:
 
     deployment = serve.deployment(
         name=DEPLOYMENT,
-        num_replicas=spec.replicas,
+        # One: what Prometheus is told is one process's.
+        num_replicas=1,
         max_ongoing_requests=_ONGOING,
         max_queued_requests=_QUEUED,
         ray_actor_options={"runtime_env": {"env_vars": _ENVIRONMENT}},
