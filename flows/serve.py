@@ -28,7 +28,7 @@ from flows.params import FlowParams, PricesField, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
 
 LOOK_SECONDS = 5.0
-SHOWN = 12
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeParams(PolicyFields, FlowParams):
@@ -113,6 +113,8 @@ def serve(params: ServeParams) -> dict[str, Any]:
         _stop_signal() as stop,
     ):
         _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
+        if not (params.key_variable or params.host in _LOOPBACK):
+            _tell("anybody who reaches this address can ask: set --key-variable to demand a key")
         while not stop.wait(LOOK_SECONDS):
             application.check()
         _tell("stopping; what was begun is ended")
