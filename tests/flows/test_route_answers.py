@@ -19,6 +19,10 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def lines_of(path: Path | str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
 @dataclass(frozen=True)
 class Site:
     """A lake, and the version of a router in it."""
@@ -102,7 +106,7 @@ def test_chats_are_answered_and_written_for_others_to_answer(
     assert answers[0]["answer"] == answers[3]["answer"] is not None
     assert sum(row["generated"] for row in manifest["answers"]["generated"]) == 4
     [files] = manifest["batches"].values()
-    lines = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+    lines = lines_of(files[0])
     assert len({line["custom_id"] for line in lines}) == 5
     said = "user: what is 5\n\nassistant: 5\n\nuser: plus 4?"
     assert said in lines[4]["body"]["messages"][0]["content"]
