@@ -5,9 +5,11 @@ polars, deltalake, s3fs and pyarrow. Credentials come from the standard `AWS_*` 
 process that uses them and are never part of a spec: a `Storage` travels as its URI alone.
 """
 
+import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -282,17 +284,36 @@ def _list_one(bucket: str, *, prefix: str) -> None:
 
 def _write_beside(path: Path, data: bytes) -> Path:
     """Write to a hidden neighbour of `path` and force it to disk."""
-    temporary = _beside(path)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        # A disk that is full is not left fuller.
-        temporary.unlink(missing_ok=True)
-        raise
+    with telling_full_disk(path):
+        temporary = _beside(path)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            # A disk that is full is not left fuller.
+            temporary.unlink(missing_ok=True)
+            raise
     return temporary
+
+
+@contextmanager
+def telling_full_disk(path: Path) -> Iterator[None]:
+    """Say in words for the user that a disk is full.
+
+    Raises:
+        LakeError: it is, or the user's share of it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise LakeError(
+            f"{path}: cannot be written ({error.strerror}); free some space and run again: what "
+            "is done is kept"
+        ) from error
 
 
 def _beside(path: Path) -> Path:

@@ -72,6 +72,13 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         "flows.evaluate", "evaluate", "EvaluateParams", "methods against all baselines", "check"
     ),
+    "calibrate": Command(
+        "flows.calibrate",
+        "calibrate",
+        "CalibrateParams",
+        "the least cost that keeps a share of quality, with a promise",
+        "check",
+    ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
     "serve": Command(
         "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"

@@ -28,12 +28,13 @@ from cluster.routing.output import check_name, is_file, refuse_output_that_is_th
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.answer_fields import AnswerFields
+from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
 from flows.route_answers import answer_routed, answers_uri, check_answers, served, show_answers
-from tasks.artifacts import table_artifact
 from tasks.jobs import ray_job
+from tasks.routed import show_routed, tell_routed
 
 
 class RouteFiles(FileFields, FlowParams):
@@ -51,7 +52,7 @@ class RouteFiles(FileFields, FlowParams):
     )
 
 
-class RouteParams(PolicyFields, AnswerFields, RouteFiles):
+class RouteParams(PolicyFields, AnswerFields, FeedbackFields, RouteFiles):
     """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
 
     router: str = Field(
@@ -158,13 +159,13 @@ def route(params: RouteParams) -> Manifest:
         answers = None
         if params.answer:
             answers = answer_routed(params, routed=routed, spec=spec, lake=lake, address=address)
-    shares = [{"candidate": name, "share": share} for name, share in routed["shares"].items()]
-    table_artifact(shares, key="routed", description=f"Shares of {routed['rows']} routed rows")
+    show_routed(routed)
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
 
 
 def show_result(manifest: Manifest) -> None:
-    """What the answers came to, on stderr."""
+    """What the run came to, on stderr."""
+    tell_routed(manifest)
     if manifest["answers"]:
         show_answers(manifest["answers"])
 
@@ -197,6 +198,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         rounds=_in_rounds(params, checkpoint=router["checkpoint"]),
         served=_served(params, router=router["checkpoint"], lake=lake),
         overwrite=params.overwrite,
+        **feedback_fields(params),
     )
 
 

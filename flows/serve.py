@@ -1,9 +1,13 @@
 """serve: a router and its policies behind an OpenAI-compatible endpoint, until it is stopped."""
 
 import os
+import signal
 import socket
+import threading
 import time
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from pydantic import Field
 from rich.console import Console
@@ -19,12 +23,13 @@ from cluster.serving.deploy import deployed
 from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
 from flows.params import FlowParams, PricesField, check_ray
+from flows.policy_fields import PolicyFields, check_policy, policy_settings
 
 LOOK_SECONDS = 5.0
 SHOWN = 12
 
 
-class ServeParams(FlowParams):
+class ServeParams(PolicyFields, FlowParams):
     """Serve a registered router as the model 'router' of an OpenAI-compatible endpoint."""
 
     host: str = Field(
@@ -48,24 +53,7 @@ class ServeParams(FlowParams):
         "key_variable: KEY}' a candidate; also timeout_seconds, concurrency. Candidates of engine "
         "openai have theirs already",
     )
-    policy: Literal["best", "utility"] = Field(
-        default="best",
-        title="Policy",
-        description="Of the model 'router'; a request may ask for another by "
-        "'router:policy=utility,lambda_usd=50'",
-    )
-    lambda_usd: float = Field(
-        default=0.0,
-        ge=0.0,
-        title="Lambda",
-        description="For policy utility: reward a query must gain for one more USD spent on it",
-    )
     prices: PricesField = ""
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
     key_variable: str = Field(
         default="",
         title="Key variable",
@@ -93,6 +81,7 @@ def check(params: ServeParams) -> None:
         SignalboxError: lake, router, back-ends, prices, policy, key, port or Ray address are not
             what they must be.
     """
+    check_policy(params)
     lake = Lake.open(params.lake, create=False)
     row = registry.resolve(lake, version=params.router)
     spec = _spec(params, lake=lake)
@@ -112,19 +101,30 @@ def serve(params: ServeParams) -> dict[str, Any]:
     url = f"http://{params.host}:{port}"
     told = {"flow": "serve", "lake": lake.storage.uri, "url": f"{url}/v1"}
     start = time.monotonic()
-    try:
-        with (
-            cluster_address(params.ray_address) as address,
-            deployed(spec, address=address, host=params.host, port=port) as application,
-        ):
-            _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
-            while True:
-                time.sleep(LOOK_SECONDS)
-                application.check()
-    # The only way to end it.
-    except KeyboardInterrupt:
-        _tell("stopped")
+    is_own = not given_address(params.ray_address)
+    with (
+        cluster_address(params.ray_address) as address,
+        deployed(spec, address=address, is_own=is_own, host=params.host, port=port) as application,
+        _stop_signal() as stop,
+    ):
+        _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
+        while not stop.wait(LOOK_SECONDS):
+            application.check()
+        _tell("stopping; what was begun is ended")
     return told | {"seconds": round(time.monotonic() - start, 1)}
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or SIGTERM, which are the only end of this command and no failure."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
@@ -134,7 +134,7 @@ def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
         lake=lake.storage.uri,
         router=params.router if follows else row["version"],
         policy=params.policy,
-        policy_settings={"lambda_usd": params.lambda_usd} if params.policy == "utility" else {},
+        policy_settings=policy_settings(params),
         prices=read_prices(params.prices, lake=lake) if params.prices else {},
         backends=load_backends(params.backends) if params.backends else {},
         allowed=tuple(params.allowed),

@@ -1,10 +1,13 @@
-"""What a run leaves to look at in the Prefect UI: progress bars and tables."""
+"""What a run leaves to look at in the Prefect UI: progress bars, tables, texts, pages, pictures."""
 
+import base64
 import re
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -61,3 +64,14 @@ def table_artifact(rows: list[dict[str, Any]], *, key: str, description: str) ->
 def markdown_artifact(text: str, *, key: str, description: str) -> None:
     """A text in the UI."""
     create_markdown_artifact(markdown=text, key=artifact_key(key), description=description)
+
+
+def link_artifact(uri: str, *, key: str, description: str) -> None:
+    """A page that was written, by its address."""
+    create_link_artifact(link=uri, key=artifact_key(key), description=description)
+
+
+def png_artifact(content: bytes, *, key: str, description: str) -> None:
+    """A picture, with its content: the server may not reach where it was written."""
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    create_image_artifact(image_url=url, key=artifact_key(key), description=description)

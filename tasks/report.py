@@ -29,6 +29,14 @@ def show_pairs(rows: list[dict[str, Any]], *, title: str) -> None:
     Console(stderr=True).print(shown)
 
 
+def show_lines(rows: list[dict[str, Any]], *, title: str) -> None:
+    """Print one line a row on stderr, below the names of its values."""
+    shown = Table(*rows[0], title=title)
+    for row in rows:
+        shown.add_row(*("–" if value is None else str(value) for value in row.values()))
+    Console(stderr=True).print(shown)
+
+
 def say(text: str) -> None:
     """One line on stderr."""
     Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)

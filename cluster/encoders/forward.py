@@ -5,10 +5,9 @@ batch has no padding; elsewhere each text is padded to the batch's longest. On a
 for a result until the next part's work has been handed over.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,9 +15,9 @@ import numpy.typing as npt
 
 from cluster.encoders.packing import Packing, groups_of
 from cluster.encoders.pooling import Pooling, pool, pool_packed
-from cluster.encoders.tokens import Ids, batches, padded
+from cluster.encoders.tokens import Integers, batches, padded
+from cluster.encoders.words import spans
 
-Integers = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -44,14 +43,17 @@ class Tokenized:
     tokens: Integers
 
     @classmethod
-    def of(cls, ids: Sequence[Ids]) -> "Tokenized":
-        """Sorted by length; of equal lengths the first comes first."""
-        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+    def of(cls, tokens: Integers, lengths: Integers) -> "Tokenized":
+        """Sorted by length; of equal lengths the first comes first.
+
+        Args:
+            tokens: ids text by text, in the order of the texts.
+            lengths: (n_texts,) how many each has.
+        """
         rows = np.argsort(lengths, kind="stable")
         rows = rows[lengths[rows] > 0]
-        ordered = chain.from_iterable(ids[row] for row in rows.tolist())
-        tokens = np.fromiter(ordered, dtype=np.int64, count=int(lengths.sum()))
-        return cls(len(ids), rows, lengths[rows], tokens)
+        starts = np.cumsum(lengths) - lengths
+        return cls(len(lengths), rows, lengths[rows], tokens[spans(starts[rows], lengths[rows])])
 
 
 class Forward:

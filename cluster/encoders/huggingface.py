@@ -140,7 +140,18 @@ class FittedHuggingFace(FittedEncoder):
     def _tokenized_parts(self, parts: Iterable[pl.Series]) -> Iterator[Tokenized]:
         """On a GPU the next part is tokenized meanwhile; a CPU's cores have enough to do."""
         make = one_ahead if self.forward.on_gpu else map
-        return iter(make(lambda part: Tokenized.of(self.tokenized(part)), parts))
+        return iter(make(self.sorted_by_length, parts))
+
+    def sorted_by_length(self, texts: pl.Series) -> Tokenized:
+        """What `tokenized` finds, as the model is given it."""
+        normal = normalise_texts(texts)
+        tokens, lengths = self.token_ids.flat(normal)
+        blank = (normal.fill_null("") == "").to_numpy()
+        # Some tokenizers have a token for nothing.
+        kept = np.where(blank, 0, lengths)
+        if not np.array_equal(kept, lengths):
+            tokens = tokens[np.repeat(~blank, lengths)]
+        return Tokenized.of(tokens, kept)
 
     def state(self) -> EncoderState:
         """The model's configuration, its weights and its tokenizer."""

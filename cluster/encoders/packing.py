@@ -112,8 +112,11 @@ def _attend_on_gpu(query: Any, key: Any, value: Any, *, packing: Packing, scale:
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (states.transpose(0, 1) for states in (query, key, value))
+    usual = q.shape[-1] ** -0.5
+    if scale != usual:
+        q = q * (scale / usual)
     borders, longest = packing.borders, packing.longest
-    return varlen_attn(q, k, v, borders, borders, longest, longest, scale=scale)
+    return varlen_attn(q, k, v, borders, borders, longest, longest)
 
 
 def _attend_by_groups(query: Any, key: Any, value: Any, *, packing: Packing, scale: float) -> Any:

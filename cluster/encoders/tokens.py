@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cluster.encoders.words import WordIds, spans, word_pattern
 from cluster.errors import InputError
 
 Keep = Literal["beginning", "end"]
 Ids = list[int]
+Integers = npt.NDArray[np.int64]
 
 # English has about 4 characters a token. A text is cut to 100 a token before it is tokenized, so
 # that a book costs what a page does.
@@ -49,6 +52,8 @@ class TextTokenizer:
         self._front, self._behind = special_tokens(tokenizer)
         # The blank behind a prefix belongs to the text's first token.
         self._n_prefix = len(self._ids([cut.prefix.rstrip()])[0])
+        pattern = word_pattern(tokenizer)
+        self._words = WordIds(self._ids, pattern=pattern) if pattern else None
         self._room = cut.max_length - len(self._front) - len(self._behind)
         if self._room <= self._n_prefix:
             raise InputError(
@@ -58,10 +63,40 @@ class TextTokenizer:
 
     def __call__(self, texts: pl.Series) -> list[Ids]:
         """The token ids of every text; none for one without a token of its own."""
+        return [self._fit(ids) for ids in self._ids(self._reached(texts).to_list())]
+
+    def flat(self, texts: pl.Series) -> tuple[Integers, Integers]:
+        """The same in one array, text by text, and how many ids each text has, (n,)."""
+        if self._words is None or (self._n_prefix and self._cut.keep == "end"):
+            ids = self(texts)
+            lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+            found = np.fromiter(chain.from_iterable(ids), dtype=np.int64, count=int(lengths.sum()))
+            return found, lengths
+        return self._fit_all(*self._words(self._reached(texts)))
+
+    def _reached(self, texts: pl.Series) -> pl.Series:
+        """The texts behind the prefix, as much of them as could be kept."""
         reach = self._cut.max_length * CHARACTERS_PER_TOKEN
         known = texts.cast(pl.String).fill_null("")
         short = known.str.head(reach) if self._cut.keep == "beginning" else known.str.tail(reach)
-        return [self._fit(ids) for ids in self._ids([self._cut.prefix + text for text in short])]
+        return self._cut.prefix + short if self._cut.prefix else short
+
+    def _fit_all(self, ids: Integers, lengths: Integers) -> tuple[Integers, Integers]:
+        """`_fit` of all texts at once; nothing is kept in front of an end that is kept."""
+        kept = np.where(lengths > self._n_prefix, np.minimum(lengths, self._room), 0)
+        starts = np.cumsum(lengths) - lengths
+        if self._cut.keep == "end":
+            starts += lengths - kept
+        front, behind = len(self._front), len(self._behind)
+        fitted = np.where(kept > 0, kept + front + behind, 0)
+        found = np.empty(int(fitted.sum()), dtype=np.int64)
+        begins, filled = np.cumsum(fitted) - fitted, kept > 0
+        found[spans(begins + front, kept)] = ids[spans(starts, kept)]
+        for place, token in enumerate(self._front):
+            found[begins[filled] + place] = token
+        for place, token in enumerate(self._behind):
+            found[(begins + front + kept)[filled] + place] = token
+        return found, fitted
 
     def _ids(self, texts: Sequence[str]) -> list[Ids]:
         found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -79,16 +79,28 @@ def broken_frame(file: str, *, rows: Sequence[BrokenRow]) -> pl.DataFrame:
 
 
 def rebatch(
-    parts: Iterable[Part], *, file: str, rows_per_batch: int, json_columns: tuple[str, ...] = ()
+    parts: Iterable[Part],
+    *,
+    file: str,
+    rows_per_batch: int,
+    bytes_per_batch: int | None = None,
+    json_columns: tuple[str, ...] = (),
 ) -> Iterator[Batch]:
     """Cut parts into batches of exactly `rows_per_batch` rows, good and broken; the last is less.
 
-    So a batch's content depends on the file alone, not on how its bytes arrived.
+    So a batch's content depends on the file alone, not on how its bytes arrived. With
+    `bytes_per_batch` one that has grown so large in memory ends with the part that made it so,
+    whatever its rows.
     """
     assert rows_per_batch > 0, "a batch needs rows"
     pending: list[Part] = []
     for part in parts:
         pending.append(part)
+        if bytes_per_batch and sum(p.frame.estimated_size() for p in pending) > bytes_per_batch:
+            pieces = _cut(_joined(pending), size=rows_per_batch)
+            yield from (_batch(piece, file, json_columns) for piece in pieces if len(piece))
+            pending = []
+            continue
         if sum(map(len, pending)) >= rows_per_batch:
             pieces = _cut(_joined(pending), size=rows_per_batch)
             yield from (_batch(piece, file, json_columns) for piece in pieces[:-1])

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.files.batch import BROKEN_SCHEMA, Batch
 from cluster.files.writer import whole_file
-from cluster.storage import Storage
+from cluster.storage import Storage, telling_full_disk
 
 LOG = logging.getLogger("signalbox.files")
 MAX_ERROR_SHARE = 0.05
@@ -76,7 +77,8 @@ class Quarantine:
             return
         self.broken += broken.height
         self._first = pl.concat([self._first, broken]).head(ROWS_SHOWN)
-        broken.write_ndjson(self._spool)
+        with telling_full_disk(Path(tempfile.gettempdir())):
+            broken.write_ndjson(self._spool)
         if is_hopeless(self.broken, rows=self.rows):
             self.finish()
 

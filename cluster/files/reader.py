@@ -47,6 +47,7 @@ def read_batches(
     *,
     schema: FileSchema | None = None,
     rows_per_batch: int = ROWS_PER_BATCH,
+    bytes_per_batch: int | None = None,
     columns_as_text: Collection[str] = (),
     strict_text: Collection[str] = (),
 ) -> Iterator[Batch]:
@@ -56,6 +57,7 @@ def read_batches(
         source: the file.
         schema: what `read_schema` said of it; read now when None.
         rows_per_batch: rows of the file a batch covers, good and broken.
+        bytes_per_batch: a batch that grows larger in memory has fewer rows; None for no limit.
         columns_as_text: columns turned into text whatever they hold; lists and objects as JSON.
         strict_text: columns of JSON Lines in which a value that is not a text breaks its row.
 
@@ -68,7 +70,11 @@ def read_batches(
     parts = _parts(source, schema=schema, rows_per_batch=rows_per_batch, strict_text=strict_text)
     empty = True
     for batch in rebatch(
-        parts, file=source.uri, rows_per_batch=rows_per_batch, json_columns=schema.json_columns
+        parts,
+        file=source.uri,
+        rows_per_batch=rows_per_batch,
+        bytes_per_batch=bytes_per_batch,
+        json_columns=schema.json_columns,
     ):
         empty = False
         yield batch

@@ -17,7 +17,7 @@ from cluster.files.batch import ROW
 from cluster.files.schema import as_text
 from cluster.files.source import Format, file_format
 from cluster.files.stream import CODECS
-from cluster.storage import Storage
+from cluster.storage import Storage, telling_full_disk
 
 # What a file that is being written to S3 has in memory; 10,000 of them are the most it can have.
 S3_BLOCK_BYTES = 16 << 20
@@ -112,9 +112,10 @@ def whole_file(storage: Storage) -> Iterator[Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with temporary.open("wb") as stream:
-            yield stream
-        temporary.replace(path)
+        with telling_full_disk(path):
+            with temporary.open("wb") as stream:
+                yield stream
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -28,6 +28,9 @@ HALVINGS = 20
 def holds(margin: FloatMatrix, *, floor: float, delta: float) -> npt.NDArray[np.bool_]:
     """(...,): whether the mean of a margin is above 0 with confidence 1 − delta.
 
+    The capital may have been enough for a while only; where the mean of all rows says otherwise
+    in the end, nobody would believe it, and giving up a yes keeps the promise.
+
     Args:
         margin: (..., n), reward − floor · reference's reward of rows drawn independently, in an
             order that does not depend on rewards; between −floor and 1.
@@ -35,7 +38,7 @@ def holds(margin: FloatMatrix, *, floor: float, delta: float) -> npt.NDArray[np.
         delta: chance of a wrong yes.
     """
     bets = stakes(margin, floor=floor, delta=delta)
-    return np.asarray(log_capital(margin, bets=bets) >= np.log(1 / delta))
+    return _wins(margin, bets=bets, delta=delta)
 
 
 def lower(
@@ -58,17 +61,20 @@ def lower(
         floor, delta: as in `holds`.
     """
     bets = stakes(weight * (route - floor * reference), floor=floor, delta=delta)
-    needed = np.log(1 / delta)
 
     def is_above(share: float) -> bool:
-        margin = weight * (route - share * reference)
-        return bool(log_capital(margin, bets=bets) >= needed)
+        return bool(_wins(weight * (route - share * reference), bets=bets, delta=delta))
 
     low, high = (floor, floor / MOST_OF_CAPITAL) if is_above(floor) else (0.0, floor)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_above(middle) else (low, middle)
     return low
+
+
+def _wins(margin: FloatMatrix, *, bets: FloatMatrix, delta: float) -> npt.NDArray[np.bool_]:
+    enough = log_capital(margin, bets=bets) >= np.log(1 / delta)
+    return np.asarray(enough & (margin.mean(axis=-1) > 0))
 
 
 def log_capital(margin: FloatMatrix, *, bets: FloatMatrix) -> FloatMatrix:

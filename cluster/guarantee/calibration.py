@@ -60,7 +60,7 @@ class Sample:
         prediction: (n_queries, n_candidates).
         expected: (n_queries, n_candidates), expected USD; what the policy goes by.
         cost: (n_queries, n_candidates), USD the answers cost; NaN where unknown.
-        allowed: (n_candidates,), who may be chosen; None for all.
+        allowed: (n_queries, n_candidates), who may be chosen.
     """
 
     rows: Drawn
@@ -68,7 +68,7 @@ class Sample:
     prediction: Prediction
     expected: FloatMatrix
     cost: FloatMatrix
-    allowed: BoolMatrix | None = None
+    allowed: BoolMatrix
 
     @property
     def texts(self) -> pl.Series:
@@ -141,7 +141,7 @@ def _setting(
     reference_mean = float(weight @ against / weight.sum())
     return Setting(
         tau=tau,
-        usd_per_1000=_usd_per_1000(sample.cost[np.arange(len(chosen)), chosen], weight=weight),
+        usd_per_1000=usd_per_1000(sample.cost[np.arange(len(chosen)), chosen], weight=weight),
         reward=mean,
         kept=mean / reference_mean if reference_mean else 1.0,
         at_least=at_least,
@@ -151,7 +151,7 @@ def _setting(
     )
 
 
-def _usd_per_1000(cost: npt.NDArray[np.float64], *, weight: FloatMatrix) -> float | None:
+def usd_per_1000(cost: npt.NDArray[np.float64], *, weight: FloatMatrix) -> float | None:
     """Mean of (n_queries,) USD, over the rows whose cost is known; None where none is."""
     known = ~np.isnan(cost)
     if not known.any():

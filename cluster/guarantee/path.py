@@ -36,19 +36,29 @@ def path(
         prediction: (n_queries, n_candidates), of rows that were trained on or selected by.
         texts: (n_queries,).
         cost: (n_queries, n_candidates), expected USD; NaN where unknown.
-        allowed: (n_candidates,), who may be chosen.
+        allowed: (n_queries, n_candidates), who may be chosen.
     """
     column = policy.candidates.index(policy.reference)
-    others = np.ones(prediction.reward.shape[1], dtype=np.bool_) if allowed is None else allowed
-    others = others & (np.arange(len(others)) != column)
-    gaps = prediction.reward[:, [column]] - prediction.reward[:, others]
+    others = np.ones(prediction.reward.shape, dtype=np.bool_)
+    if allowed is not None:
+        others &= allowed
+    others[:, column] = False
+    gaps = (prediction.reward[:, [column]] - prediction.reward)[others]
     gaps = gaps[np.isfinite(gaps)]
     if not gaps.size:
         return ()
-    steps = np.unique(np.quantile(gaps, np.linspace(0, 1, LOOKED_AT)))
+    steps = _between(np.unique(np.quantile(gaps, np.linspace(0, 1, LOOKED_AT))))
     made = choices(policy, steps.tolist(), prediction, texts=texts, cost=cost, allowed=allowed)
     spent = np.array([_mean_price(policy, chosen, cost=cost) for chosen in made])
-    return tuple(steps[_even(spent)].tolist())
+    whole = _mean_price(policy, np.full(len(texts), column, dtype=np.int64), cost=cost)
+    saves = spent < whole
+    return tuple(steps[saves][_even(spent[saves], whole=whole)].tolist())
+
+
+def _between(gaps: FloatMatrix) -> FloatMatrix:
+    """Middles between rising gaps, and a bit above the last: at a gap itself rounding decides."""
+    above = gaps[-1] + max(1e-6 * (gaps[-1] - gaps[0]), 1e-9)
+    return np.append((gaps[:-1] + gaps[1:]) / 2, above)
 
 
 def choices(
@@ -81,11 +91,12 @@ def _mean_price(policy: QualityFloor, chosen: Choices, *, cost: FloatMatrix) -> 
     return float(np.nanmean(price[np.arange(len(chosen)), chosen]))
 
 
-def _even(spent: FloatMatrix) -> Choices:
-    """Of steps with these costs, not rising, those at which the cost falls by equal parts.
+def _even(spent: FloatMatrix, *, whole: float) -> Choices:
+    """Of steps with these costs, not rising, those at which equal parts of the whole are saved.
 
-    Each is the last step of its cost: whatever saves nothing more is the same setting.
+    Each is the last step of its part: whatever saves nothing more is the same setting.
     """
-    parts = np.ceil((spent[0] - spent) / max(spent[0] - spent[-1], 1e-300) * (SETTINGS - 1))
-    kept = np.flatnonzero(np.append(np.diff(parts) > 0, True))
-    return kept.astype(np.int64)
+    if not len(spent):
+        return np.zeros(0, dtype=np.int64)
+    parts = np.ceil((whole - spent) / (whole - spent[-1]) * SETTINGS)
+    return np.flatnonzero(np.append(np.diff(parts) > 0, True)).astype(np.int64)

@@ -38,6 +38,13 @@ class Drawn:
     weight: FloatMatrix
     left_out: dict[str, int]
 
+    def where(self, kept: Rows, *, reason: str) -> "Drawn":
+        """Those of the rows that are marked; the others are counted under a reason."""
+        if kept.all():
+            return self
+        left_out = self.left_out | {reason: int((~kept).sum())}
+        return Drawn(self.outcomes.take(kept), self.weight[kept], left_out)
+
     @property
     def effective(self) -> float:
         """So many rows of equal weight would say as much."""
@@ -45,7 +52,7 @@ class Drawn:
         return float(total**2 / (self.weight**2).sum()) if total else 0.0
 
 
-def drawn(outcomes: OutcomeMatrix, *, seen: Rows, least: float, dataset: str) -> Drawn:
+def drawn(outcomes: OutcomeMatrix, *, seen: Rows, least: float) -> Drawn:
     """The calibration rows of a dataset that may count.
 
     Rows that were picked with a bias are left out where others were not; where all were, each
@@ -55,10 +62,6 @@ def drawn(outcomes: OutcomeMatrix, *, seen: Rows, least: float, dataset: str) ->
         outcomes: of the calibration split.
         seen: (n_queries,), whether a row nearly repeats one that the router was made with.
         least: probability that any query of the dataset was picked with, at the least.
-        dataset: its name, for words.
-
-    Raises:
-        InputError: too few are left.
     """
     chance = outcomes.queries["sampling_probability"].to_numpy().astype(float)
     silent = ~outcomes.mask.any(axis=1)
@@ -75,18 +78,21 @@ def drawn(outcomes: OutcomeMatrix, *, seen: Rows, least: float, dataset: str) ->
     counts["repeat a text (their mean counts once)"] = copies
     chance = merged.queries["sampling_probability"].to_numpy().astype(float)
     weight = chance.min(initial=1.0 if uniform.any() else least) / chance
-    found = Drawn(merged, weight, {reason: n for reason, n in counts.items() if n})
-    _require_enough(found, dataset=dataset, of=len(outcomes))
-    return found
+    return Drawn(merged, weight, {reason: n for reason, n in counts.items() if n})
 
 
-def _require_enough(found: Drawn, *, dataset: str, of: int) -> None:
+def require_enough(found: Drawn, *, dataset: str) -> None:
+    """Refuse a promise that would rest on too few rows.
+
+    Raises:
+        InputError: names the dataset, and what was left out.
+    """
     if found.effective >= FEWEST:
         return
     why = "; ".join(f"{n} {reason}" for reason, n in found.left_out.items())
     raise InputError(
         f"dataset '{dataset}' has {int(found.effective)} calibration rows that may count, expected "
-        f"{FEWEST} or more (of {of} rows of split '{SPLIT}'{': ' if why else ''}{why}). A floor of "
+        f"{FEWEST} or more (split '{SPLIT}'; left out: {why or 'none'}). A floor of "
         ".95 needs about 500, .98 about 1,000, .99 about 2,000: collect more queries (a tenth of "
         "them are calibration), or import with --split calibration or --calibration SHARE"
     )

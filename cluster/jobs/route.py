@@ -12,56 +12,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.answers.requests import to_answer
-from cluster.errors import InputError
-from cluster.files.parquet import row_groups
 from cluster.files.quarantine import Quarantine, is_hopeless
-from cluster.files.queries import without_repeats
-from cluster.files.reader import read_batches, read_schema
-from cluster.files.repeated import Seen
-from cluster.files.schema import FileSchema
-from cluster.files.source import SourceFile
-from cluster.jobs.ingest import open_pinned
 from cluster.jobs.pace import Pace
-from cluster.jobs.route_pool import Actors, Alone, Pool, Step
+from cluster.jobs.route_input import Input, ShardSize, look_at, queue_of, rows_of
+from cluster.jobs.route_pool import Actors, Alone, Pool, Step, places
 from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
 from cluster.jobs.run import SCRATCH, Manifest, Part, Run, main
 from cluster.ray_cluster import connect
-from cluster.routing.admission import check_constraints
 from cluster.routing.candidate_files import publish_batches, refuse_batches_that_are_there
-from cluster.routing.columns import check_columns
 from cluster.routing.kernel import Routing, load_routing
-from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
+from cluster.routing.observed import file_refusal
+from cluster.routing.output import check_name, refuse_output_that_is_there
 from cluster.routing.publish import publish
-from cluster.routing.shard import Shard, Stretch, shard_of, shards, stretches
+from cluster.routing.shard import Shard
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary, merged
-from cluster.routing.texts import check_texts, strict_columns
+from cluster.routing.told import fed_back, keep_page, told
 
 LOG = logging.getLogger("signalbox.route")
 BATCH_ROWS = 50_000
+# A pretrained model takes as long for these as words and tables for ten times as many: a rerun goes
+# on from the last of them, and progress is seen.
+MODEL_BATCH_ROWS = 5_000
+# Rows are fewer where they are long: a worker holds a shard's rows, its terms and its output.
+BATCH_BYTES = 64 << 20
 # Less than this takes one process less time than it takes Ray to start others.
 SMALL_BYTES = 32 << 20
+SMALL_MODEL_BYTES = 1 << 20
 
 Summaries = dict[str, ShardSummary]
-
-
-@dataclass(frozen=True)
-class Input:
-    """A query file, looked at.
-
-    Attributes:
-        number: in the spec.
-        source: where it is.
-        schema: its columns.
-        stretches: its rows, where workers can read them by themselves.
-    """
-
-    number: int
-    source: SourceFile
-    schema: FileSchema
-    stretches: tuple[Stretch, ...] = ()
 
 
 def route(spec: RouteSpec, run: Run) -> Manifest:
@@ -77,11 +58,14 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     refuse_output_that_is_there(spec, run=run)
     refuse_batches_that_are_there(spec, run=run)
     routing = load_routing(spec)
-    inputs = _inputs(routing)
+    _tell_unpriced(routing)
+    size = _shard_size(routing)
+    inputs = look_at(routing, size=size)
     looked = time.monotonic() - start
-    store = Store(run.uri(SCRATCH))
+    # Shards of another size are other shards: none of them may be taken for one of these.
+    store = Store(run.uri(SCRATCH, f"{size.rows}-{size.bytes}"))
     with _pool(inputs, routing=routing, store=store) as pool:
-        job = Job(spec, inputs, pool, store, run)
+        job = Job(spec, inputs, size, pool, store, run)
         if routing.policy.needs_file:
             routing, through = _settled(job, routing=routing)
         else:
@@ -89,9 +73,11 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
     broken = _judge(through.summaries, job=job)
     outputs = publish(through.summaries, spec=spec, store=store, run=run)
     manifest = merged(through.summaries, routing=routing)
+    manifest |= told(through.summaries, routing=routing, store=store)
+    manifest["feedback"] = fed_back(through.summaries, routing=routing, store=store)
     kept = to_answer(through.summaries, routing=routing, store=store, run=run)
     batches = publish_batches(through.summaries, spec=spec, store=store, run=run)
-    return {
+    manifest |= {
         "outputs": outputs + [uri for uris in batches.values() for uri in uris],
         "router": spec.router,
         "policy": spec.policy,
@@ -102,89 +88,37 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
             "processor": sum(summary.seconds for summary in through.summaries),
         },
         "rows_per_second": through.pace.steady(),
-        **manifest,
         "to_answer": kept,
         "batches": batches,
     }
+    return manifest | {"report": keep_page(manifest, run=run)}
 
 
-def _inputs(routing: Routing) -> list[Input]:
-    """Every file, looked at before the first row is routed.
-
-    Raises:
-        InputError: one has changed, has no rows, lacks the query's column, has one of the added
-            columns, or does not fit the others in one output file.
-    """
-    spec = routing.spec
-    inputs = []
-    for number, file in enumerate(spec.files):
-        source = open_pinned(file)
-        schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
-        check_columns(schema, routing=routing)
-        check_constraints(schema, routing=routing)
-        inputs.append(Input(number, source, schema, _stretches(source, number=number)))
-        first = inputs[0].schema
-        if is_file(spec.output) and schema.dtypes != first.dtypes:
-            raise InputError(
-                f"{schema.file}: its columns differ from those of {first.file}, so they do not "
-                "fit one output file; name a folder as --output"
-            )
-    return inputs
+def _shard_size(routing: Routing) -> ShardSize:
+    """Of the router alone, so that a rerun cuts the same shards."""
+    return ShardSize(MODEL_BATCH_ROWS if routing.runs_model else BATCH_ROWS, BATCH_BYTES)
 
 
-def _stretches(source: SourceFile, *, number: int) -> tuple[Stretch, ...]:
-    """How a Parquet file is read; nothing for other formats, which are read here, in order."""
-    if source.format != "parquet":
-        return ()
-    found = tuple(stretches(row_groups(source), file=number, rows=BATCH_ROWS))
-    if not found:
-        raise InputError(f"{source.uri}: no rows in it; fill it or leave it out")
-    return found
-
-
-def _queue(inputs: Sequence[Input], *, spec: RouteSpec, done: Summaries) -> Queue:
-    """The shards that are left."""
-    found = (shards(stretch, rows=BATCH_ROWS) for one in inputs for stretch in one.stretches)
-    return Queue(found, handed=_handed(inputs, spec=spec), done=done.keys())
-
-
-def _handed(inputs: Sequence[Input], *, spec: RouteSpec) -> Iterator[Task]:
-    """The shards of the files that are read here."""
-    seen = Seen()
-    for one in inputs:
-        if one.stretches:
-            continue
-        batches = read_batches(
-            one.source,
-            schema=one.schema,
-            rows_per_batch=BATCH_ROWS,
-            strict_text=strict_columns(spec),
-        )
-        for batch in batches:
-            first = without_repeats(batch, queries=spec.queries, seen=seen)
-            yield Task(shard_of(batch, file=one.number), first)
+def _tell_unpriced(routing: Routing) -> None:
+    without = [name for name in routing.candidates if name not in routing.spec.prices]
+    if without and routing.spec.prices:
+        LOG.warning("no price for %s: costs are not predicted", ", ".join(without))
 
 
 @contextmanager
 def _pool(inputs: Sequence[Input], *, routing: Routing, store: Store) -> Iterator[Pool]:
     """Who routes: actors on Ray where there is enough to do."""
     sources = [one.source for one in inputs]
-    if sum(source.size for source in sources) <= SMALL_BYTES:
+    small = SMALL_MODEL_BYTES if routing.runs_model else SMALL_BYTES
+    if sum(source.size for source in sources) <= small:
         yield Alone(RouteWorker(routing.spec, sources=sources, store=store, routing=routing))
         return
     connect()
-    actors = Actors(routing, sources, store, count=_cores())
+    actors = Actors(routing, sources, store, places(runs_model=routing.runs_model))
     try:
         yield actors
     finally:
         actors.close()
-
-
-def _cores() -> int:
-    """CPUs of the cluster: a worker each."""
-    import ray
-
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 @dataclass(frozen=True)
@@ -193,6 +127,7 @@ class Job:
 
     spec: RouteSpec
     inputs: Sequence[Input]
+    size: ShardSize
     pool: Pool
     store: Store
     run: Run
@@ -209,18 +144,19 @@ class Through:
 def _routed(job: Job) -> Through:
     """Score and choose at once."""
     done = job.store.done("parts")
-    queue = _queue(job.inputs, spec=job.spec, done=done)
+    queue = queue_of(job.inputs, spec=job.spec, size=job.size, done=done.keys())
     return _through(queue, step="route", job=job, done=done)
 
 
 def _settled(job: Job, *, routing: Routing) -> tuple[Routing, Through]:
     """Score every row, let the policy see what is predicted of the file, then choose."""
     done = job.store.done("scored")
-    queue = _queue(job.inputs, spec=job.spec, done=done)
+    queue = queue_of(job.inputs, spec=job.spec, size=job.size, done=done.keys())
     scored = _through(queue, step="score", job=job, done=done).summaries
     _judge(scored, job=job)
     keys = [summary.key for summary in scored]
-    routing = routing.settled(routing.policy.settle(lambda: job.store.scored(keys)))
+    policy = routing.policy.heeding(file_refusal(scored, routing=routing))
+    routing = routing.settled(policy.settle(lambda: job.store.scored(keys)))
     job.pool.use(routing.policy)
     left = (Task(_shard(summary), scored=summary) for summary in scored)
     done = job.store.done("parts")
@@ -240,7 +176,7 @@ def _through(queue: Queue, *, step: Step, job: Job, done: Summaries) -> Through:
         InputError: so much is broken that the rest need not be looked at.
     """
     found = dict(done)
-    pace = Pace(_rows(job.inputs), before=sum(one.rows + one.broken for one in done.values()))
+    pace = Pace(rows_of(job.inputs), before=sum(one.rows + one.broken for one in done.values()))
     broken = sum(one.broken for one in done.values())
     for summary in job.pool.work(queue, step=step):
         found[summary.key] = summary
@@ -253,12 +189,6 @@ def _through(queue: Queue, *, step: Step, job: Job, done: Summaries) -> Through:
 
 
 NAMES: dict[Step, str] = {"route": "rows", "score": "rows scored", "choose": "rows chosen"}
-
-
-def _rows(inputs: Sequence[Input]) -> int:
-    """Rows of all files; 0 where a file has to be read to know."""
-    known = [sum(stretch.rows for stretch in one.stretches) for one in inputs]
-    return sum(known) if all(known) else 0
 
 
 def _in_order(summaries: Summaries) -> list[ShardSummary]:

@@ -22,10 +22,43 @@ TASKS_IN_FLIGHT = 2
 # A shard that takes its worker with it each time is not handed out for ever.
 MAX_DEATHS = 3
 PATIENCE_SECONDS = 30.0
-# The kernel gains nothing from more threads than a worker has cores; more only get in the way.
-ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# A pretrained model on CPUs: more threads in one worker gain little, more workers take its memory
+# once more each.
+MODEL_CORES = 4
 
 Step = Literal["route", "score", "choose"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """So many workers, and what each of them has for itself."""
+
+    workers: int
+    cpus: int = 1
+    gpus: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """Of a Ray actor; libraries start as many threads as it has cores, and no more."""
+        libraries = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        threads = dict.fromkeys(libraries, str(self.cpus))
+        return {
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "runtime_env": {"env_vars": threads},
+        }
+
+
+def places(*, runs_model: bool) -> Places:
+    """A worker a core of the cluster; of a model, a worker a GPU, or a few cores each."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    if runs_model and gpus:
+        return Places(gpus, gpus=1)
+    each = min([MODEL_CORES if runs_model else 1, *(count for count in cores if count)])
+    return Places(max(1, sum(count // each for count in cores)), cpus=each)
 
 
 class Pool(Protocol):
@@ -61,7 +94,7 @@ class Actors:
     routing: Routing
     sources: list[SourceFile]
     store: Store
-    count: int
+    places: Places
     workers: dict[int, Any] = field(default_factory=dict)
     policy: Policy | None = None
     started: int = 0
@@ -76,7 +109,7 @@ class Actors:
         import ray
 
         tasks: dict[Any, tuple[int, Task]] = {}
-        while len(self.workers) < self.count:
+        while len(self.workers) < self.places.workers:
             self._start()
         for _ in range(TASKS_IN_FLIGHT):
             for number in list(self.workers):
@@ -91,6 +124,7 @@ class Actors:
                 summary: ShardSummary = ray.get(done[0])
             except ray.exceptions.RayActorError as error:
                 queue.put_back(task)
+                queue.forget(number)
                 number = self._replaced(number, error=error)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
@@ -115,7 +149,7 @@ class Actors:
     def _start(self) -> int:
         import ray
 
-        kind = ray.remote(RouteWorker).options(num_cpus=1, runtime_env={"env_vars": ONE_THREAD})
+        kind = ray.remote(RouteWorker).options(**self.places.options())
         number, self.started = self.started, self.started + 1
         self.workers[number] = kind.remote(
             self.routing.spec, sources=self.sources, store=self.store
@@ -141,8 +175,8 @@ class Actors:
         import ray
 
         LOG.warning(
-            "waiting for a shard to be routed; %d workers of 1 CPU each were asked for, free: %s",
-            len(self.workers),
+            "waiting for a shard to be routed; asked for were %s, free: %s",
+            self.places,
             ray.available_resources(),
         )
 

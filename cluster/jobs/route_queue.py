@@ -39,7 +39,14 @@ class Queue:
         """A task whose worker died."""
         self.back.append(task)
 
+    def forget(self, worker: int) -> None:
+        """A worker that died asks no more; what it had not begun goes to the others."""
+        held = self.held.pop(worker, None)
+        if held:
+            self.stretches.append(held)
+
     def _half(self) -> deque[Shard]:
         longest = max(self.held.values(), key=len, default=deque[Shard]())
-        count = len(longest) // 2
+        # The last one as well: whoever holds it is busy with another.
+        count = (len(longest) + 1) // 2
         return deque(reversed([longest.pop() for _ in range(count)]))

@@ -140,8 +140,9 @@ def main(spec_type: type[SpecT], *, work: Callable[[SpecT, Run], Manifest]) -> N
         manifest = work(spec, run)
     except Exception as error:
         told = _told(error)
-        run.write_error(told)
+        # First into the log: where the disk is full it may be the only place left.
         LOG.error("%s", told)
+        run.write_error(told)
         raise SystemExit(1) from error
     run.write_manifest(manifest)
 

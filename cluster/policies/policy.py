@@ -76,6 +76,17 @@ class Policy(BaseModel, ABC):
         """
         return self
 
+    def heeding(self, drift: str | None) -> Self:  # noqa: ARG002 - most promise nothing
+        """This policy, told before it settles why new queries may not be like those it knows.
+
+        Args:
+            drift: in words; None where nothing was found, or nothing is known.
+
+        Raises:
+            InputError: it will not choose for such a file.
+        """
+        return self
+
     def settle(self, scored: Passes) -> "Policy":  # noqa: ARG002 - row-wise policies need none
         """What decides row by row after a look at the whole file; plain data, as any policy.
 

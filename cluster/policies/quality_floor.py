@@ -1,6 +1,6 @@
 """At least a share of a reference's quality, at the least cost that a calibration has certified."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -21,10 +21,11 @@ class QualityFloor(Policy):
     Attributes:
         floor: share of the reference's mean reward that is to be kept.
         delta: chance that the calibration sample misleads.
-        reference: name of the candidate.
+        reference: name of the candidate; empty before it is calibrated.
         tau: reward that may be missing by prediction; below 0 it must be gained. None: no saving
             was certified, and everything goes to the reference.
         calibration: the record that says why.
+        promise: what may be told of it, in words.
         by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
             is known: routers learned from tables without tokens.
         candidates: in the order of the columns; set by `among`.
@@ -34,9 +35,10 @@ class QualityFloor(Policy):
 
     floor: float = Field(gt=0, le=1)
     delta: float = Field(default=0.1, gt=0, lt=1)
-    reference: str
+    reference: str = ""
     tau: float | None = Field(default=None, allow_inf_nan=False)
     calibration: str = ""
+    promise: str = ""
     by_price: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
 
@@ -51,13 +53,18 @@ class QualityFloor(Policy):
         Raises:
             InputError: the reference, or one that was ranked by price, is not there.
         """
-        if self.reference not in candidates or set(self.by_price) - set(candidates):
+        named = {self.reference} - {""} | set(self.by_price)
+        if named - set(candidates):
             raise InputError(
-                f"policy 'quality_floor': reference '{self.reference}' is no candidate of this "
-                f"router, or it was calibrated for others; candidates: {', '.join(candidates)}"
+                f"policy 'quality_floor': {', '.join(sorted(named - set(candidates)))}: not among "
+                f"the router's candidates; these are {', '.join(candidates)}"
             )
         assert not self.by_price or set(self.by_price) == set(candidates), "a rank for everyone"
         return self.model_copy(update={"candidates": candidates})
+
+    def facts(self) -> dict[str, Any]:
+        """See `Policy.facts`."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"by_price", "candidates"})
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002
         """(n_queries, n_candidates): all; the reference needs no prediction and no cost."""
@@ -92,7 +99,7 @@ class QualityFloor(Policy):
         return highest(value, texts=texts)
 
     def _column(self) -> int:
-        assert self.candidates, "asked before it was told whose columns these are"
+        assert self.reference in self.candidates, "asked before it was calibrated"
         return self.candidates.index(self.reference)
 
     def _good_enough(self, reward: FloatMatrix, *, column: int) -> BoolMatrix:

@@ -1,22 +1,33 @@
 """What routes a file: the loaded router with its policy, as a spec names them."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from cluster.drift.kept import profile_of
+from cluster.drift.profile import Profile
 from cluster.errors import InputError
+from cluster.plugins import load_plugin
 from cluster.policies.load import load_policy
 from cluster.policies.policy import Policy
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
+from cluster.routers.gradient import GradientMethod
 from cluster.routers.transfer import transfer
 from cluster.routing.spec import RouteSpec
 
 
 @dataclass(frozen=True)
 class Routing:
-    """A loaded router with what it is to be used for."""
+    """A loaded router with what it is to be used for.
+
+    Attributes:
+        profile: of the queries it was trained on; None where that is not known.
+    """
 
     spec: RouteSpec
     router: Checkpoint
     policy: Policy
+    profile: Profile | None = None
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -28,9 +39,30 @@ class Routing:
         """Whether the costs of all candidates are to be predicted, or none."""
         return all(name in self.spec.prices for name in self.candidates)
 
+    @property
+    def runs_model(self) -> bool:
+        """Whether a pretrained model reads the queries: hundreds a second, not thousands."""
+        manifest = self.router.meta
+        method = load_plugin("routers", name=manifest.method)
+        named = set(_encoders(manifest.config))
+        slow = any(load_plugin("encoders", name=name).is_slow for name in named)
+        return slow or (not named and issubclass(method, GradientMethod))
+
     def settled(self, policy: Policy) -> "Routing":
         """The same with a policy that has seen the file."""
         return replace(self, policy=policy)
+
+
+def _encoders(config: Any) -> Iterator[str]:
+    """Names of all encoders in a router's state, those of its parts too."""
+    if isinstance(config, Mapping):
+        if isinstance(config.get("encoder_name"), str):
+            yield config["encoder_name"]
+        for value in config.values():
+            yield from _encoders(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _encoders(value)
 
 
 def load_routing(spec: RouteSpec) -> Routing:
@@ -42,6 +74,7 @@ def load_routing(spec: RouteSpec) -> Routing:
             what they must be.
     """
     checkpoint = load_checkpoint(spec.checkpoint, version=spec.router)
+    profile = profile_of(checkpoint)
     if spec.strong:
         checkpoint = lent(checkpoint, strong=spec.strong, weak=spec.weak)
     candidates = checkpoint.router.candidates
@@ -54,7 +87,7 @@ def load_routing(spec: RouteSpec) -> Routing:
             "--router, such as one of method gain"
         )
     policy = load_policy(spec.policy, settings=spec.policy_settings)
-    return Routing(spec, checkpoint, policy.among(candidates))
+    return Routing(spec, checkpoint, policy.among(candidates), profile)
 
 
 def lent(checkpoint: Checkpoint, *, strong: str, weak: str) -> Checkpoint:

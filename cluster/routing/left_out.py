@@ -1,8 +1,12 @@
 """Why rows were left out: reasons with their counts, and the first of the rows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+
+from cluster.routing.store import Store
+from cluster.routing.summary import ShardSummary
 
 MOST_REASONS, FIRST_ROWS, RAW_CHARACTERS = 50, 5, 200
 OTHER_REASONS = "other reasons"
@@ -31,3 +35,12 @@ class LeftOut:
         order = sorted(self.reasons, key=lambda reason: (-self.reasons[reason], reason))
         reasons = [{"reason": reason, "rows": self.reasons[reason]} for reason in order]
         return {"reasons": reasons, "first": self.first}
+
+
+def left_out(summaries: Sequence[ShardSummary], *, store: Store) -> dict[str, Any]:
+    """`LeftOut.as_json` of all shards."""
+    found = LeftOut()
+    for summary in summaries:
+        if summary.broken:
+            found.add(store.read_broken(summary.key))
+    return found.as_json()

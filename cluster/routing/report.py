@@ -62,8 +62,7 @@ def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         told.append(("drift (population stability index)", f"{drift['psi']:.2f}"))
     if manifest.get("broken"):
         told.append(("rows left out", f"{manifest['broken']:,}"))
-    if manifest.get("rows_per_second"):
-        told.append(("queries a second", f"{manifest['rows_per_second']:,.0f}"))
+    told.append(("queries a second", f"{_pace(manifest):,.0f}"))
     return told
 
 
@@ -77,6 +76,12 @@ def alarms(manifest: Mapping[str, Any]) -> list[str]:
     """What the reader must know before trusting the numbers."""
     found = list((manifest.get("drift") or {}).get("alarms", []))
     return [f"Drift: {alarm}." for alarm in found]
+
+
+def _pace(manifest: Mapping[str, Any]) -> float:
+    """Rows a second: from the first rows on, or of the whole run where all came at once."""
+    steady = manifest.get("rows_per_second")
+    return float(steady or manifest["rows"] / max(manifest["seconds"]["all"], 1e-9))
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:
@@ -230,8 +235,9 @@ def _feedback(manifest: Mapping[str, Any]) -> str:
 
 
 def _facts(manifest: Mapping[str, Any]) -> str:
-    names = ("router", "rows", "broken", "quarantine", "seconds", "rows_per_second", "requests")
+    names = ("router", "rows", "broken", "quarantine", "rows_per_second", "requests")
     rows = [(name, _told(manifest[name])) for name in names if manifest.get(name) is not None]
+    rows += [(f"seconds: {name}", _told(value)) for name, value in manifest["seconds"].items()]
     rows += [("input", one) for one in manifest.get("inputs", [])[:MOST_FILES]]
     rows += [("output", one) for one in manifest["outputs"][:MOST_FILES]]
     return folded("The run", body=table_html(("", ""), _lines(rows)))

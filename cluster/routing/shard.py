@@ -22,12 +22,14 @@ class Stretch:
         groups: the row groups.
         first_row: number of the first row in the file, from 1.
         rows: in all of them.
+        bytes: of theirs before compression.
     """
 
     file: int
     groups: tuple[int, ...]
     first_row: int
     rows: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,37 @@ def shard_of(batch: Batch, *, file: int) -> Shard:
 
 def stretches(groups: list[RowGroup], *, file: int, rows: int) -> Iterator[Stretch]:
     """A Parquet file's row groups, small neighbours together until they have `rows` rows."""
-    held: list[int] = []
-    first, height = 1, 0
+    held: list[tuple[int, RowGroup]] = []
+    first = 1
     for number, group in enumerate(groups):
-        if held and height + group.rows > rows:
-            yield Stretch(file, tuple(held), first, height)
-            first, height, held = first + height, 0, []
-        if group.rows:
-            held.append(number)
-            height += group.rows
-    if held:
-        yield Stretch(file, tuple(held), first, height)
+        if held and sum(one.rows for _, one in held) + group.rows > rows:
+            yield _stretch(held, file=file, first_row=first)
+            first += sum(one.rows for _, one in held)
+            held = []
+        held.append((number, group))
+    if sum(one.rows for _, one in held):
+        yield _stretch(held, file=file, first_row=first)
 
 
-def shards(stretch: Stretch, *, rows: int) -> list[Shard]:
-    """A stretch cut into shards of as good as equal size, at most `rows` rows each."""
-    pieces = ceil(stretch.rows / rows)
+def _stretch(held: list[tuple[int, RowGroup]], *, file: int, first_row: int) -> Stretch:
+    return Stretch(
+        file,
+        tuple(number for number, _ in held),
+        first_row,
+        sum(group.rows for _, group in held),
+        sum(group.bytes for _, group in held),
+    )
+
+
+def shards(stretch: Stretch, *, rows: int, size: int) -> list[Shard]:
+    """A stretch cut into shards of as good as equal length.
+
+    Args:
+        stretch: what to cut.
+        rows: of a shard, at most.
+        size: bytes of a shard, at most, as far as the footer can tell.
+    """
+    pieces = min(stretch.rows, max(ceil(stretch.rows / rows), ceil(stretch.bytes / size)))
     sizes = [(stretch.rows + place) // pieces for place in range(pieces)]
     starts = accumulate(sizes, initial=stretch.first_row)
     return [Shard(stretch.file, start, end - start, stretch) for start, end in pairwise(starts)]

@@ -37,6 +37,9 @@ class RouteSpec(JobSpec):
         rounds: they answer in rounds, as a cascade asks them.
         served: by name the candidates that get OpenAI batch files of their own; empty for none.
         overwrite: replace what is at the output already.
+        task_column: column that names a query's task, for the report; may be missing.
+        feedback: share of the queries that are copied into the lake as training queries.
+        feedback_dataset: name they are kept under.
     """
 
     job: ClassVar[str] = "route"
@@ -61,6 +64,9 @@ class RouteSpec(JobSpec):
     rounds: bool = False
     served: dict[str, Candidate | None] = Field(default_factory=dict)
     overwrite: bool = False
+    task_column: str = "task"
+    feedback: float = 0.0
+    feedback_dataset: str = "routed"
 
     @property
     def queries(self) -> QueryColumn:

@@ -1,13 +1,15 @@
 """What a run keeps of each shard until its output is complete: the folder a rerun goes on from.
 
-runs/<work_id>/scratch/parts/<key>.parquet          the routed rows
-                             <key>.broken.jsonl     the rows left out, where there are any
-                             <key>.lines.parquet    their requests, for batch files
-                             <key>.asks.parquet     their requests, to be answered
-                             <key>.json             what is told of them; written last: it is done
-               scratch/scored/<key>.parquet         rows that wait for a policy to see the file
-                              <key>.scores.parquet  what is predicted of them
-                              <key>.json
+runs/<work_id>/scratch/<size of the shards>/
+    parts/<key>.parquet          the routed rows
+          <key>.broken.jsonl     the rows left out, where there are any
+          <key>.lines.parquet    their requests, for batch files
+          <key>.asks.parquet     their requests, to be answered
+          <key>.feedback.parquet queries that come back, where there are any
+          <key>.json             what is told of them; written last: it is done
+    scored/<key>.parquet         rows that wait for a policy to see the file
+           <key>.scores.parquet  what is predicted of them
+           <key>.json
 """
 
 import io
@@ -106,6 +108,20 @@ class Store:
 
     def _broken(self, key: str) -> str:
         return f"{self.uri}/parts/{key}.broken.jsonl"
+
+    def write_feedback(self, drawn: pl.DataFrame, *, key: str) -> None:
+        """Keep the queries of a shard that come back."""
+        if drawn.height:
+            buffer = io.BytesIO()
+            drawn.write_parquet(buffer)
+            self.storage.write(self._feedback(key), buffer.getvalue())
+
+    def read_feedback(self, key: str) -> pl.DataFrame:
+        """The same."""
+        return pl.read_parquet(io.BytesIO(self.storage.read_bytes(self._feedback(key))))
+
+    def _feedback(self, key: str) -> str:
+        return f"{self.uri}/parts/{key}.feedback.parquet"
 
     def write_scores(self, scores: Scores, *, numbers: Numbers, key: str) -> None:
         """Keep what is predicted of a shard's rows, to the last bit."""

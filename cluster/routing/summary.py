@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.policies.policy import Choices
 from cluster.routing.kernel import Routing
 from cluster.routing.score import Scores
+from cluster.routing.tally import Tally
 
 
 class ShardSummary(BaseModel):
@@ -30,6 +31,11 @@ class ShardSummary(BaseModel):
         reward: predicted, summed over the rows, of the candidates chosen.
         reward_if_always: the same had each row gone to one candidate.
         cost_usd: predicted, summed; None where a row's is not known.
+        cost_if_always: the same had each row gone to one candidate.
+        tasks: by the task that the file names; nothing where it names none.
+        clusters: by cluster of training queries; nothing where the router has no profile.
+        drift: `cluster.drift.counts.DriftCounts`; None where the router has no profile.
+        feedback: queries that come back.
         seconds: of a processor, spent on it.
     """
 
@@ -45,6 +51,11 @@ class ShardSummary(BaseModel):
     reward: float = 0.0
     reward_if_always: tuple[float, ...] = ()
     cost_usd: float | None = 0.0
+    cost_if_always: tuple[float | None, ...] = ()
+    tasks: dict[str, Tally] = Field(default_factory=dict)
+    clusters: dict[str, Tally] = Field(default_factory=dict)
+    drift: dict[str, Any] | None = None
+    feedback: int = 0
     seconds: float = 0.0
 
 
@@ -57,6 +68,9 @@ def counted(scores: Scores, *, chosen: Choices) -> dict[str, Any]:
         "reward": float(reward[picked].sum()),
         "reward_if_always": tuple(reward.sum(axis=0).tolist()),
         "cost_usd": None if math.isnan(cost) else cost,
+        "cost_if_always": tuple(
+            None if math.isnan(total) else total for total in scores.cost.sum(axis=0).tolist()
+        ),
     }
 
 
@@ -76,8 +90,17 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
             name: sum(s.reward_if_always[column] for s in full) * per for column, name in columns
         },
         "predicted_cost_usd": sum(costs) if len(costs) == len(full) else None,
+        "predicted_cost_usd_if_always": {
+            name: _sum([s.cost_if_always[column] for s in full]) for column, name in columns
+        },
         "policy_facts": routing.policy.facts(),
         "constraints": constraints.model_dump(mode="json", exclude_defaults=True),
         "fallbacks": sum(summary.fallbacks for summary in full),
         "explored": sum(summary.explored for summary in full),
     }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -14,6 +14,7 @@ from cluster.policies.policy import text_numbers
 from cluster.routing.admission import admit
 from cluster.routing.columns import routed_rows
 from cluster.routing.kernel import Routing
+from cluster.routing.observed import coming_back, observed, seen_drift
 from cluster.routing.score import Scores, choose, score
 from cluster.routing.shard import Shard, Stretch
 from cluster.routing.store import Store
@@ -50,8 +51,10 @@ def score_shard(
     store.write_rows(rows, key=key, stage="scored")
     if batch.broken.height:
         store.write_broken(batch.broken, key=key)
+    seen = seen_drift(texts, key=key, routing=routing)
     seconds = time.process_time() - since
-    summary = _told(batch, scores=scores, key=key).model_copy(update={"seconds": seconds})
+    told = _told(batch, scores=scores, key=key)
+    summary = told.model_copy(update=seen | {"seconds": seconds})
     store.finish("scored", summary=summary)
     return summary
 
@@ -80,12 +83,19 @@ def _keep_routed(
     rows: pl.DataFrame, *, scores: Scores, key: str, routing: Routing, store: Store
 ) -> dict[str, object]:
     """Choose, and write the routed rows; returns what is told of them."""
-    chosen = choose(queries_of(rows, spec=routing.spec), scores=scores, routing=routing)
+    texts = queries_of(rows, spec=routing.spec)
+    chosen = choose(texts, scores=scores, routing=routing)
     routed = routed_rows(as_in_file(rows), scores=scores, chosen=chosen, routing=routing)
     store.write_rows(routed, key=key, stage="parts")
     columns = chosen.columns
     keep_for_answers(rows, scores=scores, chosen=columns, key=key, routing=routing, store=store)
-    return counted(scores, chosen=columns)
+    told = counted(scores, chosen=columns)
+    told |= observed(rows, texts=texts, scores=scores, chosen=columns, key=key, routing=routing)
+    if routing.spec.feedback:
+        drawn = coming_back(texts, scores=scores, chosen=columns, routing=routing)
+        store.write_feedback(drawn, key=key)
+        told["feedback"] = drawn.height
+    return told
 
 
 def _told(batch: Batch, *, scores: Scores, key: str) -> ShardSummary:

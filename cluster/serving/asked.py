@@ -2,12 +2,25 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from cluster.messages import read_chat, transcript
 from cluster.serving.refusal import Refusal
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
+
+
+class Query(NamedTuple):
+    """A text to route.
+
+    Attributes:
+        text: what the router reads.
+        whole: all that the candidate reads, by whose length the prompt is priced.
+    """
+
+    text: str
+    whole: str
 
 
 @dataclass(frozen=True)
@@ -27,9 +40,8 @@ class Asked:
         """The name it asks for."""
         return str(self.body["model"])
 
-    @property
-    def text(self) -> str:
-        """What is routed: the last user's turn of a chat, or the prompt.
+    def query(self) -> Query:
+        """The text it is routed by.
 
         Raises:
             Refusal: there is none.
@@ -58,29 +70,16 @@ def read_asked(content: bytes, *, path: str) -> Asked:
     return Asked(path, body)
 
 
-def _last_turn(body: dict[str, Any]) -> str:
+def _last_turn(body: dict[str, Any]) -> Query:
+    """As files of chats are routed: by what the last user turn says."""
     messages = body.get("messages")
-    if not isinstance(messages, list):
-        raise Refusal("field 'messages': expected a list of messages", param="messages")
-    for message in reversed(messages):
-        if isinstance(message, dict) and message.get("role") == "user":
-            return _content(message.get("content"))
-    raise Refusal("field 'messages': no message of a user to route by", param="messages")
+    chat = read_chat(json.dumps(messages))
+    if chat.trouble or chat.text is None:
+        raise Refusal(f"field 'messages' {chat.trouble}", param="messages")
+    return Query(chat.text, transcript(json.loads(chat.messages)) if chat.messages else chat.text)
 
 
-def _content(content: Any) -> str:
-    """A message's text; of a list of parts, the text parts."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        texts = [text for text in parts if isinstance(text, str)]
-        if texts:
-            return "\n".join(texts)
-    raise Refusal("field 'messages': the last user's message has no text", param="messages")
-
-
-def _prompt(body: dict[str, Any]) -> str:
+def _prompt(body: dict[str, Any]) -> Query:
     prompt = body.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
@@ -90,4 +89,6 @@ def _prompt(body: dict[str, Any]) -> str:
             "prompts or for token numbers",
             param="prompt",
         )
-    return prompt
+    if not prompt.strip():
+        raise Refusal("field 'prompt' has no text to route by", param="prompt")
+    return Query(prompt, prompt)

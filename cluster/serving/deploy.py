@@ -20,12 +20,15 @@ LOG = logging.getLogger("signalbox.serve")
 
 
 @contextmanager
-def deployed(spec: ServeSpec, *, address: str, host: str, port: int) -> Iterator["Deployed"]:
+def deployed(
+    spec: ServeSpec, *, address: str, is_own: bool, host: str, port: int
+) -> Iterator["Deployed"]:
     """Serve for the length of a block.
 
     Args:
         spec: what to serve.
         address: dashboard address of the Ray cluster, `http://host:port`.
+        is_own: whether the cluster ends after the block, and Serve with it.
         host: address of the head's machine to listen at.
         port: and the port there.
 
@@ -41,7 +44,9 @@ def deployed(spec: ServeSpec, *, address: str, host: str, port: int) -> Iterator
         application.wait()
         yield application
     finally:
-        _stop(client)
+        _drain(client, host=host, port=port)
+        if not is_own:
+            _end(client)
 
 
 class Deployed:
@@ -86,30 +91,36 @@ class Deployed:
             raise JobError(f"the router is not served any more: {why}")
 
 
-def _config(spec: ServeSpec, *, host: str, port: int) -> dict[str, Any]:
+def _config(spec: ServeSpec | None, *, host: str, port: int) -> dict[str, Any]:
+    """What Serve is told to be; without a spec, one that serves nothing."""
+    application = {
+        "name": APPLICATION,
+        "route_prefix": "/",
+        "import_path": "cluster.serving.app:build",
+        "args": spec.model_dump(mode="json") if spec else {},
+    }
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": host, "port": port},
         # One line a request would be most of the work of a small one; /metrics counts them.
-        "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
-        "applications": [
-            {
-                "name": APPLICATION,
-                "route_prefix": "/",
-                "import_path": "cluster.serving.app:build",
-                "args": spec.model_dump(mode="json"),
-            }
-        ],
+        "logging_config": {"enable_access_log": False},
+        "applications": [application] if spec else [],
     }
 
 
 def _client(address: str) -> Any:
     from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
+    class Client(ServeSubmissionClient):  # type: ignore[misc]
+        """Waits for no answer for ever."""
+
+        def _do_request(self, *arguments: Any, **more: Any) -> Any:
+            return super()._do_request(*arguments, **more, timeout=ANSWER_PATIENCE_SECONDS)
+
     deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
     while True:
         try:
-            return ServeSubmissionClient(address)
+            return Client(address)
         except (ConnectionError, RuntimeError) as error:
             if time.monotonic() > deadline:
                 why = str(error).partition("\n")[0]
@@ -160,15 +171,29 @@ def _why(found: dict[str, Any]) -> str:
     return lines[-1] if lines else "no reason was given"
 
 
-def _stop(client: Any) -> None:
-    """Take it down; the replicas end what they have begun."""
+def _drain(client: Any, *, host: str, port: int) -> None:
+    """Take the application down; its replicas end what they have begun.
+
+    The proxy stays for that: Serve's own end takes it away at once, and with it the connections on
+    which answers are still under way.
+    """
     from requests import RequestException
 
     deadline = time.monotonic() + STOP_SECONDS
     try:
-        client.delete_applications()
+        client.deploy_applications(_config(None, host=host, port=port))
         while client.get_serve_details().get("applications") and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
     # The cluster is gone, and the application with it.
     except (RequestException, RuntimeError) as error:
         LOG.warning("what was served could not be stopped: %s", error)
+
+
+def _end(client: Any) -> None:
+    """Leave the cluster as it was: without Serve."""
+    from requests import RequestException
+
+    try:
+        client.delete_applications()
+    except (RequestException, RuntimeError) as error:
+        LOG.warning("Serve could not be stopped: %s", error)

@@ -9,7 +9,8 @@ from cluster.serving.metrics import SHOWN, Metrics
 from cluster.serving.routing import Routing, load_routing
 from cluster.serving.spec import ServeSpec
 
-LOG = logging.getLogger("signalbox.serve")
+# What Serve writes to the files of the replica.
+LOG = logging.getLogger("ray.serve")
 
 
 class Follower:
@@ -70,7 +71,7 @@ class Follower:
         silent = [
             n for n, usable in zip(routing.candidates, routing.allowed, strict=True) if not usable
         ]
-        LOG.warning(
+        LOG.info(
             "serving router %s; never chosen: %s",
             routing.version[:SHOWN],
             ", ".join(silent) or "none of its candidates",

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from cluster.endpoint import Address, read_key
 from cluster.errors import InputError, SignalboxError
 from cluster.serving import model_list
-from cluster.serving.asked import CHAT, COMPLETIONS, Asked, read_asked
+from cluster.serving.asked import CHAT, COMPLETIONS, Asked, Query, read_asked
 from cluster.serving.follower import Follower
 from cluster.serving.metrics import Metrics
 from cluster.serving.model_name import asks_router, policy_of, row_by_row
@@ -27,8 +27,9 @@ from cluster.serving.routing import Routing, Scored
 from cluster.serving.spec import ServeSpec
 from cluster.serving.wish import Named, Routed, Wish
 
-LOG = logging.getLogger("signalbox.serve")
-Score = Callable[[tuple[Routing, str]], Awaitable[Scored]]
+# What Serve writes to the files of the replica.
+LOG = logging.getLogger("ray.serve")
+Score = Callable[[tuple[Routing, Query]], Awaitable[Scored]]
 
 
 class Gateway:
@@ -110,8 +111,8 @@ class Gateway:
         routing = self._follower.routing
         if asks_router(asked.model):
             policy = routing.fitted(policy_of(asked.model, default=self._policy))
-            text = asked.text
-            return Routed(routing, policy, await self._score((routing, text)), text)
+            query = asked.query()
+            return Routed(routing, policy, await self._score((routing, query)), query)
         if asked.model in routing.backends:
             return Named(routing, asked.model)
         raise Refusal(
@@ -185,14 +186,14 @@ def batched(metrics: Metrics, *, size: int) -> Score:
     from ray import serve
 
     @serve.batch(max_batch_size=size, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def score(asked: Sequence[tuple[Routing, str]]) -> list[Scored]:
+    async def score(asked: Sequence[tuple[Routing, Query]]) -> list[Scored]:
         metrics.batches.observe(len(asked))
         # Of two versions only around a swap.
         found: dict[int, Scored] = {}
         for routing in {id(one): one for one, _ in asked}.values():
             rows = [row for row, (one, _) in enumerate(asked) if one is routing]
-            texts = [asked[row][1] for row in rows]
-            found |= zip(rows, await asyncio.to_thread(routing.score, texts), strict=True)
+            queries = [asked[row][1] for row in rows]
+            found |= zip(rows, await asyncio.to_thread(routing.score, queries), strict=True)
         return [found[row] for row in range(len(asked))]
 
     return score  # type: ignore[no-any-return]

@@ -16,12 +16,13 @@ from cluster.policies import Policy
 from cluster.price import Prices
 from cluster.routers.checkpoint import Checkpoint, load_checkpoint
 from cluster.routers.router import Prediction
-from cluster.routing.score import expected_cost
+from cluster.routing.score import expected_cost, predicted
+from cluster.serving.asked import Query
 from cluster.serving.backend import Backends, lake_backends
 from cluster.serving.model_name import row_by_row
 from cluster.serving.spec import ServeSpec
 
-WARM_UP = "Is it on?"
+WARM_UP = Query("Is it on?", "Is it on?")
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,16 @@ class Routing:
         """The router's, the order of every column."""
         return self.checkpoint.router.candidates
 
-    def score(self, texts: Sequence[str]) -> list[Scored]:
-        """What is expected of each candidate for each text, predicted at once."""
-        series = pl.Series(texts, dtype=pl.String)
-        prediction = self.checkpoint.router.predict(series)
+    def score(self, queries: Sequence[Query]) -> list[Scored]:
+        """What is expected of each candidate for each query, predicted at once."""
+        texts, wholes = (
+            pl.Series(column, dtype=pl.String) for column in zip(*queries, strict=True)
+        )
+        prediction = predicted(texts, checkpoint=self.checkpoint)
         cost = None
         if all(name in self.prices for name in self.candidates):
             cost = expected_cost(
-                series, prediction=prediction, checkpoint=self.checkpoint, prices=self.prices
+                wholes, prediction=prediction, checkpoint=self.checkpoint, prices=self.prices
             )
         return [
             Scored(
@@ -74,7 +77,7 @@ class Routing:
                 ),
                 None if cost is None else cost[row : row + 1],
             )
-            for row in range(len(texts))
+            for row in range(len(queries))
         ]
 
     def fitted(self, policy: Policy) -> Policy:
@@ -92,7 +95,7 @@ class Routing:
         return policy.among(self.candidates)
 
     def choose(
-        self, scored: Scored, *, policy: Policy, text: str, barred: Collection[str] = ()
+        self, scored: Scored, *, policy: Policy, query: Query, barred: Collection[str] = ()
     ) -> int:
         """The column of the candidate that answers, none of `barred`.
 
@@ -100,7 +103,7 @@ class Routing:
             InputError: there is none left.
         """
         allowed = self.allowed & np.array([name not in barred for name in self.candidates])
-        texts = pl.Series([text], dtype=pl.String)
+        texts = pl.Series([query.text], dtype=pl.String)
         cost = scored.cost
         return int(policy.choose(scored.prediction, texts=texts, cost=cost, allowed=allowed)[0])
 
@@ -136,5 +139,5 @@ def load_routing(spec: ServeSpec, *, lake: Lake) -> Routing:
     prices = spec.prices or read_prices("", lake=lake)
     routing = Routing(checkpoint, prices, backends, np.array(callable_))
     policy = routing.fitted(row_by_row(spec.policy, settings=spec.policy_settings))
-    routing.choose(*routing.score([WARM_UP]), policy=policy, text=WARM_UP)
+    routing.choose(*routing.score([WARM_UP]), policy=policy, query=WARM_UP)
     return routing

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from cluster.errors import InputError
 from cluster.policies import Policy
+from cluster.serving.asked import Query
 from cluster.serving.routing import Routing, Scored
 
 DIRECT = "direct"
@@ -63,7 +64,7 @@ class Routed:
     routing: Routing
     policy: Policy
     scored: Scored
-    text: str
+    query: Query
 
     @property
     def policy_name(self) -> str:
@@ -93,5 +94,7 @@ class Routed:
         return None if cost != cost else cost  # noqa: PLR0124 - NaN alone differs from itself
 
     def _choice(self, barred: Collection[str]) -> str:
-        column = self.routing.choose(self.scored, policy=self.policy, text=self.text, barred=barred)
+        column = self.routing.choose(
+            self.scored, policy=self.policy, query=self.query, barred=barred
+        )
         return self.routing.candidates[column]

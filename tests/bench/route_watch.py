@@ -81,7 +81,7 @@ def _look(found: Watched, *, lake: Path, now: float) -> None:
     """Whether something has come up that was not there before."""
     if found.spec_at is None and next(lake.glob("runs/route-*/spec.json"), None):
         found.spec_at = now
-    if found.first_at is None and next(lake.glob("runs/route-*/scratch/parts/*.json"), None):
+    if found.first_at is None and next(lake.glob("runs/route-*/scratch/*/parts/*.json"), None):
         found.first_at = now
 
 

@@ -25,6 +25,7 @@ def texts(n):
 
 
 def spent(taus, reward, cost):
+    """USD of each setting."""
     made = choices(POLICY, taus, of(reward), texts=texts(len(reward)), cost=cost)
     return np.array([cost[np.arange(len(cost)), chosen].sum() for chosen in made])
 
@@ -34,9 +35,14 @@ def test_costs_fall_along_the_path_to_the_least(reward, cost) -> None:
     taus = path(POLICY, of(reward), texts=texts(30), cost=cost)
     assert list(taus) == sorted(taus)
     assert len(taus) <= SETTINGS
-    costs = spent(taus, reward, cost)
+    costs = np.append(cost[:, 2].sum(), spent(taus, reward, cost))
     assert (np.diff(costs) <= 1e-12).all()
     assert costs[-1] == pytest.approx(np.minimum(cost, cost[:, 2:]).min(axis=1).sum())
+
+
+def test_where_the_reference_is_the_cheapest_there_is_no_path() -> None:
+    reward, cost = np.random.default_rng(2).random((20, 3)), np.tile([3.0, 2.0, 1.0], (20, 1))
+    assert path(POLICY, of(reward), texts=texts(20), cost=cost) == ()
 
 
 def test_steps_are_even_in_what_they_save() -> None:
@@ -50,7 +56,7 @@ def test_steps_are_even_in_what_they_save() -> None:
 
 def test_nobody_beside_the_reference_leaves_no_path() -> None:
     reward, cost = np.ones((5, 3)), np.ones((5, 3))
-    alone = np.array([False, False, True])
+    alone = np.tile([False, False, True], (5, 1))
     assert path(POLICY, of(reward), texts=texts(5), cost=cost, allowed=alone) == ()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cluster.errors import InputError
-from cluster.guarantee.rows import check_bounded, drawn, worst_case
+from cluster.guarantee.rows import check_bounded, drawn, require_enough, worst_case
 from cluster.outcome import OutcomeMatrix
 
 rewards = st.sampled_from([0.0, 0.25, 1.0])
@@ -37,7 +37,9 @@ def many(n: int, *, chance=1.0, repeats: int = 1) -> OutcomeMatrix:
 def taken(rows: OutcomeMatrix, *, seen=(), least: float = 1.0):
     mask = np.zeros(len(rows), dtype=bool)
     mask[list(seen)] = True
-    return drawn(rows, seen=mask, least=least, dataset="toy")
+    found = drawn(rows, seen=mask, least=least)
+    require_enough(found, dataset="toy")
+    return found
 
 
 def test_rows_that_the_router_has_seen_are_left_out_and_counted() -> None:

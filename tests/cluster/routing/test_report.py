@@ -56,7 +56,7 @@ def manifest() -> dict:
             "alarms": ["another mix of queries"],
         },
         "feedback": {"drawn": 4, "new": 2, "dataset": "routed"},
-        "seconds": 2.0,
+        "seconds": {"all": 2.0, "first_rows": None},
         "rows_per_second": 50.0,
     }
 

@@ -1,0 +1,254 @@
+"""calibrate: how cheaply a router keeps a share of a reference's quality, and how sure that is."""
+
+from typing import Any, Literal, Protocol
+
+from prefect import flow
+from pydantic import Field
+
+from cluster import registry
+from cluster.errors import InputError
+from cluster.guarantee.bound import BoundName
+from cluster.guarantee.spec import CalibrateSpec
+from cluster.jobs.run import Manifest
+from cluster.lake.context_limits import read_context_limits
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS, check_outcomes
+from cluster.lake.prices import read_prices
+from cluster.policies.constraints import Constraints
+from cluster.ray_cluster import cluster_address
+from cluster.routers.checkpoint import read_manifest
+from cluster.storage import Storage
+from flows.params import FlowParams, PricesField, check_output, check_ray
+from tasks.artifacts import link_artifact, markdown_artifact, png_artifact, table_artifact
+from tasks.jobs import ray_job
+from tasks.report import say, show_lines
+
+
+class CalibrateParams(FlowParams):
+    """Find the cheapest way to route that keeps a share of a model's quality, with a promise.
+
+    Reads the calibration split alone, and leaves out what the router has seen of it.
+    """
+
+    dataset: str = Field(
+        default="",
+        title="Dataset",
+        description="Whose calibration rows are read. Empty: the router's own",
+    )
+    router: str = Field(
+        default="champion",
+        title="Router",
+        description="A registered version, the beginning of one, or champion",
+    )
+    floor: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        title="Floor",
+        description="Share of the reference's mean reward that is to be kept (0.95 is 95 %). .95 "
+        "needs about 500 calibration rows, .98 about 1,000, .99 about 2,000",
+    )
+    delta: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        title="Delta",
+        description="Chance that the calibration sample misleads: 0.1 is a confidence of 90 %",
+    )
+    reference: str = Field(
+        default="",
+        title="Reference",
+        description="Name of the candidate whose quality is to be kept. Empty: the strong one of "
+        "the pair, or the best on train",
+    )
+    bound: BoundName = Field(
+        default="betting",
+        title="Bound",
+        description="betting: true for any number of rows; clt: normal approximation, tighter, "
+        "true for large samples alone, and needs 30 rows that differ from the reference",
+    )
+    scorer: str = Field(
+        default="", title="Scorer", description="Whose rewards count. Empty: the router's own"
+    )
+    normalisation: Literal["as_trained", "none", "min_max", "z_score", "rank", "sigmoid"] = Field(
+        default="as_trained",
+        title="Normalisation",
+        description="Scale of the rewards, which must have bounds. as_trained: the router's own; "
+        "the others as for 'train'",
+    )
+    reward_max: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        title="Greatest reward",
+        description="The greatest reward there can be; the least is 0",
+    )
+    strong: str = Field(
+        default="",
+        title="Strong candidate",
+        description="With --weak: another pair that the router's own speaks for, as in 'route'",
+    )
+    weak: str = Field(
+        default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
+    )
+    allowed: list[str] = Field(
+        default=[],
+        title="Allowed candidates",
+        description="Names of the candidates that may be chosen. Empty: all",
+    )
+    max_context: str = Field(
+        default="",
+        title="Maximum context",
+        description="As in 'route': a YAML file with a line 'name: tokens' a candidate, or a "
+        "candidate file. Empty: the max_model_len that candidates came with; off: no limit",
+    )
+    prices: PricesField = ""
+    output: str = Field(
+        default="",
+        title="Output folder",
+        description="Folder, local or s3://, for calibration.html and cost_quality.png. Empty: "
+        "beside the record in the lake",
+    )
+
+
+def check(params: CalibrateParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, router, prices, dataset, scorer, output or Ray address are not what
+            they must be, or one of a pair is named alone.
+    """
+    lake = Lake.open(params.lake, create=False)
+    if bool(params.strong) != bool(params.weak):
+        raise InputError("--strong and --weak name a pair: give both, or neither")
+    spec = _spec(params, lake=lake)
+    check_outcomes(lake, dataset=spec.dataset, scorer=spec.scorer)
+    if params.output:
+        check_output(params.output, is_folder=True)
+    check_ray(params)
+
+
+@flow(name="calibrate", persist_result=False)
+def calibrate(params: CalibrateParams) -> Manifest:
+    """Try a router's settings on calibration rows, the dearest first, and keep the last that holds.
+
+    The record stays in the lake, where 'route --policy quality_floor' finds it.
+    """
+    lake = Lake.open(params.lake, create=False)
+    with cluster_address(params.ray_address) as address:
+        found = ray_job(_spec(params, lake=lake), address=address)
+    show_calibration(found)
+    return {"flow": "calibrate", "lake": lake.storage.uri, **found}
+
+
+def _spec(params: CalibrateParams, *, lake: Lake) -> CalibrateSpec:
+    router = registry.resolve(lake, version=params.router)
+    names = (params.strong, params.weak) if params.strong else _candidates(router["checkpoint"])
+    limits = read_context_limits(params.max_context, lake=lake)
+    constraints = Constraints(
+        allowed=tuple(params.allowed),
+        context={name: limits[name] for name in names if name in limits},
+    )
+    constraints.check(names)
+    spec = calibrate_spec(params, dataset=params.dataset, constraints=constraints, lake=lake)
+    changes: dict[str, Any] = {"reward_max": params.reward_max}
+    if params.scorer:
+        changes["scorer"] = params.scorer
+    if params.normalisation != "as_trained":
+        changes |= {"normalisation": params.normalisation, "temperature": 1.0}
+    if params.output:
+        changes["output"] = Storage.at(params.output).uri
+    return spec.model_copy(update=changes)
+
+
+def _candidates(checkpoint: str) -> tuple[str, ...]:
+    return tuple(read_manifest(checkpoint).candidates)
+
+
+class Wish(Protocol):
+    """What is to be promised, and of which router: fields of `calibrate` and of `route`."""
+
+    @property
+    def router(self) -> str: ...
+    @property
+    def strong(self) -> str: ...
+    @property
+    def weak(self) -> str: ...
+    @property
+    def floor(self) -> float: ...
+    @property
+    def delta(self) -> float: ...
+    @property
+    def reference(self) -> str: ...
+    @property
+    def bound(self) -> BoundName: ...
+    @property
+    def prices(self) -> str: ...
+
+
+def calibrate_spec(
+    wish: Wish, *, dataset: str, constraints: Constraints, lake: Lake
+) -> CalibrateSpec:
+    """The job of a calibration, under the label that the router learned.
+
+    Args:
+        wish: what is to be promised.
+        dataset: whose rows; empty: those of the router's own.
+        constraints: who may answer.
+        lake: where all is.
+
+    Raises:
+        InputError: no such router, or a price file that is none.
+    """
+    router = registry.resolve(lake, version=wish.router)
+    label = read_manifest(router["checkpoint"]).label
+    names = (wish.strong, wish.weak) if wish.strong else _candidates(router["checkpoint"])
+    prices = read_prices(wish.prices, lake=lake)
+    return CalibrateSpec(
+        lake=lake.storage.uri,
+        router=router["version"],
+        checkpoint=router["checkpoint"],
+        strong=wish.strong,
+        weak=wish.weak,
+        dataset=dataset or label.get("dataset", "default"),
+        scorer=label.get("scorer", ""),
+        normalisation=label.get("normalisation", "none"),
+        temperature=label.get("temperature", 1.0),
+        inputs=lake.versions(INPUTS),
+        # Only the router's own, so that the work stays the same when the lake gets others.
+        prices={name: prices[name] for name in names if name in prices},
+        constraints=constraints,
+        floor=wish.floor,
+        delta=wish.delta,
+        bound=wish.bound,
+        reference=wish.reference,
+    )
+
+
+def show_calibration(found: Manifest) -> None:
+    """The promise, the settings, the curve and the page in the UI."""
+    table_artifact(found["table"], key="calibration", description="Settings of the path")
+    markdown_artifact(found["promise"], key="promise", description="What may be promised")
+    link_artifact(found["page"], key="calibration-page", description="The page of the calibration")
+    png_artifact(
+        Storage.at(found["picture"]).read_bytes(found["picture"]),
+        key="calibration-curve",
+        description="Cost against quality, with the chosen setting",
+    )
+
+
+def show_result(manifest: dict[str, Any]) -> None:
+    """The settings, the promise and where to look, on stderr."""
+    show_lines(_few(manifest["table"]), title="settings, the dearest first")
+    for reason, n in manifest["left_out"].items():
+        say(f"{n} rows are left out that {reason}")
+    say(manifest["promise"])
+    say(f"page: {manifest['page']}")
+
+
+def _few(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ends, the chosen one and its neighbours, and some between."""
+    chosen = next(place for place, row in enumerate(table) if row["verdict"] == "chosen")
+    every = max(1, len(table) // 8)
+    shown = {0, chosen - 1, chosen, chosen + 1, len(table) - 1, *range(0, len(table), every)}
+    return [table[place] for place in sorted(shown) if 0 <= place < len(table)]

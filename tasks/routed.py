@@ -1,0 +1,69 @@
+"""What the report on a routed file says, shown in the UI and on the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.jobs.run import Manifest
+from cluster.routing.policy_words import policy_words
+from cluster.routing.report import alarms, headline
+from tasks.artifacts import markdown_artifact, table_artifact
+from tasks.report import say, show_pairs
+
+
+def show_routed(routed: Manifest) -> None:
+    """Artifacts: shares beside what one candidate alone would come to, kinds of query, drift."""
+    rows, costs = routed["rows"], routed["predicted_cost_usd_if_always"]
+    shares = [
+        {
+            "candidate": name,
+            "share": share,
+            "predicted_reward_if_always": routed["predicted_reward_if_always"][name],
+            "predicted_cost_usd_if_always": costs[name],
+        }
+        for name, share in routed["shares"].items()
+    ]
+    table_artifact(shares, key="routed", description=f"Shares of {rows} routed rows")
+    kinds = [tag | tag["shares"] for tag in routed["tags"]]
+    kinds = [{name: value for name, value in kind.items() if name != "shares"} for kind in kinds]
+    table_artifact(kinds, key="routed-kinds", description=f"Who answers, by {routed['tags_by']}")
+    table_artifact(_drift(routed), key="drift", description="Drift against the training queries")
+    reasons = routed["left_out"]["reasons"]
+    table_artifact(reasons, key="left-out", description="Why rows were left out")
+    markdown_artifact(_words(routed), key="routed-report", description="What the run came to")
+
+
+def _drift(routed: Manifest) -> list[dict[str, Any]]:
+    """A row a cluster of training queries."""
+    drift = routed["drift"]
+    if drift is None:
+        return []
+    columns = (drift["names"], drift["trained"], drift["shares"])
+    return [
+        {"cluster": name, "share_of_training": trained, "share_here": here}
+        for name, trained, here in zip(*columns, strict=True)
+    ]
+
+
+def _words(routed: Manifest) -> str:
+    """As Markdown, with nothing in it that a name could turn into markup."""
+    told = policy_words(routed["policy"], facts=routed["policy_facts"])
+    lines = [f"{name}: {value}" for name, value in headline(routed)]
+    items = [f"- {plain(line)}" for line in [*alarms(routed), *lines]]
+    return "\n".join([plain(" ".join(told)), "", *items, "", f"Report: `{routed['report']}`"])
+
+
+def plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>()#+!|$~" else sign for sign in text)
+
+
+def tell_routed(routed: Manifest) -> None:
+    """The first numbers, the alarms and where to look, on stderr."""
+    show_pairs(_pairs(headline(routed)), title=f"policy {routed['policy']}")
+    for alarm in alarms(routed):
+        say(alarm)
+    say(f"report: {routed['report']}")
+
+
+def _pairs(told: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"measure": name, "value": value} for name, value in told]

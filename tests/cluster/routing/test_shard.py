@@ -1,0 +1,59 @@
+"""Shards cover a file once, in order, and depend on nothing but its row groups."""
+
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.files.parquet import RowGroup, row_groups
+from cluster.files.source import find_files
+from cluster.routing.shard import Shard, shards, stretches
+from cluster.routing.work import StretchReader
+
+GROUPS = st.lists(st.integers(0, 40), max_size=12)
+
+
+def cut(groups: list[RowGroup], *, rows: int, size: int = 1 << 40) -> list[Shard]:
+    found = stretches(groups, file=0, rows=rows)
+    return [shard for stretch in found for shard in shards(stretch, rows=rows, size=size)]
+
+
+@given(GROUPS, st.integers(1, 50), st.integers(1, 2000))
+def test_every_row_is_in_one_shard(sizes, rows, size) -> None:
+    groups = [RowGroup(height, 10 * height) for height in sizes]
+    found = cut(groups, rows=rows, size=size)
+    assert [row for s in found for row in range(s.first_row, s.first_row + s.rows)] == list(
+        range(1, sum(sizes) + 1)
+    )
+    assert all(1 <= shard.rows <= rows for shard in found)
+    assert all(shard.rows == 1 or 10 * (shard.rows - 1) <= size for shard in found)
+    assert [shard.key for shard in found] == sorted({shard.key for shard in found})
+
+
+@given(GROUPS, st.integers(1, 50))
+def test_small_row_groups_are_read_together_and_large_ones_alone(sizes, rows) -> None:
+    found = list(stretches([RowGroup(height, height) for height in sizes], file=0, rows=rows))
+    assert [group for stretch in found for group in stretch.groups] == list(
+        range(len([group for stretch in found for group in stretch.groups]))
+    )
+    assert all(len(stretch.groups) == 1 or stretch.rows <= rows for stretch in found)
+    together = pairwise(found)
+    assert all(one.rows + sizes[two.groups[0]] > rows for one, two in together)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2], [5, 2, 0, 4, 1, 3]])
+def test_rows_are_read_right_in_any_order(tmp_path, order) -> None:
+    rows = pl.DataFrame({"id": range(53), "text": [f"query {n}" for n in range(53)]})
+    rows.write_parquet(tmp_path / "in.parquet", row_group_size=30)
+    [source] = find_files(str(tmp_path / "in.parquet"))
+    found = cut(row_groups(source), rows=10)
+    assert len(found) == 6
+    reader = StretchReader([source])
+    read = {number: reader.read(found[number]) for number in order}
+    batches = [read[number] for number in range(6)]
+    assert [batch.first_row for batch in batches] == [shard.first_row for shard in found]
+    whole = pl.concat(batch.frame for batch in batches)
+    assert whole["__row__"].to_list() == list(range(1, 54))
+    assert whole.drop("__row__").equals(rows)

@@ -1,0 +1,126 @@
+"""The route job on Ray: the same output whoever routes, and whoever dies on the way."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cluster.jobs.run import Run
+from cluster.routing.spec import RouteSpec
+from tests.routed import query_rows, run, specs
+
+ROWS, SHARD_ROWS = 400, 30
+# Small shards, and actors however small the file is.
+CODE = """
+import sys
+from cluster.jobs import route
+from cluster.jobs.run import main
+route.BATCH_ROWS, route.SMALL_BYTES = {rows}, 0
+main(route.RouteSpec, work=route.route)
+"""
+
+BUDGET = {"policy": "budget", "policy_settings": {"usd_per_1000": 0.05}}
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Callable[..., RouteSpec]:
+    """Of a Parquet file of three row groups and of a text file with a broken row in it."""
+    query_rows(ROWS).write_parquet(tmp_path / "in.1.parquet", row_group_size=170)
+    more = query_rows(ROWS // 4, start=ROWS).write_ndjson().splitlines()
+    more.insert(20, '{"id": 1, "text": ""}')
+    (tmp_path / "in.2.jsonl").write_text("\n".join(more))
+    return specs(tmp_path)
+
+
+def calm(spec: RouteSpec, monkeypatch: pytest.MonkeyPatch) -> tuple[list[bytes], dict]:
+    """What this process alone makes of it, undisturbed: files and manifest."""
+    from cluster.jobs import route as route_module
+
+    monkeypatch.setattr(route_module, "BATCH_ROWS", SHARD_ROWS)
+    manifest = run(spec)
+    return contents(manifest), manifest
+
+
+def contents(manifest: dict) -> list[bytes]:
+    files = [*manifest["outputs"], manifest["quarantine"]]
+    return [Path(uri).read_bytes() for uri in files]
+
+
+def on_ray(spec: RouteSpec, site, *, failpoint: str = ""):
+    uri = Run.of(spec).write_spec(spec)
+    return site.python("-c", CODE.format(rows=SHARD_ROWS), uri, failpoint=failpoint)
+
+
+def finished(spec: RouteSpec, site) -> dict:
+    done = on_ray(spec, site)
+    assert done.returncode == 0, done.stderr[-3000:]
+    manifest = Run.of(spec).read_manifest()
+    assert manifest is not None
+    return manifest
+
+
+def same_facts(one: dict, other: dict) -> bool:
+    own = {"outputs", "quarantine", "seconds", "rows_per_second"}
+    return {k: v for k, v in one.items() if k not in own} == {
+        k: v for k, v in other.items() if k not in own
+    }
+
+
+@pytest.mark.parametrize("place", ["route.before_part:3", "route.after_part:3"])
+def test_a_worker_dies(spec, site, monkeypatch, place) -> None:
+    alone, told = calm(spec("alone"), monkeypatch)
+    with site.worker_failpoint(place):
+        manifest = finished(spec("together"), site)
+    assert contents(manifest) == alone
+    assert same_facts(manifest, told)
+    assert (manifest["rows"], manifest["broken"]) == (ROWS + ROWS // 4, 1)
+
+
+@pytest.mark.parametrize("place", ["manifest.before", "manifest.after"])
+def test_the_driver_dies_at_the_end(spec, site, monkeypatch, place) -> None:
+    alone, told = calm(spec("alone"), monkeypatch)
+    asked = spec("together")
+    assert on_ray(asked, site, failpoint=place).returncode == -signal.SIGKILL
+    manifest = finished(asked, site)
+    assert contents(manifest) == alone
+    assert same_facts(manifest, told)
+
+
+def test_what_was_finished_is_not_scored_again(spec, site, tmp_path, monkeypatch) -> None:
+    """The file of a shard that is through keeps its time of writing, whatever comes after."""
+    asked = spec("together")
+    scratch = Path(Run.of(asked).uri("scratch"))
+    with site.worker_failpoint("route.after_part:4"):
+        assert on_ray(asked, site, failpoint="").returncode == 0
+    assert not scratch.exists(), "it has served"
+    died = on_ray(spec("folder"), site, failpoint="manifest.before")
+    assert died.returncode == -signal.SIGKILL
+    scratch = Path(Run.of(spec("folder")).uri("scratch"))
+    before = {file: file.stat().st_mtime_ns for file in scratch.rglob("*.json")}
+    assert len(before) >= (ROWS + ROWS // 4) / SHARD_ROWS
+    time.sleep(0.05)
+    again = on_ray(spec("folder"), site, failpoint="manifest.before")
+    assert again.returncode == -signal.SIGKILL
+    assert {file: file.stat().st_mtime_ns for file in scratch.rglob("*.json")} == before
+
+
+def test_a_policy_that_sees_the_file_is_the_same_whoever_scores(spec, site, monkeypatch) -> None:
+    alone, told = calm(spec("alone", **BUDGET), monkeypatch)
+    asked = spec("together", **BUDGET)
+    with site.worker_failpoint("route.before_part:2"):
+        assert on_ray(asked, site, failpoint="manifest.before").returncode == -signal.SIGKILL
+    manifest = finished(asked, site)
+    assert contents(manifest) == alone
+    assert same_facts(manifest, told)
+    spent = json.loads(json.dumps(manifest["predicted_cost_usd"]))
+    assert spent == pytest.approx(0.05 * manifest["rows"] / 1000, rel=0.01)
+
+
+def test_rows_are_there_once_and_in_order(spec, site) -> None:
+    manifest = finished(spec("together"), site)
+    whole = pl.concat(pl.read_parquet(uri) for uri in manifest["outputs"])
+    assert whole["id"].to_list() == list(range(ROWS + ROWS // 4))
