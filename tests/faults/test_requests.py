@@ -1,5 +1,6 @@
 """Requests in parts: killed between two of them, the next run answers what is left and no more."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -30,7 +31,7 @@ def test_a_run_that_dies_between_parts_is_gone_on_with(
             }
         ).write_parquet(folder / f"{part:05d}.parquet")
     candidates = tuple(one.model_copy(update={"samples": 1}) for one in world.candidates)
-    spec = world.generate(requests=str(folder), dataset="", candidates=candidates)
+    spec = replace(world, candidates=candidates).generate(requests=str(folder))
     site.crash(spec, failpoint=place)
     stored = world.stored()
     site.echo.forget()
