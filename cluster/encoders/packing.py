@@ -63,12 +63,23 @@ def use_packed_attention(model: Any) -> None:
     Raises:
         ValueError: its attention cannot be replaced.
     """
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     ALL_ATTENTION_FUNCTIONS.register(ATTENTION, packed_attention)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, sdpa_mask)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, mask_of)
     model.set_attn_implementation(ATTENTION)
+
+
+def mask_of(**asked: Any) -> Any:
+    """As transformers makes a mask for torch's attention; none where nothing is to be masked.
+
+    Of 131,072 tokens in a row it would have 17 billion entries.
+    """
+    from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
+
+    sees_all = asked.get("mask_function") is bidirectional_mask_function
+    return None if sees_all and asked.get("attention_mask") is None else sdpa_mask(**asked)
 
 
 def packed_attention(

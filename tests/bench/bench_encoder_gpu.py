@@ -175,13 +175,36 @@ def forward(bench: Bench, encoder: FittedHuggingFace) -> dict[str, Any]:
             encoder.forward.batch_tokens = tokens
             facts[str(tokens)] = n / bench.seconds(lambda: encoder.forward(found))
     encoder.forward.batch_tokens = usual
-    rate = operations(encoder, found.lengths) / n * max(facts.values())
+    if bench.device.type == "cuda":
+        facts["most memory, GB"] = torch.cuda.max_memory_allocated() / 1e9
+    best = max(facts[str(tokens)] for tokens in FORWARD_TOKENS)
+    rate = operations(encoder, found.lengths) / n * best
     return {
         "packed": encoder.forward.is_packed,
         "usual batch": usual,
         **facts,
         "share of peak": rate / bench.facts["peak"],
     }
+
+
+def profile(bench: Bench, encoder: FittedHuggingFace) -> dict[str, Any]:
+    """Milliseconds of the kernels that take longest in one forward pass, and of all together."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    found = encoder.sorted_by_length(bench.texts[: bench.n_forward])
+    kinds = [ProfilerActivity.CUDA] if bench.device.type == "cuda" else [ProfilerActivity.CPU]
+    with torch.inference_mode(), profiled(activities=kinds) as kept:
+        started = time.perf_counter()
+        encoder.forward(found)
+        launched = time.perf_counter() - started
+        bench.settle()
+        passed = time.perf_counter() - started
+    name = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+    times = sorted(((getattr(k, name) / 1e3, k.key) for k in kept.key_averages()), reverse=True)
+    facts = {key[:90]: round(spent, 2) for spent, key in times[:12]}
+    whole = {"launched": launched * 1e3, "passed": passed * 1e3, "sum": sum(t for t, _ in times)}
+    return whole | facts
 
 
 def padded_forward(bench: Bench, encoder: FittedHuggingFace) -> dict[str, float]:
@@ -329,13 +352,14 @@ def measure(name: str, *, bench: Bench, folder: str, brief: bool) -> None:
     bench.step(f"{name}: padded forward", lambda: padded_forward(bench, encoder))
     if not brief:
         bench.step("tokenizer", lambda: tokenizing(bench, encoder))
+        bench.step(f"{name}: profile", lambda: profile(bench, encoder))
         bench.step("vectors", lambda: agreement(bench, folder))
         bench.step("training", lambda: training(bench, folder))
         bench.step("one by one", lambda: one_by_one(bench, encoder))
         bench.step("sentence-transformers", lambda: sentence_transformers(bench, folder))
 
 
-def measure_all(names: list[str], *, bench: Bench) -> None:
+def measure_all(names: list[str], *, bench: Bench, compiles: bool) -> None:
     """All steps: all of the first encoder's, the others' speed, and last what takes longest."""
     bench.step("peak", lambda: peak(bench))
     with tempfile.TemporaryDirectory() as made:
@@ -344,7 +368,8 @@ def measure_all(names: list[str], *, bench: Bench) -> None:
             made_encoder(name, bench=bench, folder=Path(folder))
             measure(name, bench=bench, folder=folder, brief=name != names[0])
             bench.texts, bench.n_forward = bench.texts[:FEW], FEW
-        bench.step(f"{names[0]}: compiled", lambda: compiled(bench, folders[names[0]]))
+        if compiles:
+            bench.step(f"{names[0]}: compiled", lambda: compiled(bench, folders[names[0]]))
 
 
 def main() -> int:
@@ -356,6 +381,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=60_000)
     parser.add_argument("--seconds", type=float, default=200.0)
     parser.add_argument("--encoders", nargs="+", default=list(ARCHITECTURES)[:3])
+    parser.add_argument("--compile", action="store_true", help="torch.compile too, for minutes")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     known = pl.read_parquet(given.texts)["text"]
@@ -366,7 +392,7 @@ def main() -> int:
     bench.facts["device"] = torch.cuda.get_device_name() if on_gpu else "cpu"
     bench.facts["torch"] = torch.__version__
     print(f"{bench.facts['device']}, torch {torch.__version__}", flush=True)
-    measure_all(given.encoders, bench=bench)
+    measure_all(given.encoders, bench=bench, compiles=given.compile)
     print(json.dumps(bench.facts))
     if given.output:
         given.output.write_text(json.dumps(bench.facts, indent=2) + "\n")
