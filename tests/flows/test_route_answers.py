@@ -84,12 +84,12 @@ def test_chats_are_answered_and_written_for_others_to_answer(
     signalbox: Any, site: Site, tmp_path: Path
 ) -> None:
     """The same chat twice is asked once; one without a question is set aside."""
-    turns = [[{"role": "user", "content": f"what is {n} plus 4?"}] for n in (1, 2, 3, 1)]
+    turns = [[{"role": "user", "content": f"what is {n} plus 40?"}] for n in (1, 2, 3, 1)]
     turns.append(
         [
             {"role": "user", "content": "what is 5"},
             {"role": "assistant", "content": "5"},
-            {"role": "user", "content": "plus 4?"},
+            {"role": "user", "content": "plus 40?"},
         ]
     )
     rows = [{"n": n, "chat": chat} for n, chat in enumerate([*turns, [turns[4][1]]])]
@@ -108,7 +108,7 @@ def test_chats_are_answered_and_written_for_others_to_answer(
     [files] = manifest["batches"].values()
     lines = lines_of(files[0])
     assert len({line["custom_id"] for line in lines}) == 5
-    said = "user: what is 5\n\nassistant: 5\n\nuser: plus 4?"
+    said = "user: what is 5\n\nassistant: 5\n\nuser: plus 40?"
     assert said in lines[4]["body"]["messages"][0]["content"]
 
 
