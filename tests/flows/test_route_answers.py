@@ -127,10 +127,10 @@ def test_a_cascade_asks_the_next_where_the_verifier_says_no(
     ]
     asked = jsonl(tmp_path / "requests.jsonl", lines)
     labels = tmp_path / "labels.yaml"
-    labels.write_text("scorers: {two_digits: {scorer: regex, pattern: '[0-9]{2}'}}\n")
+    labels.write_text("scorers: {a_list: {scorer: json_schema, json_schema: {type: array}}}\n")
     words = ["route", "--input", asked, *site.words, "--output", tmp_path / "out.parquet"]
     words += ["--policy", "cascade", "--accept-from", "1", "--answer", "-1"]
-    words += ["--verifier", "two_digits", "--labels", labels]
+    words += ["--verifier", "a_list", "--labels", labels]
     stopped = signalbox(*words, "--max-usd", "0.0002")
     assert stopped.manifest["answers"]["stopped"]
     assert "stopped at --max-usd" in stopped.err
@@ -140,7 +140,7 @@ def test_a_cascade_asks_the_next_where_the_verifier_says_no(
     manifest = signalbox(*words).manifest["answers"]
     found = pl.read_parquet(manifest["outputs"][0])
     assert found["custom_id"].to_list() == [f"r{n}" for n in range(12)]
-    assert set(found["calls"]) == {2}, "one token is never two digits"
+    assert set(found["calls"]) == {2}, "no answer is a list"
     assert set(found["answered_by"]) == {"long"}
     [first] = manifest["rounds"]
     assert (first["answered"], first["asked"]["long"]) == (12, 12)
