@@ -12,7 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test chaos lint format hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
-.PHONY: bench-quality bench-pairs bench-newcomer bench-train bench-route bench-guarantee bench-serve
+.PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
+.PHONY: bench-guarantee bench-serve
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -68,6 +69,10 @@ bench-quality: setup
 # The same for RouteLLM's strong/weak pair.
 bench-pairs: setup
 	$(BIN)/python tests/bench/bench_pairs.py --data $(DATA) $(ARGUMENTS)
+
+# A cascade that reads the weak model's answer, against deciding by the query alone (a minute).
+bench-cascade: setup
+	$(BIN)/python tests/bench/bench_cascade.py --data $(DATA) $(ARGUMENTS)
 
 # A candidate that joins a fitted router, against a fit with it from the start (about 5 minutes).
 bench-newcomer: setup
