@@ -19,12 +19,12 @@ READ: Mapping[str, tuple[str, ...]] = {
     "best": (),
     "utility": ("lambda_usd",),
     "budget": ("usd_per_1000", "usd_total"),
-    "quality_floor": ("floor", "delta", "reference", "bound"),
+    "quality_floor": ("floor", "delta", "reference", "bound", "calibrated_on"),
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
 # Those of a calibration, which no policy has among its settings.
-CALIBRATION = ("bound",)
+CALIBRATION = ("bound", "calibrated_on")
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -99,6 +99,12 @@ class PolicyFields(BaseModel):
         title="Bound",
         description="For policy quality_floor: betting holds for any sample; clt is cheaper and "
         "holds in the limit alone",
+    )
+    calibrated_on: str = Field(
+        default="",
+        title="Calibration dataset",
+        description="For policy quality_floor: the dataset whose calibration rows are read. Empty: "
+        "the router's own",
     )
     strong_share: Number = Field(
         default=None,

@@ -89,10 +89,11 @@ def _cascade(facts: Mapping[str, Any]) -> list[str]:
 
 def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
     confidence = f"{1 - float(facts.get('delta', 0.1)):.4g}"
-    told = [PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))]
-    if facts.get("tau") is None:
+    words = PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))
+    told = [facts.get("promise") or words]
+    if facts.get("tau") is None and not facts.get("promise"):
         told.append(NO_SAVING.format(**_reference(facts)))
-    else:
+    elif facts.get("tau") is not None:
         told.append(
             "The cheapest candidate is taken whose predicted reward is at most "
             f"{number(facts['tau'])} below that of {facts['reference']}."
