@@ -19,6 +19,8 @@ from cluster.routers.router import Prediction
 NO_PRICES = "policy 'budget' needs the candidates' prices; none were given"
 # Of the budget; less than this is not worth another pass over the file.
 LEFT_SHARE = 0.001
+# By so much sums of the same costs in another order may differ.
+ROUNDING = 1e-12
 
 
 class Budget(Policy):
@@ -81,14 +83,14 @@ class Budget(Policy):
         for rows in scored():
             seen.add(rows)
         budget = self._budget(seen.queries)
-        if seen.cheapest_usd > budget:
+        if seen.cheapest_usd > budget * (1 + ROUNDING):
             raise InputError(_too_little(self, budget=budget, seen=seen))
         settled = self.model_copy(
             update={"lambda_usd": 0.0, "budget_usd": budget, "expected_usd": seen.best_usd}
         )
         cut = find_cut(
             lambda: (entries for rows in scored() for entries in _entries(_offers(rows))),
-            limit=budget - seen.cheapest_usd,
+            limit=max(0.0, budget - seen.cheapest_usd),
             first=seen.steps,
         )
         if cut is None:

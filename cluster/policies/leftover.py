@@ -26,7 +26,7 @@ def fill(passes: EntryPasses, *, left: float, enough: float) -> tuple[list[tuple
     """
     keys: list[tuple[int, int]] = []
     spent = 0.0
-    entries = _lightest_first_keys(passes, left=left)
+    entries = _lowest(passes)
     rows = zip(*(each.tolist() for each in _by_key(entries)), strict=True)
     for order, number, weight in rows:
         if left - spent < enough or len(keys) == MOST:
@@ -37,15 +37,13 @@ def fill(passes: EntryPasses, *, left: float, enough: float) -> tuple[list[tuple
     return keys, spent
 
 
-def _lightest_first_keys(passes: EntryPasses, *, left: float) -> Entries:
-    """Of the entries that fit at all those of the `WINDOW` lowest keys, sorted; no key in part."""
+def _lowest(passes: EntryPasses) -> Entries:
+    """The `WINDOW` entries of the lowest keys, sorted; no key in part."""
     none = np.zeros(0, dtype=np.uint64)
     kept, is_cut = Entries(none, none, np.zeros(0)), False
     for entries in passes():
-        fits = entries.where(entries.weight <= left)
-        if is_cut:
-            fits = fits.where(fits.order <= kept.order[-1])
-        kept = _sorted(_joined(kept, fits))
+        lower = entries.where(entries.order <= kept.order[-1]) if is_cut else entries
+        kept = _sorted(_joined(kept, lower))
         if len(kept.order) > WINDOW:
             kept, is_cut = kept.where(np.arange(len(kept.order)) < WINDOW), True
     if is_cut:

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import linprog
 
 from cluster.errors import InputError
-from cluster.policies import load_policy
+from cluster.policies import leftover, load_policy
 from cluster.policies.policy import Scored, text_numbers
 from cluster.routers.router import Prediction
 
@@ -129,6 +129,23 @@ def test_what_a_repeated_text_is_too_large_for_goes_to_others() -> None:
         _, chosen = spend(reward, cost, texts=texts, usd_total=1000 + extra)
         assert len(set(chosen[:400])) == 1
         assert 0.99 * (1000 + extra) <= 1000 + chosen.sum() <= 1000 + extra
+
+
+@given(rewards, costs, arrays(bool, (ROWS, 3)), st.floats(0, 1), st.sampled_from([1, 3, 1 << 18]))
+def test_rows_of_one_text_that_may_go_elsewhere_are_paid_for_all_together(
+    reward, cost, allowed, share, window
+) -> None:
+    reward = np.nan_to_num(reward)
+    allowed[~allowed.any(axis=1), 0] = True
+    texts = pl.Series(["again"] * 4 + ["other"] * 2)
+    least = np.where(allowed, cost, np.inf).min(axis=1).sum()
+    budget = least + share * (np.where(allowed, cost, 0).max(axis=1).sum() - least)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leftover, "WINDOW", window)
+        policy, chosen = spend(reward, cost, texts=texts, allowed=allowed, usd_total=budget)
+    spent = cost[np.arange(ROWS), chosen].sum()
+    assert spent <= budget + 1e-9
+    assert policy.facts()["expected_usd"] == pytest.approx(spent)
 
 
 def test_more_than_the_best_costs_buys_nothing_more() -> None:
