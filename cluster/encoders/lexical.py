@@ -54,10 +54,12 @@ class FittedLexical(FittedEncoder):
     def encode(self, texts: pl.Series) -> Vectors:
         """(n, dimensions) float32, one L2-normalised row a text; zeros where no term is known."""
         empty = np.zeros((0, self.dimensions), dtype=np.float32)
-        return np.concatenate([empty, *(self._encode_slice(part) for part in slices(texts))])
+        parts = (self.vectors(count_terms(part, self.vocabulary)) for part in slices(texts))
+        return np.concatenate([empty, *parts])
 
-    def _encode_slice(self, texts: pl.Series) -> Vectors:
-        vectors: Vectors = dampen(count_terms(texts, self.vocabulary)) @ self.terms
+    def vectors(self, counts: Counts) -> Vectors:
+        """(n, dimensions): as `encode`, of texts whose terms are counted, (n, n_terms)."""
+        vectors: Vectors = dampen(counts) @ self.terms
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         scaled: Vectors = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
         return scaled
