@@ -64,6 +64,8 @@ def tell_routed(routed: Manifest) -> None:
     show_pairs(_pairs(headline(routed)), title=f"policy {routed['policy']}")
     for alarm in alarms(routed):
         say(alarm)
+    if routed.get("policy_facts", {}).get("promise"):
+        say(routed["policy_facts"]["promise"])
     say(f"report: {routed['report']}")
 
 
