@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
 from prefect import flow
 from pydantic import Field
 
@@ -10,7 +11,7 @@ from cluster.candidate import Candidate, check_candidates, load_candidates
 from cluster.errors import InputError
 from cluster.jobs.choose import ChooseSpec
 from cluster.jobs.generate import GenerateSpec
-from cluster.jobs.ingest import IngestSpec, PinnedFile, pin_files
+from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
 from cluster.jobs.run import Manifest
 from cluster.jobs.spending import check_spendable
@@ -38,9 +39,11 @@ class CollectParams(FlowParams):
     """Run every candidate on the queries that it has not answered yet, and label the answers."""
 
     queries: str = Field(
+        default="",
         title="Query files",
         description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
-        "(also .gz, .zst), one query a row",
+        "(also .gz, .zst), one query a row. Empty: the queries that the dataset has in the lake "
+        "already, such as those that 'route --feedback' copied there",
     )
     candidates: str = Field(
         title="Candidate file",
@@ -130,7 +133,10 @@ def check(params: CollectParams) -> None:
     Raises:
         SignalboxError: query files, candidate file, Ray address or lake are not what they must be.
     """
-    check_query_files(params.queries, text_column=params.text_column)
+    if params.queries:
+        check_query_files(params.queries, text_column=params.text_column)
+    else:
+        _check_dataset(params)
     check_candidates(params.candidates)
     _check_labels(params)
     if params.plan:
@@ -139,6 +145,22 @@ def check(params: CollectParams) -> None:
         check_spendable(load_candidates(params.candidates))
     check_ray(params)
     Lake.open(params.lake)
+
+
+def _check_dataset(params: CollectParams) -> None:
+    """Make sure that there is something to run where no query files are named.
+
+    Raises:
+        InputError: the lake has no query of the dataset.
+    """
+    lake = existing_lake(params.lake)
+    names = lake.scan(QUERIES).select(pl.col("dataset").unique()).collect() if lake else None
+    if names is None or params.dataset not in names["dataset"]:
+        known = ", ".join(names["dataset"].sort()) if names is not None else ""
+        raise InputError(
+            f"dataset '{params.dataset}' has no query in the lake (datasets there: "
+            f"{known or 'none'}): name query files with --queries, or another --dataset"
+        )
 
 
 def _check_labels(params: CollectParams) -> None:
@@ -179,12 +201,11 @@ def collect(params: CollectParams) -> Manifest:
         table_artifact(planned["plan"], key="plan", description="What is missing, by candidate")
         return planned
     candidates = load_candidates(params.candidates)
-    files = pin_files(params.queries)
+    ingest = _ingest_spec(params, lake=params.lake)
     lake = Lake.open(params.lake)
     with cluster_address(params.ray_address) as address:
-        ingested = ray_job(
-            _ingest_spec(params, files=files, lake=lake.storage.uri), address=address
-        )
+        ingest = ingest.model_copy(update={"lake": lake.storage.uri})
+        ingested = ray_job(ingest, address=address) if ingest.files else {}
         queries = lake.version(QUERIES)
         chosen: Manifest = {}
         if params.budget:
@@ -216,15 +237,16 @@ def collect(params: CollectParams) -> Manifest:
 def _plan(params: CollectParams) -> Manifest:
     lake = existing_lake(params.lake)
     uri = lake.storage.uri if lake else params.lake
-    spec = _ingest_spec(params, files=pin_files(params.queries), lake=uri)
+    spec = _ingest_spec(params, lake=uri)
     candidates = load_candidates(params.candidates)
     return make_plan(spec, candidates=candidates, lake=lake, budget=params.budget)
 
 
-def _ingest_spec(params: CollectParams, *, files: tuple[PinnedFile, ...], lake: str) -> IngestSpec:
+def _ingest_spec(params: CollectParams, *, lake: str) -> IngestSpec:
+    """The files as they are now; none where the dataset's queries are in the lake."""
     return IngestSpec(
         lake=lake,
-        files=files,
+        files=pin_files(params.queries) if params.queries else (),
         dataset=params.dataset,
         text_column=params.text_column,
         task_column=params.task_column,

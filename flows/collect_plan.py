@@ -65,12 +65,14 @@ def existing_lake(uri: str) -> Lake | None:
 
 def _queries(spec: IngestSpec, *, lake: Lake | None) -> tuple[pl.DataFrame, int]:
     """`query_id`, `text` of the dataset with the files' new ones, and the number of broken rows."""
+    there, elsewhere = dataset_queries(lake, dataset=spec.dataset)
+    if not spec.files:
+        return there, 0
     with (
         tempfile.TemporaryDirectory() as folder,
         Quarantine(f"{folder}/quarantine.jsonl", max_error_share=1.0) as quarantine,
     ):
         frames = list(read_queries(spec, quarantine=quarantine, progress=lambda _: None))
-    there, elsewhere = dataset_queries(lake, dataset=spec.dataset)
     given = pl.concat(frames).select("query_id", "text")
     own = given.filter(~pl.col("query_id").is_in(elsewhere.implode()))
     return pl.concat([there, own]).unique("query_id", maintain_order=True), quarantine.broken

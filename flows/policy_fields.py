@@ -10,7 +10,8 @@ from cluster.lake.context_limits import read_context_limits
 from cluster.lake.lake import Lake
 from cluster.policies import load_policy
 from cluster.policies.constraints import Constraints
-from cluster.policies.rules import read_rules
+from cluster.policies.rules import Rule, read_rules
+from tasks.report import say
 
 PolicyName = Literal["best", "utility", "budget", "quality_floor", "threshold", "cascade"]
 # By policy, the fields it reads beside those of all.
@@ -18,14 +19,14 @@ READ: Mapping[str, tuple[str, ...]] = {
     "best": (),
     "utility": ("lambda_usd",),
     "budget": ("usd_per_1000", "usd_total"),
-    "quality_floor": ("floor", "delta", "reference", "bound"),
+    "quality_floor": ("floor", "delta", "reference", "bound", "calibrated_on"),
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
 # A form shows a plain number, empty at first.
 Number = Annotated[float | None, WithJsonSchema({"type": "number"})]
 # Those of a calibration, which no policy has among its settings.
-CALIBRATION = ("bound",)
+CALIBRATION = ("bound", "calibrated_on")
 
 
 class PolicyFields(BaseModel):
@@ -87,6 +88,12 @@ class PolicyFields(BaseModel):
         title="Bound",
         description="For policy quality_floor: betting holds for any sample; clt is cheaper and "
         "holds in the limit alone",
+    )
+    calibrated_on: str = Field(
+        default="",
+        title="Calibration dataset",
+        description="For policy quality_floor: the dataset whose calibration rows are read. Empty: "
+        "the router's own",
     )
     strong_share: Number = Field(
         default=None,
@@ -177,6 +184,11 @@ def check_policy(params: PolicyFields) -> None:
                 f"--policy {params.policy} needs one of {', '.join(map(flag, read))}; "
                 f"{len(given)} given"
             )
+    if params.policy == "quality_floor" and params.explore:
+        raise InputError(
+            "--explore sends queries to candidates that the policy did not choose, and the promise "
+            "of --policy quality_floor is about its own choices: leave one of the two out"
+        )
     load_policy(params.policy, settings=policy_settings(params))
     if params.rules:
         read_rules(params.rules)
@@ -216,6 +228,14 @@ def constraints_of(params: PolicyFields, *, candidates: tuple[str, ...], lake: L
     )
     constraints.check(candidates, rules_file=params.rules)
     return constraints
+
+
+def tell_idle_rules(manifest: Mapping[str, Any]) -> None:
+    """Say which rules were about no query: a tag may be misspelt."""
+    rules = manifest["constraints"].get("rules", [])
+    for number, (rule, rows) in enumerate(zip(rules, manifest["rule_rows"], strict=True), start=1):
+        if not rows:
+            say(f"rule {number}, {Rule.model_validate(rule).words}, is about no query of the file")
 
 
 def _policy_fields() -> list[str]:

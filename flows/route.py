@@ -1,6 +1,6 @@
 """route: a query file → the same rows with the candidate that should answer each."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from prefect import flow
@@ -9,11 +9,14 @@ from pydantic import Field
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.answer import refuse_answers_that_are_there
+from cluster.jobs.calibrate import kept_record
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES
 from cluster.plugins import load_plugin
@@ -28,10 +31,17 @@ from cluster.routing.output import check_name, is_file, refuse_output_that_is_th
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.answer_fields import AnswerFields
+from flows.calibrate import calibrate_spec, show_calibration
 from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.params import FlowParams, PricesField, check_output, check_ray
-from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
+from flows.policy_fields import (
+    PolicyFields,
+    check_policy,
+    constraints_of,
+    policy_settings,
+    tell_idle_rules,
+)
 from flows.route_answers import answer_routed, answers_uri, check_answers, served, show_answers
 from tasks.jobs import ray_job
 from tasks.routed import show_routed, tell_routed
@@ -100,18 +110,18 @@ def check(params: RouteParams) -> None:
         raise InputError("--strong and --weak name a pair: give both, or neither")
     check_policy(params)
     _check_router(params, lake=lake)
-    read_prices(params.prices, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
+    _check_calibration(params, lake=lake)
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
 
 
 def _check_router(params: RouteParams, *, lake: Lake) -> None:
-    """Make sure the router is there, and has the candidates that policy and constraints name.
+    """Make sure the router is there, with the candidates and prices that the policy needs.
 
     Raises:
-        InputError: it is not, or has not.
+        InputError: it is not, or lacks them.
     """
     checkpoint = registry.resolve(lake, version=params.router)["checkpoint"]
     manifest = read_manifest(checkpoint)
@@ -119,14 +129,33 @@ def _check_router(params: RouteParams, *, lake: Lake) -> None:
     check_answers(params, policy=params.policy, reads_answers=reads, explore=params.explore)
     candidates = (params.strong, params.weak) if params.strong else tuple(manifest.candidates)
     constraints_of(params, candidates=candidates, lake=lake)
+    prices = read_prices(params.prices, lake=lake)
     policy = load_policy(params.policy, settings=policy_settings(params))
-    policy.among(candidates)
+    if params.policy != "quality_floor" or params.reference:
+        policy.among(candidates)
+    without = [name for name in candidates if name not in prices]
+    if policy.needs_cost and without:
+        raise InputError(
+            f"--policy {params.policy} needs what every candidate costs, and there is no price for "
+            f"{', '.join(without)}: name a file that has one with --prices"
+        )
     is_pair = isinstance(policy, Threshold) and params.accept_from is None
     if is_pair and not params.strong and not has_strong_first(manifest.method):
         raise InputError(
             f"--policy {params.policy}: the router's method {manifest.method} does not say which "
             f"of {' and '.join(candidates)} is the strong one; name both with --strong and --weak"
         )
+
+
+def _check_calibration(params: RouteParams, *, lake: Lake) -> None:
+    """Make sure that there are rewards a promise could rest on.
+
+    Raises:
+        InputError: there is no such dataset, or no rewards of the router's scorer on it.
+    """
+    calibration = _calibration(params, lake=lake)
+    if calibration is not None:
+        check_outcomes(lake, dataset=calibration.dataset, scorer=calibration.scorer)
 
 
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
@@ -137,7 +166,7 @@ def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
     # Whether it is this very work's takes the input's digest, so look only where something is.
     if params.overwrite or not any(map(output.filesystem().exists, places)):
         return
-    spec = _spec(params, lake=lake)
+    spec = _spec(params, lake=lake, settings=_settings(params, lake=lake))
     run = Run.of(spec)
     refuse_output_that_is_there(spec, run=run)
     refuse_batches_that_are_there(spec, run=run)
@@ -153,8 +182,17 @@ def route(params: RouteParams) -> Manifest:
     and the router's version. Rows that cannot be read go to a quarantine file.
     """
     lake = Lake.open(params.lake, create=False)
-    spec = _spec(params, lake=lake)
+    # What is calibrated is what routes, whoever is promoted meanwhile.
+    version = registry.resolve(lake, version=params.router)["version"]
+    params = params.model_copy(update={"router": version})
+    calibration = _calibration(params, lake=lake)
     with cluster_address(params.ray_address) as address:
+        settings = policy_settings(params)
+        if calibration is not None:
+            found = ray_job(calibration, address=address)
+            show_calibration(found)
+            settings = found["policy"]
+        spec = _spec(params, lake=lake, settings=settings)
         routed = ray_job(spec, address=address)
         answers = None
         if params.answer:
@@ -163,14 +201,41 @@ def route(params: RouteParams) -> Manifest:
     return {"flow": "route", "lake": lake.storage.uri, **routed, "answers": answers}
 
 
+def _calibration(params: RouteParams, *, lake: Lake) -> CalibrateSpec | None:
+    """The calibration that a promise rests on; None for policies that promise nothing."""
+    if params.policy != "quality_floor":
+        return None
+    return calibrate_spec(
+        params,
+        dataset=params.calibrated_on,
+        constraints=constraints_of(params, candidates=_names(params, lake=lake), lake=lake),
+        lake=lake,
+    )
+
+
+def _names(params: RouteParams, *, lake: Lake) -> tuple[str, ...]:
+    """The candidates to choose among."""
+    if params.strong:
+        return (params.strong, params.weak)
+    return tuple(_router_ids(registry.resolve(lake, version=params.router)["checkpoint"]))
+
+
+def _settings(params: RouteParams, *, lake: Lake) -> dict[str, Any]:
+    """The settings of the policy; those that were certified, where its calibration is there."""
+    calibration = _calibration(params, lake=lake)
+    record = None if calibration is None else kept_record(calibration)
+    return policy_settings(params) if record is None else record.policy_settings()
+
+
 def show_result(manifest: Manifest) -> None:
     """What the run came to, on stderr."""
     tell_routed(manifest)
+    tell_idle_rules(manifest)
     if manifest["answers"]:
         show_answers(manifest["answers"])
 
 
-def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
+def _spec(params: RouteParams, *, lake: Lake, settings: dict[str, Any]) -> RouteSpec:
     router = registry.resolve(lake, version=params.router)
     prices = read_prices(params.prices, lake=lake)
     own = (params.strong, params.weak) if params.strong else _router_ids(router["checkpoint"])
@@ -188,7 +253,7 @@ def _spec(params: RouteParams, *, lake: Lake) -> RouteSpec:
         weak=params.weak,
         pair_ids=_pair_ids(params, lake=lake),
         policy=params.policy,
-        policy_settings=policy_settings(params),
+        policy_settings=settings,
         # Only the router's own, so that the work stays the same when the lake gets others.
         prices={name: prices[name] for name in own if name in prices},
         constraints=constraints_of(params, candidates=tuple(own), lake=lake),

@@ -16,17 +16,19 @@ from cluster import registry
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.prices import read_prices
+from cluster.policies.rules import read_rules
 from cluster.ray_cluster import cluster_address, given_address
 from cluster.routers.checkpoint import Manifest, read_manifest
 from cluster.serving.backend import lake_backends, load_backends
 from cluster.serving.deploy import deployed
 from cluster.serving.model_name import row_by_row
+from cluster.serving.routing import fitted_policy
 from cluster.serving.spec import ServeSpec
 from flows.params import FlowParams, PricesField, check_ray
-from flows.policy_fields import PolicyFields, check_policy, policy_settings
+from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
 
 LOOK_SECONDS = 5.0
-SHOWN = 12
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeParams(PolicyFields, FlowParams):
@@ -69,9 +71,6 @@ class ServeParams(PolicyFields, FlowParams):
         title="Reload",
         description="How often the registry is asked for the champion, in seconds",
     )
-    replicas: int = Field(
-        default=1, ge=1, title="Replicas", description="Processes that route, each with the router"
-    )
 
 
 def check(params: ServeParams) -> None:
@@ -82,12 +81,18 @@ def check(params: ServeParams) -> None:
             what they must be.
     """
     check_policy(params)
+    _check_constraints(params)
     lake = Lake.open(params.lake, create=False)
     row = registry.resolve(lake, version=params.router)
     spec = _spec(params, lake=lake)
     manifest = read_manifest(row["checkpoint"])
     _check_candidates(manifest, spec=spec, lake=lake)
-    row_by_row(spec.policy, settings=spec.policy_settings)
+    fitted_policy(
+        row_by_row(spec.policy, settings=spec.policy_settings),
+        candidates=manifest.candidates,
+        method=manifest.method,
+        prices=spec.prices or read_prices("", lake=lake),
+    )
     check_ray(params)
     if not given_address(params.ray_address):
         _check_here(params)
@@ -108,6 +113,8 @@ def serve(params: ServeParams) -> dict[str, Any]:
         _stop_signal() as stop,
     ):
         _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
+        if not (params.key_variable or params.host in _LOOPBACK):
+            _tell("anybody who reaches this address can ask: set --key-variable to demand a key")
         while not stop.wait(LOOK_SECONDS):
             application.check()
         _tell("stopping; what was begun is ended")
@@ -130,6 +137,8 @@ def _stop_signal() -> Iterator[threading.Event]:
 def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
     follows = params.router == registry.CHAMPION
     row = registry.resolve(lake, version=params.router)
+    candidates = read_manifest(row["checkpoint"]).candidates
+    constraints = constraints_of(params, candidates=candidates, lake=lake)
     return ServeSpec(
         lake=lake.storage.uri,
         router=params.router if follows else row["version"],
@@ -137,24 +146,29 @@ def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:
         policy_settings=policy_settings(params),
         prices=read_prices(params.prices, lake=lake) if params.prices else {},
         backends=load_backends(params.backends) if params.backends else {},
-        allowed=tuple(params.allowed),
+        constraints=constraints,
         key_variable=params.key_variable or None,
         max_request_bytes=params.max_request_bytes,
         reload_seconds=params.reload_seconds,
-        replicas=params.replicas,
     )
+
+
+def _check_constraints(params: ServeParams) -> None:
+    """A request is a text without columns, and its choice is kept nowhere."""
+    if params.explore:
+        raise InputError("--explore is for files: leave it out, or use 'signalbox route'")
+    rules = read_rules(params.rules) if params.rules else ()
+    if params.language or any(rule.reads_tag for rule in rules):
+        raise InputError(
+            "a request has no columns: rules here may read the language that is detected, and no "
+            "tag; leave --language out"
+        )
 
 
 def _check_candidates(manifest: Manifest, *, spec: ServeSpec, lake: Lake) -> None:
     """A candidate that could be chosen and not be asked is told of now, not at some request."""
-    unknown = [name for name in spec.allowed if name not in manifest.candidates]
-    if unknown:
-        raise InputError(
-            f"--allowed {', '.join(unknown)}: not candidates of the router; its candidates: "
-            f"{', '.join(manifest.candidates)}"
-        )
     known = lake_backends(lake) | spec.backends
-    silent = [name for name in spec.allowed or manifest.candidates if name not in known]
+    silent = [name for name in spec.constraints.allowed or manifest.candidates if name not in known]
     if silent:
         raise InputError(
             f"no back-end for {', '.join(silent)}: add a line 'name: {{url: …, model: …}}' to the "

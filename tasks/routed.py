@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
+
 from cluster.jobs.run import Manifest
 from cluster.routing.policy_words import policy_words
 from cluster.routing.report import alarms, headline
@@ -37,10 +39,10 @@ def _drift(routed: Manifest) -> list[dict[str, Any]]:
     drift = routed["drift"]
     if drift is None:
         return []
-    columns = (drift["names"], drift["trained"], drift["shares"])
+    columns = (drift["names"], drift["trained"], drift["shares"], drift["parts"])
     return [
-        {"cluster": name, "share_of_training": trained, "share_here": here}
-        for name, trained, here in zip(*columns, strict=True)
+        {"cluster": name, "share_of_training": trained, "share_here": here, "adds_to_index": part}
+        for name, trained, here, part in zip(*columns, strict=True)
     ]
 
 
@@ -62,8 +64,10 @@ def tell_routed(routed: Manifest) -> None:
     show_pairs(_pairs(headline(routed)), title=f"policy {routed['policy']}")
     for alarm in alarms(routed):
         say(alarm)
+    if routed.get("policy_facts", {}).get("promise"):
+        say(routed["policy_facts"]["promise"])
     say(f"report: {routed['report']}")
 
 
 def _pairs(told: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [{"measure": name, "value": value} for name, value in told]
+    return [{"measure": escape(name), "value": value} for name, value in told]

@@ -21,10 +21,11 @@ IDS = ("id-1", "id-2")
 PRICES = {"cheap": Price(input=1, output=1), "strong": Price(input=10, output=10)}
 
 
-def save_router(folder: Path, *, strong: float = 1.0) -> str:
+def save_router(folder: Path, *, strong: float = 1.0, **settings: Any) -> str:
     """Version of a router that sends sums to `cheap` and poems to `strong`, saved in a folder.
 
-    `strong`: what the poems of `strong` are worth; another value makes another version.
+    `strong`: what the poems of `strong` are worth; another value makes another version. The
+    settings are those of its method, `knn`.
     """
     sums, poems = ([f"{kind} {n} and {n + 1}" for n in range(40)] for kind in ("add", "a poem on"))
     reward = np.array([[1.0, 0.0]] * 40 + [[0.0, strong]] * 40)
@@ -37,7 +38,7 @@ def save_router(folder: Path, *, strong: float = 1.0) -> str:
     )
     ratios = {"prompt_tokens_per_character": dict.fromkeys(CANDIDATES, 0.5)}
     meta = CheckpointMeta(candidate_ids=IDS, data=ratios)
-    return save_checkpoint(Knn(k=5).fit(outcomes, seed=0), str(folder), meta=meta)
+    return save_checkpoint(Knn(k=5, **settings).fit(outcomes, seed=0), str(folder), meta=meta)
 
 
 def query_rows(count: int, *, start: int = 0) -> pl.DataFrame:
@@ -47,15 +48,15 @@ def query_rows(count: int, *, start: int = 0) -> pl.DataFrame:
     return pl.DataFrame({"id": numbers, "text": texts})
 
 
-def specs(folder: Path) -> Callable[..., RouteSpec]:
-    """Makes specs of the files `in.*` of a folder, with one router."""
-    version = save_router(folder / "router")
+def specs(folder: Path, **router: Any) -> Callable[..., RouteSpec]:
+    """Makes specs of the files `in.*` of a folder, with one router of these settings."""
+    version = save_router(folder / "router", **router)
 
     def spec(output: str, **changes: Any) -> RouteSpec:
         settings = {
             "lake": str(folder / "lake"),
             "files": pin_files(str(folder / "in.*")),
-            "output": str(folder / output),
+            "output": output if output.startswith("s3://") else str(folder / output),
             "text_column": "text",
             "router": version,
             "checkpoint": str(folder / "router"),

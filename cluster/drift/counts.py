@@ -8,11 +8,13 @@ import numpy.typing as npt
 import polars as pl
 
 from cluster.drift.profile import Profile
+from cluster.drift.space import Space
 from cluster.query import digest
 
 Rows = npt.NDArray[np.int64]
-# Of each shard; of 50,000 rows one of fifty, which takes 20 ms and the shard's routing a second.
-ROWS_A_SHARD = 1_000
+# Of each shard. Lexical vectors of a thousand rows take some 20 ms, where a shard of 50,000 takes a
+# second; a pretrained encoder's are what routing takes most of its time for, and shards are small.
+ROWS_A_SHARD: dict[Space, int] = {"lexical": 1_000, "router": 200}
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class DriftCounts:
         return cls(**(values | {"clusters": tuple(values["clusters"])}))
 
 
-def sampled_rows(n_rows: int, *, shard: str, most: int = ROWS_A_SHARD) -> Rows:
-    """Positions of the rows to look at, ascending; the same for the same shard.
+def sampled_rows(n_rows: int, *, shard: str, most: int) -> Rows:
+    """Positions of at most `most` rows to look at, ascending; the same for the same shard.
 
     Rows are drawn and not texts: a query that makes up a tenth of a file must be a tenth of what is
     looked at, and by its text's hash it would be there or not.
@@ -80,7 +82,7 @@ def count_shard(
         profile: of the training queries.
         shard: the shard's name, which the draw hangs on.
     """
-    rows = sampled_rows(len(texts), shard=shard)
+    rows = sampled_rows(len(texts), shard=shard, most=ROWS_A_SHARD[profile.space])
     if not len(rows):
         return no_counts(profile), rows, rows
     placed = profile.place(texts.gather(rows))

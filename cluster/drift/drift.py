@@ -13,7 +13,7 @@ import numpy as np
 from cluster.drift.counts import DriftCounts
 from cluster.drift.far import expected_share, limit_share
 from cluster.drift.profile import Profile
-from cluster.drift.stability import expected_by_chance, limit_by_chance, stability_index
+from cluster.drift.stability import expected_by_chance, limit_by_chance, stability_parts
 
 LEVEL = 0.001
 CHANGED, MUCH = 0.1, 0.25
@@ -37,6 +37,7 @@ class Drift:
         far: share of the queries far away from all training queries.
         far_expected, far_limit: the same of these two.
         shares, trained: (n_clusters,) shares of the file's and of the training queries.
+        parts: (n_clusters,) what each adds to the index.
         names: (n_clusters,) of the clusters.
     """
 
@@ -50,6 +51,7 @@ class Drift:
     far_limit: float
     shares: tuple[float, ...]
     trained: tuple[float, ...]
+    parts: tuple[float, ...]
     names: tuple[str, ...]
 
     @property
@@ -94,10 +96,11 @@ def drift(counts: DriftCounts, *, profile: Profile) -> Drift | None:
     shares = np.array(counts.clusters) / counts.rows
     sizes = {"n_first": counts.n, "n_second": profile.n}
     n_clusters = len(profile.shares)
+    parts = stability_parts(shares, profile.shares, **sizes)
     return Drift(
         rows=counts.rows,
         sampled=counts.sampled,
-        psi=stability_index(shares, profile.shares, **sizes),
+        psi=float(parts.sum()),
         psi_by_chance=expected_by_chance(n_clusters, **sizes),
         psi_limit=limit_by_chance(n_clusters, level=LEVEL, **sizes),
         far=counts.far / counts.rows,
@@ -105,6 +108,7 @@ def drift(counts: DriftCounts, *, profile: Profile) -> Drift | None:
         far_limit=limit_share(profile.far_rank, n_train=profile.n, n=counts.n, level=LEVEL),
         shares=tuple(shares.tolist()),
         trained=tuple(profile.shares.tolist()),
+        parts=tuple(parts.tolist()),
         names=profile.names,
     )
 

@@ -10,13 +10,14 @@ from cluster.encoders.lexical import terms_of
 WORDS = 4
 # A word of fewer queries of the cluster is an accident, or somebody's name.
 FEWEST_QUERIES = 3
-SHORTEST_WORD = 3
+# Shorter ones, in bytes of UTF-8, are articles and the like; a Chinese character has three.
+SHORTEST_BYTES = 3
 # A word that is not twice as frequent here as everywhere says nothing of the cluster.
 LEAST_LIFT = 2.0
 
 
 def cluster_names(queries: pl.DataFrame, *, cluster: Labels, n_clusters: int) -> tuple[str, ...]:
-    """(n_clusters,) `task: word, word, …`, or the words alone; numbers where there is nothing.
+    """(n_clusters,) `task: word, word, …`, or the words alone; all different.
 
     Args:
         queries: `text`, `task`.
@@ -28,8 +29,17 @@ def cluster_names(queries: pl.DataFrame, *, cluster: Labels, n_clusters: int) ->
     names = []
     for number in range(n_clusters):
         parts = [tasks.get(number, ""), ", ".join(words.get(number, []))]
-        names.append(": ".join(filter(None, parts)) or f"cluster {number + 1}")
-    return tuple(names)
+        names.append(": ".join(filter(None, parts)) or "no words in common")
+    return _told_apart(names)
+
+
+def _told_apart(names: list[str]) -> tuple[str, ...]:
+    """The names, a second one of the same with its number behind it."""
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    return tuple(
+        f"{name} ({number + 1})" if number else name
+        for name, number in zip(names, before, strict=True)
+    )
 
 
 def _tasks(queries: pl.DataFrame) -> dict[int, str]:
@@ -45,7 +55,7 @@ def _tasks(queries: pl.DataFrame) -> dict[int, str]:
 def _words(queries: pl.DataFrame) -> dict[int, list[str]]:
     """Words that are frequent in a cluster and rare elsewhere: share in it times its log lift."""
     terms = terms_of(queries["text"]).drop_nulls().unique()
-    terms = terms.filter(pl.col("term").str.len_chars() >= SHORTEST_WORD)
+    terms = terms.filter(pl.col("term").str.len_bytes() >= SHORTEST_BYTES)
     placed = queries.select("cluster").with_row_index("row").join(terms, on="row")
     sizes = queries.group_by("cluster").agg(size=pl.len())
     everywhere = placed.group_by("term").agg(everywhere=pl.len())

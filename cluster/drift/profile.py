@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from cluster.drift.space import LEXICAL, Space, unknown_share
+from cluster.drift.space import LEXICAL, Space, vectors_of
 from cluster.encoders.encoder import FittedEncoder, Vectors, pack_encoder, unpack_encoder
 from cluster.encoders.kmeans import Labels, nearest
 from cluster.errors import InputError
@@ -110,8 +110,9 @@ class Profile:
 
 def place(texts: pl.Series, *, encoder: FittedEncoder, centroids: Vectors) -> Placed:
     """Where texts lie among centroids, (n_clusters, d)."""
-    placed = place_vectors(encoder.encode(texts), centroids=centroids)
-    return replace(placed, distance=placed.distance + unknown_share(texts, encoder=encoder))
+    vectors, unknown = vectors_of(texts, encoder=encoder)
+    placed = place_vectors(vectors, centroids=centroids)
+    return replace(placed, distance=placed.distance + unknown)
 
 
 def place_vectors(vectors: Vectors, *, centroids: Vectors) -> Placed:

@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from cluster.encoders.encoder import FittedEncoder
-from cluster.encoders.lexical import RARE, FittedLexical, LexicalEncoder, count_terms
+from cluster.encoders.encoder import FittedEncoder, Vectors
+from cluster.encoders.lexical import RARE, FittedLexical, LexicalEncoder, count_terms, slices
 from cluster.outcome import FloatMatrix
 from cluster.plugins import load_plugin
 from cluster.routers.router import Router
@@ -44,12 +44,17 @@ def lexical_space(texts: pl.Series, *, seed: int) -> FittedEncoder:
     return LexicalEncoder(dimensions=DIMENSIONS, max_terms=MAX_TERMS).fit(texts, seed=seed)
 
 
-def unknown_share(texts: pl.Series, *, encoder: FittedEncoder) -> FloatMatrix:
-    """(n,) share of each text's terms that a lexical encoder's vocabulary lacks; 0 in others."""
+def vectors_of(texts: pl.Series, *, encoder: FittedEncoder) -> tuple[Vectors, FloatMatrix]:
+    """(n, d) the vectors, and (n,) the share of each text's terms that a lexical encoder's
+    vocabulary lacks, 0 for other encoders; terms are counted once for both."""
     bare = encoder.bare
     if not isinstance(bare, FittedLexical):
-        return np.zeros(len(texts))
-    counts = count_terms(texts, bare.vocabulary)
+        return encoder.encode(texts), np.zeros(len(texts))
     unknown = np.array([term.endswith(RARE) for term in bare.vocabulary], dtype=np.float64)
-    totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    return np.asarray(counts @ unknown / np.maximum(totals, 1.0))
+    vectors, shares = [np.zeros((0, bare.dimensions), dtype=np.float32)], [np.zeros(0)]
+    for part in slices(texts):
+        counts = count_terms(part, bare.vocabulary)
+        totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+        vectors.append(bare.vectors(counts))
+        shares.append(np.asarray(counts @ unknown / np.maximum(totals, 1.0)))
+    return np.concatenate(vectors), np.concatenate(shares)

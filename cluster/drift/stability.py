@@ -15,17 +15,24 @@ from cluster.outcome import FloatMatrix
 HALF = 0.5
 
 
-def stability_index(
+def stability_parts(
     first: FloatMatrix, second: FloatMatrix, *, n_first: float, n_second: float
-) -> float:
-    """PSI of two lists of shares, (n_clusters,) each.
+) -> FloatMatrix:
+    """(n_clusters,) what each cluster adds to the PSI of two lists of shares; none is below 0.
 
     Args:
         first, second: shares, each of sum 1.
         n_first, n_second: how many queries are behind them.
     """
     p, q = smoothed(first, n=n_first), smoothed(second, n=n_second)
-    return float(((p - q) * np.log(p / q)).sum())
+    return np.asarray((p - q) * np.log(p / q))
+
+
+def stability_index(
+    first: FloatMatrix, second: FloatMatrix, *, n_first: float, n_second: float
+) -> float:
+    """PSI of two lists of shares; see `stability_parts`."""
+    return float(stability_parts(first, second, n_first=n_first, n_second=n_second).sum())
 
 
 def smoothed(shares: FloatMatrix, *, n: float) -> FloatMatrix:

@@ -29,10 +29,11 @@ LONGEST_RARE_WORD = 16
 RARE = " letters"
 
 VOCABULARY_FILE = "vocabulary.txt"
-# Text per slice: the terms of 16 MB take about 0.5 GB while they are counted.
-SLICE_BYTES = 16_000_000
+# Text per slice: the terms of 4 MB take about 0.12 GB while they are counted; more is no faster.
+SLICE_BYTES = 4_000_000
 
 Counts = Any  # scipy.sparse.csr_matrix, which has no types
+Codes = npt.NDArray[np.uint32]
 
 
 class FittedLexical(FittedEncoder):
@@ -53,10 +54,12 @@ class FittedLexical(FittedEncoder):
     def encode(self, texts: pl.Series) -> Vectors:
         """(n, dimensions) float32, one L2-normalised row a text; zeros where no term is known."""
         empty = np.zeros((0, self.dimensions), dtype=np.float32)
-        return np.concatenate([empty, *(self._encode_slice(part) for part in slices(texts))])
+        parts = (self.vectors(count_terms(part, self.vocabulary)) for part in slices(texts))
+        return np.concatenate([empty, *parts])
 
-    def _encode_slice(self, texts: pl.Series) -> Vectors:
-        vectors: Vectors = dampen(count_terms(texts, self.vocabulary)) @ self.terms
+    def vectors(self, counts: Counts) -> Vectors:
+        """(n, dimensions): as `encode`, of texts whose terms are counted, (n, n_terms)."""
+        vectors: Vectors = dampen(counts) @ self.terms
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         scaled: Vectors = vectors / np.maximum(norms, np.finfo(np.float32).tiny)
         return scaled
@@ -179,17 +182,34 @@ def learn_vocabulary(texts: pl.Series, *, max_terms: int, min_texts: int) -> lis
 
 
 def count_terms(texts: pl.Series, vocabulary: list[str]) -> Counts:
-    """(n, n_terms) sparse float32: how often each term occurs in each text."""
+    """(n, n_terms) sparse float32: how often each term occurs in each text; rows sorted by term."""
+    row, code = coded_terms(texts, vocabulary)
+    # Sorted as one number a term: a third of the time that sorting a sparse matrix takes.
+    place = row.astype(np.int64) * len(vocabulary) + code
+    place.sort()
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    count = np.diff(first, append=len(place)).astype(np.float32)
+    rows, terms = np.divmod(place[first], len(vocabulary))
+    ends = np.cumsum(np.bincount(rows, minlength=len(texts)))
+    pointers = np.concatenate([[0], ends]).astype(np.int32)
+    shape = (len(texts), len(vocabulary))
+    return sparse.csr_matrix((count, terms.astype(np.int32), pointers), shape=shape)
+
+
+def coded_terms(texts: pl.Series, vocabulary: list[str]) -> tuple[Codes, Codes]:
+    """(n_occurrences,) the text and the term, by their numbers, of each occurrence that is known.
+
+    A term outside the vocabulary counts as what stands in for it.
+    """
     known = pl.Enum(vocabulary)
     found = terms_of(texts).drop_nulls()
-    coded = found.select("row", code=pl.col("term").cast(known, strict=False).to_physical())
-    unknown = found.filter(coded["code"].is_null())
+    code = found["term"].cast(known, strict=False).to_physical()
+    rare = found.filter(code.is_null())
     stand_in = rare_term(pl.col("term")).cast(known, strict=False).to_physical()
-    coded = pl.concat([coded, unknown.select("row", code=stand_in)]).drop_nulls()
-    row, code = coded["row"].to_numpy(), coded["code"].to_numpy()
-    ones = np.ones(len(row), dtype=np.float32)
-    shape = (len(texts), len(vocabulary))
-    return sparse.coo_matrix((ones, (row, code)), shape=shape).tocsr()
+    coded = pl.concat(
+        [found.select("row", code=code), rare.select("row", code=stand_in)]
+    ).drop_nulls()
+    return coded["row"].to_numpy(), coded["code"].to_numpy()
 
 
 def dampen(counts: Counts) -> Counts:

@@ -87,11 +87,9 @@ def calibrate(
         sample: of calibration rows.
         bound: what the promise rests on.
     """
-    reference = policy.candidates.index(policy.reference)
-    always = np.full(len(sample.texts), reference, dtype=np.int64)
-    made = choices(
+    always, *made = choices(
         policy,
-        taus,
+        [None, *taus],
         sample.prediction,
         texts=sample.texts,
         cost=sample.expected,

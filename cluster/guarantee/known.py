@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -56,9 +57,9 @@ def bounded_outcomes(
     )
     if spec.normalisation == "z_score":
         raise InputError(f"z-scores have no bounds, and a promise needs some; use {TO_UNIT}")
-    if spec.normalisation == "none" and _has_no_bounds(spec.scorer, lake=lake):
+    if spec.normalisation == "none" and has_no_bounds(spec.scorer, lake=lake):
         raise InputError(
-            f"rewards of scorer '{spec.scorer}' are those of a reward model and have no bounds, "
+            f"rewards of scorer '{spec.scorer}' come from a reward model and have no bounds, "
             f"and a promise needs some; use {TO_UNIT}"
         )
     if spec.normalisation in ("min_max", "sigmoid") and not len(outcomes.on_splits(LEARNED)):
@@ -69,10 +70,23 @@ def bounded_outcomes(
     return outcomes
 
 
-def _has_no_bounds(scorer: str, *, lake: Lake) -> bool:
+def has_no_bounds(scorer: str, *, lake: Lake) -> bool:
+    """Whether a scorer's rewards can be any number: a reward model's, or a blend of such.
+
+    Of what was imported nothing is known: its rewards are checked as they are.
+    """
     named = (pl.col("name") == scorer) | (pl.col("scorer_id") == scorer)
     specs = lake.read(SCORERS).filter(named)["spec"]
-    return any(json.loads(spec).get("scorer") == "reward_model" for spec in specs)
+    return any(_is_unbounded(json.loads(spec), lake=lake) for spec in specs)
+
+
+def _is_unbounded(spec: Mapping[str, Any], *, lake: Lake) -> bool:
+    if spec.get("scorer") != "weighted":
+        return spec.get("scorer") == "reward_model"
+    scaling = spec.get("normalise")
+    if scaling == "none":
+        return any(has_no_bounds(name, lake=lake) for name in spec.get("of", {}))
+    return scaling == "z_score"
 
 
 def training_rows(spec: CalibrateSpec, *, outcomes: OutcomeMatrix, lake: Lake) -> Training:
@@ -87,7 +101,7 @@ def training_rows(spec: CalibrateSpec, *, outcomes: OutcomeMatrix, lake: Lake) -
     kept = fitted_on(spec.checkpoint, lake=lake)
     if kept is None or not set(outcomes.candidates) <= set(kept.columns):
         return Training(pl.Series([], dtype=pl.String), np.zeros((0, len(outcomes.candidates))))
-    texts = lake.scan(QUERIES).select("query_id", "text").collect()
+    texts = _queries(spec, lake=lake).select("query_id", "text").collect()
     rows = kept.join(texts, on="query_id", how="inner")
     reward = rows.select(outcomes.candidates).fill_null(float("nan")).to_numpy()
     return Training(rows["text"], reward)
@@ -116,7 +130,7 @@ def seen_rows(
     Trained and selected by: the rows it was fitted on. Promoted by: the test rows of its dataset.
     Where what it was fitted on is not kept, all rows of its dataset but its calibration rows.
     """
-    queries = lake.scan(QUERIES).select("query_id", "dataset", "split", "text")
+    queries = _queries(spec, lake=lake).select("query_id", "dataset", "split", "text")
     own = pl.col("dataset") == checkpoint.meta.label.get("dataset", spec.dataset)
     kept = fitted_on(spec.checkpoint, lake=lake)
     if kept is None:
@@ -126,3 +140,7 @@ def seen_rows(
         ids = kept["query_id"].implode()
         known = queries.filter(pl.col("query_id").is_in(ids) | (own & (pl.col("split") == "test")))
     return near_duplicates(rows.texts, held_out=known.select("text").collect()["text"])
+
+
+def _queries(spec: CalibrateSpec, *, lake: Lake) -> pl.LazyFrame:
+    return lake.scan(QUERIES, version=spec.inputs.get(QUERIES.name))

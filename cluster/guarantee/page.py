@@ -40,7 +40,9 @@ def _about(record: Calibration) -> str:
     return (
         f"Router {record.router[:12]} on split calibration of dataset {record.dataset}, {of}, "
         f"with prices of the day. The promise is for this version of the router and these prices: "
-        "another price changes who is the cheapest, and asks for another calibration."
+        "another price changes who is the cheapest, and asks for another calibration. Name the "
+        "router first: one that is picked because its calibration looks best was selected on these "
+        "rows, and promises less."
     )
 
 

@@ -63,14 +63,17 @@ def _between(gaps: FloatMatrix) -> FloatMatrix:
 
 def choices(
     policy: QualityFloor,
-    taus: Sequence[float],
+    taus: Sequence[float | None],
     prediction: Prediction,
     *,
     texts: pl.Series,
     cost: FloatMatrix,
     allowed: BoolMatrix | None = None,
 ) -> list[Choices]:
-    """(n_queries,) the chosen columns under each tau, by the very policy that routes."""
+    """(n_queries,) the chosen columns under each tau, by the very policy that routes.
+
+    The first argument's own tau is not read; None stands for the reference alone.
+    """
     return [
         policy.model_copy(update={"tau": tau}).choose(
             prediction, texts=texts, cost=cost, allowed=allowed

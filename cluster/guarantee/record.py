@@ -22,7 +22,7 @@ class Calibration(BaseModel):
     """A record in the lake; it is for this router version, these prices and these outcomes alone.
 
     Attributes:
-        id: hash of all that it depends on.
+        id: hash of what was asked and of the rows that counted: the same however often it is made.
         router: version.
         dataset, scorer, normalisation: whose rewards.
         policy: with the certified tau, for the router's candidates.
@@ -108,7 +108,7 @@ class Calibration(BaseModel):
 
     def policy_settings(self) -> dict[str, Any]:
         """What routes by this record, as settings of the policy `quality_floor`."""
-        settings = self.policy.model_dump(mode="json", exclude={"candidates"})
+        settings = self.policy.model_dump(mode="json", exclude={"candidates", "settled"})
         return settings | {"promise": self.promise}
 
     def table(self) -> list[dict[str, Any]]:

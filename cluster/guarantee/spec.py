@@ -51,6 +51,11 @@ class CalibrateSpec(JobSpec):
     output: str = ""
 
     @property
+    def wish(self) -> str:
+        """All that is asked, whatever the tables hold."""
+        return self.model_dump_json(exclude={"inputs", "output"})
+
+    @property
     def record_id(self) -> str:
         """Identity of the record: where its page is shown makes no other one."""
         return digest([version("signalbox"), self.model_dump_json(exclude={"output"})])[:16]

@@ -15,7 +15,7 @@ VERDICT_SCHEMA: dict[str, type[pl.DataType]] = {
     "router": pl.String,
     "kind": pl.String,
     "value": pl.Float64,
-    "propensity": pl.Float64,
+    "choice_probability": pl.Float64,
 }
 
 
@@ -27,7 +27,8 @@ class VerdictTable:
         rows: one row a verdict, columns `VERDICT_SCHEMA`. The query is named by `query_id` or by
             its normalised `text`, or both; `router` is the version that chose the candidate, where
             it is known; `kind` is the column the verdict stood in; `value` is between 0 (bad) and
-            1 (good); `propensity` is how likely the candidate was to be chosen, where it is known.
+            1 (good); `choice_probability` is how likely the candidate was to be chosen, where it is
+            known.
         broken: rows that could not be read, columns of `cluster.files.batch.BROKEN_SCHEMA`.
         silent: rows without a verdict, of which a routed file has many.
         notes: what was decided about the files that their owner may want to know.

@@ -1,8 +1,9 @@
 """Users' verdicts, as a table with a row an answer; a routed file with one more column is one.
 
 The query: `query_id`, or its text (`text`, or the column named). The candidate: `candidate`, as
-routing writes it, with `router` beside it where it is there. The verdict, in one or several of
-these columns, empty where nobody said anything:
+routing writes it, with `router` and `choice_probability` beside it where they are there (names that
+`route --prefix` changed must be changed back). The verdict, in one or several of these columns,
+empty where nobody said anything:
 
 - `thumb`: up or down, 1 or 0, true or false;
 - `score`: a number from 0 to 1;
@@ -36,7 +37,7 @@ EXPECTED = {
     "edited": "the text a user made of it, beside the column 'answer'",
     "ticket": "anything",
 }
-KEYS = ("query_id", "candidate", "router", "propensity", "answer")
+KEYS = ("query_id", "candidate", "router", "choice_probability", "answer")
 RAW_CHARACTERS = 2000
 
 
@@ -75,7 +76,7 @@ def _part(file: Path, *, texts: tuple[str, ...]) -> VerdictTable:
             "text": normal.replace("", None),
             "candidate": _named(frame, column="candidate"),
             "router": _named(frame, column="router"),
-            "propensity": lenient(label(frame, column="propensity", default=None)),
+            "choice_probability": lenient(label(frame, column="choice_probability", default=None)),
         }
     )
     parts = [_of_kind(told, said=_said(frame, kind=kind), kind=kind, file=file) for kind in kinds]
@@ -95,7 +96,10 @@ def _require_columns(frame: pl.DataFrame, *, texts: tuple[str, ...], file: Path)
     if not kinds:
         raise InputError(f"{file}: no column with a verdict; expected {', '.join(EXPECTED)}")
     if "candidate" not in frame.columns:
-        raise InputError(f"{file}: no column 'candidate' with the name of whoever answered")
+        raise InputError(
+            f"{file}: no column 'candidate' with the name of whoever answered; rename the one that "
+            "has it, such as a routed file's with a prefix"
+        )
     if not any(name in frame.columns for name in ("query_id", *texts)):
         raise InputError(
             f"{file}: no column 'query_id' or {' or '.join(map(repr, texts))} that says which "

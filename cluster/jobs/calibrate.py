@@ -16,10 +16,12 @@ from cluster.guarantee.record import Calibration
 from cluster.guarantee.rows import SPLIT, check_bounded, drawn, require_enough
 from cluster.guarantee.scored import checkpoint_of, policy_of, sample_of, taus_of
 from cluster.guarantee.spec import CalibrateSpec
+from cluster.jobs.kept_outcomes import outcomes_digest
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
 from cluster.policies.quality_floor import QualityFloor
+from cluster.query import digest
 from cluster.storage import Storage
 
 
@@ -87,13 +89,14 @@ def _calibrated(spec: CalibrateSpec, *, run: Run) -> Calibration:
 def _record(
     spec: CalibrateSpec, *, policy: QualityFloor, settings: Sequence[Setting], sample: Sample
 ) -> Calibration:
+    found = digest([outcomes_digest(sample.rows.outcomes), spec.wish])[:16]
     return Calibration(
-        id=spec.record_id,
+        id=found,
         router=spec.router,
         dataset=spec.dataset,
         scorer=spec.scorer,
         normalisation=spec.normalisation,
-        policy=policy.model_copy(update={"calibration": spec.record_id}),
+        policy=policy.model_copy(update={"calibration": found}),
         bound=spec.bound,
         reward_max=spec.reward_max,
         prices=spec.prices,

@@ -22,7 +22,8 @@ from cluster.routers.checkpoint import read_manifest
 
 BIAS = (
     "users judge only the answer they were given: where a router chose, a candidate's verdicts are "
-    "from the queries it was chosen for, and say nothing of the others"
+    "from the queries it was chosen for, and say nothing of the others; 'route --explore' sends "
+    "some queries to any of them, and writes how likely each choice was"
 )
 
 
@@ -65,7 +66,7 @@ def keep_verdicts(table: VerdictTable, *, dataset: str, format_name: str, run: R
         "broken": broken.height,
         "quarantine": uri if broken.height else None,
         "reasons": _reasons(broken),
-        "with_propensity": int(known["propensity"].is_not_null().sum()),
+        "with_choice_probability": int(known["choice_probability"].is_not_null().sum()),
         "candidates": sorted(set(known["candidate"])),
         "notes": [*table.notes, BIAS],
         "counts": _counts(known),
@@ -191,7 +192,17 @@ def _reasons(broken: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _counts(known: pl.DataFrame) -> list[dict[str, Any]]:
-    """By candidate: verdicts and their mean."""
+    """By candidate: verdicts, their mean, and an estimate of the mean over all queries.
+
+    The estimate weighs each verdict by the inverse of the probability that the candidate was chosen
+    for the query (Hájek 1971), which exploration makes known; None where it is not known of all.
+    """
     once = known.unique(["file", "row", "kind", "candidate"])
-    counts = once.group_by("candidate").agg(verdicts=pl.len(), mean=pl.col("value").mean())
+    inverse = 1.0 / pl.col("choice_probability")
+    known_of_all = pl.col("choice_probability").gt(0).fill_null(False).all()
+    counts = once.group_by("candidate").agg(
+        verdicts=pl.len(),
+        mean=pl.col("value").mean(),
+        mean_over_all=pl.when(known_of_all).then((pl.col("value") * inverse).sum() / inverse.sum()),
+    )
     return counts.sort("candidate").to_dicts()

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.answers.requests import to_answer
 from cluster.files.quarantine import Quarantine, is_hopeless
@@ -37,10 +37,13 @@ BATCH_ROWS = 50_000
 # on from the last of them, and progress is seen.
 MODEL_BATCH_ROWS = 5_000
 # Rows are fewer where they are long: a worker holds a shard's rows, its terms and its output.
-BATCH_BYTES = 64 << 20
+BATCH_BYTES = 32 << 20
 # Less than this takes one process less time than it takes Ray to start others.
 SMALL_BYTES = 32 << 20
 SMALL_MODEL_BYTES = 1 << 20
+# Text is read by this process alone, at some 180,000 rows/s: more workers would wait for it, and
+# each holds two shards in Ray's object store meanwhile.
+FED_WORKERS = 8
 
 Summaries = dict[str, ShardSummary]
 
@@ -110,11 +113,14 @@ def _pool(inputs: Sequence[Input], *, routing: Routing, store: Store) -> Iterato
     """Who routes: actors on Ray where there is enough to do."""
     sources = [one.source for one in inputs]
     small = SMALL_MODEL_BYTES if routing.runs_model else SMALL_BYTES
-    if sum(source.size for source in sources) <= small:
+    if sum(one.bytes for one in inputs) <= small:
         yield Alone(RouteWorker(routing.spec, sources=sources, store=store, routing=routing))
         return
     connect()
-    actors = Actors(routing, sources, store, places(runs_model=routing.runs_model))
+    room = places(runs_model=routing.runs_model)
+    if not routing.runs_model and not any(one.stretches for one in inputs):
+        room = replace(room, workers=min(room.workers, FED_WORKERS))
+    actors = Actors(routing, sources, store, room)
     try:
         yield actors
     finally:

@@ -49,6 +49,11 @@ class Input:
     schema: FileSchema
     stretches: tuple[Stretch, ...] = ()
 
+    @property
+    def bytes(self) -> int:
+        """How much there is to read: of a Parquet file before compression, of others as stored."""
+        return sum(stretch.bytes for stretch in self.stretches) or self.source.size
+
 
 def look_at(routing: Routing, *, size: ShardSize) -> list[Input]:
     """Every file, looked at before the first row is routed.

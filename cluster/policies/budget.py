@@ -32,7 +32,7 @@ class Budget(Policy):
     together, and their step is as large as all of theirs.
 
     Attributes:
-        usd_per_1000: USD per 1,000 queries of the file; or
+        usd_per_1000: USD per 1,000 queries of the file that are routed; or
         usd_total: USD for the whole file.
         lambda_usd: settled: reward per USD that a step must bring; 0 where the budget is enough for
             the highest reward of every row.
@@ -147,7 +147,11 @@ class Budget(Policy):
         allowed: BoolMatrix | None = None,
     ) -> Choices:
         """The end of the steps that are taken; see `Policy.choose`."""
-        offers = _offers(Scored(prediction, text_numbers(texts), cost, allowed))
+        return self.columns(Scored(prediction, text_numbers(texts), cost, allowed))
+
+    def columns(self, rows: Scored) -> Choices:
+        """As `choose`, of rows whose texts' numbers are known."""
+        offers = _offers(rows)
         start = offers.cheapest()
         chosen = start.copy()
         for step, taken, is_next in self._walk(offers, start):

@@ -1,7 +1,7 @@
 """Which candidates may answer which query, whatever the policy would rather have."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,11 +25,13 @@ class Admitted:
         reasons: (n_queries,) why nobody is left for a query; null where somebody is. A job sets
             these queries aside before it asks a policy.
         fallbacks: (n_queries,) whether only the fallback is left.
+        rule_rows: by rule, how many of the queries it is about.
     """
 
     allowed: BoolMatrix
     reasons: pl.Series
     fallbacks: BoolMatrix
+    rule_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Asked:
     Attributes:
         frame: (n_queries,) rows of the file, for their tags and languages.
         texts: (n_queries,).
-        prompt_tokens, completion_tokens: (n_queries, n_candidates) as expected; NaN where unknown.
+        prompt_tokens, completion_tokens: (n_queries, n_candidates) as expected, NaN where unknown;
+            anything where no context is limited.
         eligible: (n_queries, n_candidates), whom the policy could choose (`Policy.eligible`).
     """
 
@@ -128,7 +131,9 @@ class Constraints(BaseModel):
                 preferred = left & _named(rule.prefer, candidates=candidates)
                 takes = holds & preferred.any(axis=1)
                 left[takes] = preferred[takes]
-        return self._with_fallback(left, reasons, asked=asked, candidates=candidates)
+        admitted = self._with_fallback(left, reasons, asked=asked, candidates=candidates)
+        about = tuple(int(np.count_nonzero(holds)) for _, holds in rules)
+        return replace(admitted, rule_rows=about)
 
     def _stages(
         self, asked: Asked, *, rules: list[tuple[Rule, BoolMatrix]], candidates: tuple[str, ...]
@@ -147,8 +152,9 @@ class Constraints(BaseModel):
             yield _stage(allowed, f"the rule {rule.words} leaves no candidate that is allowed")
         yield _stage(
             asked.eligible,
-            "the policy can choose none of the candidates that are allowed: the reward or the cost "
-            "that is expected of them is not known",
+            "the policy can choose none of the candidates that are allowed: what they are expected "
+            "to earn or to cost is not known; check their prices, and that training rows have "
+            "tokens",
         )
 
     def _context(self, asked: Asked, *, candidates: tuple[str, ...]) -> "_Stage":

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
-from cluster.policies.policy import Choices, Policy, highest
+from cluster.policies.policy import Choices, Passes, Policy, highest
 from cluster.routers.router import Prediction
 
 
@@ -29,6 +29,7 @@ class QualityFloor(Policy):
         by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
             is known: routers learned from tables without tokens.
         candidates: in the order of the columns; set by `among`.
+        settled: whether the file was looked at, for drift.
     """
 
     name: ClassVar[str] = "quality_floor"
@@ -41,6 +42,7 @@ class QualityFloor(Policy):
     promise: str = ""
     by_price: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    settled: bool = False
 
     @property
     def needs_cost(self) -> bool:
@@ -62,9 +64,36 @@ class QualityFloor(Policy):
         assert not self.by_price or set(self.by_price) == set(candidates), "a rank for everyone"
         return self.model_copy(update={"candidates": candidates})
 
+    @property
+    def needs_file(self) -> bool:
+        """Where something is promised: not for queries unlike those it was calibrated on.
+
+        Before it is calibrated as well: then it can choose nowhere.
+        """
+        return not self.settled and (self.tau is not None or not self.reference)
+
+    def heeding(self, drift: str | None) -> Self:
+        """See `Policy.heeding`.
+
+        Raises:
+            InputError: there is drift, and a promise that it breaks.
+        """
+        if drift and self.tau is not None:
+            raise InputError(
+                f"policy 'quality_floor' does not promise anything for this file: {drift}; collect "
+                "some of these queries and calibrate on them, or name another --policy"
+            )
+        return self
+
+    def settle(self, scored: Passes) -> "QualityFloor":  # noqa: ARG002 - rows decide by themselves
+        """See `Policy.settle`; the tau stays the one that was certified."""
+        return self.model_copy(update={"settled": True})
+
     def facts(self) -> dict[str, Any]:
         """See `Policy.facts`."""
-        return self.model_dump(mode="json", exclude_none=True, exclude={"by_price", "candidates"})
+        return self.model_dump(
+            mode="json", exclude_none=True, exclude={"by_price", "candidates", "settled"}
+        )
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002
         """(n_queries, n_candidates): all; the reference needs no prediction and no cost."""
@@ -99,7 +128,11 @@ class QualityFloor(Policy):
         return highest(value, texts=texts)
 
     def _column(self) -> int:
-        assert self.reference in self.candidates, "asked before it was calibrated"
+        if self.reference not in self.candidates:
+            raise InputError(
+                "policy 'quality_floor' has no reference yet: it is calibrated by 'signalbox "
+                "calibrate' and by 'signalbox route'"
+            )
         return self.candidates.index(self.reference)
 
     def _good_enough(self, reward: FloatMatrix, *, column: int) -> BoolMatrix:

@@ -1,12 +1,13 @@
 """Rules of a user: which candidates may answer queries with a tag, or in a language."""
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
 
 from cluster.errors import InputError
 from cluster.spec_file import read_spec_file, validated
@@ -44,6 +45,14 @@ class Rule(BaseModel):
     only: Names = ()
     never: Names = ()
     prefer: Names = ()
+
+    @field_validator("language", "not_language")
+    @classmethod
+    def _are_codes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not re.fullmatch("[a-z]{2,3}", name):
+                raise ValueError(f"expected ISO 639 codes such as de or zh, got '{name}'")
+        return names
 
     @model_validator(mode="after")
     def _says_when_and_what(self) -> Self:

@@ -6,7 +6,7 @@ score is the expected reward of the strong candidate minus that of the weak one.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -40,6 +40,7 @@ class Threshold(Policy):
         at: settled: the threshold that the share reaches on the file.
         number: settled: queries that promise exactly that go to the strong candidate if their
             text's number is lower.
+        forced: settled: queries for which only the strong candidate may be asked.
 
     A query for which only one of the two may be asked goes to that one, and where that is the
     strong one it counts towards the share.
@@ -54,6 +55,7 @@ class Threshold(Policy):
     columns: tuple[int, int] = (0, 1)
     at: float | None = Field(default=None, allow_inf_nan=False)
     number: int = ALL
+    forced: int = 0
 
     @model_validator(mode="after")
     def _one_way_to_cut(self) -> Self:
@@ -97,18 +99,24 @@ class Threshold(Policy):
         known[:, outside] = False
         return known
 
+    def facts(self) -> dict[str, Any]:
+        """What was set and settled, without what was left as it is or decides about no query."""
+        unsaid = {"columns"} | ({"at", "number"} if abs(self.at or 0.0) == _MOST else set())
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=unsaid)
+
     def settle(self, scored: Passes) -> Policy:
         """The threshold that the share of this file's queries reaches; see `Policy.settle`."""
         if self.strong_share is None:
             return self
-        first, queries = Histogram(), 0
+        first, queries, forced = Histogram(), 0, 0
         for rows in scored():
             queries += len(rows.numbers)
+            forced += int(np.count_nonzero(~self._pair(rows.prediction, allowed=rows.allowed).weak))
             first.add(self._entries(rows))
         limit = round(self.strong_share * queries)
         cut = find_cut(lambda: map(self._entries, scored()), limit=limit, first=first)
         line = (-_MOST, ALL) if cut is None else (value_of(cut.order), cut.number)
-        return self.model_copy(update={"at": line[0], "number": line[1]})
+        return self.model_copy(update={"at": line[0], "number": line[1], "forced": forced})
 
     def choose(
         self,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from cluster.errors import InputError
 from cluster.files.batch import Batch, set_aside
 from cluster.files.schema import FileSchema, require_column
 from cluster.policies.constraints import Admitted, Asked
@@ -16,7 +17,7 @@ from cluster.routing.texts import characters_of, queries_of
 
 
 def check_constraints(schema: FileSchema, *, routing: Routing) -> None:
-    """Make sure that a file has the columns that constraints read.
+    """Make sure that a file has the columns that constraints read, with names in them.
 
     Raises:
         InputError: it has not.
@@ -24,7 +25,15 @@ def check_constraints(schema: FileSchema, *, routing: Routing) -> None:
     constraints = routing.spec.constraints
     for column in constraints.columns():
         is_tag = column == constraints.tag_column
-        require_column(schema, column=column, flag="--tag-column" if is_tag else "--language")
+        flag = "--tag-column" if is_tag else "--language"
+        require_column(schema, column=column, flag=flag)
+        dtype = schema.dtypes[column]
+        inner = dtype.inner if isinstance(dtype, pl.List) and is_tag else dtype
+        if inner.is_nested():
+            raise InputError(
+                f"{schema.file}: field '{column}' is {dtype}, expected a text"
+                f"{' or a list of texts' if is_tag else ''}; name another {flag}"
+            )
 
 
 def admit(batch: Batch, *, scores: Scores, routing: Routing) -> tuple[Batch, Scores]:
@@ -47,19 +56,23 @@ def admit(batch: Batch, *, scores: Scores, routing: Routing) -> tuple[Batch, Sco
         allowed=None if allowed.all() else allowed,
         explored=explored,
         fallbacks=int(np.count_nonzero(admitted.fallbacks)),
+        rule_rows=admitted.rule_rows,
     )
 
 
 def _admitted(
     frame: pl.DataFrame, texts: pl.Series, *, scores: Scores, routing: Routing
 ) -> Admitted:
+    constraints, tokens = routing.spec.constraints, np.empty((len(texts), 0))
+    if constraints.context:
+        tokens = expected_prompt_tokens(
+            texts, checkpoint=routing.router, characters=characters_of(frame)
+        )
     asked = Asked(
         frame=frame,
         texts=texts,
-        prompt_tokens=expected_prompt_tokens(
-            texts, checkpoint=routing.router, characters=characters_of(frame)
-        ),
+        prompt_tokens=tokens,
         completion_tokens=scores.prediction.completion_tokens,
         eligible=routing.policy.eligible(scores.prediction, cost=scores.cost),
     )
-    return routing.spec.constraints.admit(asked, candidates=routing.candidates)
+    return constraints.admit(asked, candidates=routing.candidates)

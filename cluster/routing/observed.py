@@ -89,9 +89,10 @@ def coming_back(
 
 def _task(rows: pl.DataFrame, *, spec: RouteSpec) -> pl.Series | None:
     """(n_rows,) what the file says of the kind of query; None where it does not."""
-    if spec.task_column not in rows.columns or rows[spec.task_column].dtype.is_nested():
+    column = spec.task_column
+    if column == spec.text_column or column not in rows.columns or rows[column].dtype.is_nested():
         return None
-    return rows[spec.task_column]
+    return rows[column]
 
 
 def file_drift(summaries: list[ShardSummary], *, routing: Routing) -> Drift | None:

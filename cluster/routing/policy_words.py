@@ -25,6 +25,7 @@ def policy_words(name: str, *, facts: Mapping[str, Any]) -> list[str]:
         "utility": _utility,
         "budget": _budget,
         "threshold": _threshold,
+        "cascade": _cascade,
         "quality_floor": _quality_floor,
     }
     return words[name](facts) if name in words else [_first_line(name)]
@@ -72,15 +73,27 @@ def _threshold(facts: Mapping[str, Any]) -> list[str]:
         told[-1] += "." if at is None else f": those that gain {number(at)} or more."
     else:
         told.append(f"Enough is {number(facts.get('threshold'))}.")
+    if facts.get("forced"):
+        told.append(f"For {facts['forced']:,} queries nobody but the strong one may be asked.")
     return told
+
+
+def _cascade(facts: Mapping[str, Any]) -> list[str]:
+    if facts.get("accept_from") is not None:
+        return [
+            "The cheapest candidate is taken whose predicted reward is at least "
+            f"{number(facts['accept_from'])}, and the best one where nobody's is."
+        ]
+    return ["The weak candidate comes first.", *_threshold(facts)]
 
 
 def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
     confidence = f"{1 - float(facts.get('delta', 0.1)):.4g}"
-    told = [PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))]
-    if facts.get("tau") is None:
+    words = PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))
+    told = [facts.get("promise") or words]
+    if facts.get("tau") is None and not facts.get("promise"):
         told.append(NO_SAVING.format(**_reference(facts)))
-    else:
+    elif facts.get("tau") is not None:
         told.append(
             "The cheapest candidate is taken whose predicted reward is at most "
             f"{number(facts['tau'])} below that of {facts['reference']}."

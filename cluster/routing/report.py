@@ -53,8 +53,9 @@ def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("queries", f"{manifest['rows']:,}"),
         ("predicted reward", f"{manifest['predicted_reward']:.3f}"),
         (f"against always {best}", signed(gain)),
-        ("predicted cost, USD", number(cost)),
     ]
+    if cost is not None:
+        told.append(("predicted cost, USD", number(cost)))
     if cost is not None and always:
         told.append((f"of the cost of always {best}", f"{100 * cost / always:.1f} %"))
     drift = manifest.get("drift")
@@ -74,8 +75,10 @@ def best_single(manifest: Mapping[str, Any]) -> str:
 
 def alarms(manifest: Mapping[str, Any]) -> list[str]:
     """What the reader must know before trusting the numbers."""
-    found = list((manifest.get("drift") or {}).get("alarms", []))
-    return [f"Drift: {alarm}." for alarm in found]
+    drift = manifest.get("drift")
+    if not drift and manifest["policy"] == "quality_floor":
+        return [f"The promise is for queries like those that were calibrated on, and {UNKNOWN}."]
+    return [f"Drift: {alarm}." for alarm in (drift or {}).get("alarms", [])]
 
 
 def _pace(manifest: Mapping[str, Any]) -> float:
@@ -202,7 +205,19 @@ def _drift(manifest: Mapping[str, Any]) -> str:
     if len(drift["names"]) > charts.MOST_CLUSTERS:
         note += f" Shown are the {charts.MOST_CLUSTERS} clusters whose shares moved most."
     body = charts.drift_bars(drift["names"], trained=drift["trained"], shares=drift["shares"])
-    return section(title, note=note, body=body)
+    return section(title, note=note, body=body + folded("In numbers", body=_clusters(drift)))
+
+
+def _clusters(drift: Mapping[str, Any]) -> str:
+    """A line a cluster, those that add most to the index first."""
+    columns = (drift["names"], drift["trained"], drift["shares"], drift["parts"])
+    rows = sorted(zip(*columns, strict=True), key=lambda row: -row[3])
+    lines = [
+        (name, f"{100 * trained:.2f} %", f"{100 * here:.2f} %", f"{part:.4f}")
+        for name, trained, here, part in rows
+    ]
+    head = ("cluster of training queries", "share of these", "share here", "adds to the index")
+    return table_html(head, _lines(lines))
 
 
 def _left_out(manifest: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ class Scores:
         explored: (n_rows,) the column that exploration sends a row to, -1 for none; None where
             nothing is explored.
         fallbacks: rows that only the fallback may answer.
+        rule_rows: by rule, the rows it is about.
     """
 
     prediction: Prediction
@@ -34,6 +35,7 @@ class Scores:
     allowed: BoolMatrix | None = None
     explored: Choices | None = None
     fallbacks: int = 0
+    rule_rows: tuple[int, ...] = ()
 
     def where(self, rows: pl.Series) -> "Scores":
         """Those of the rows that are marked, before it is known who may be chosen."""

@@ -27,6 +27,7 @@ class ShardSummary(BaseModel):
         json_columns: columns that hold JSON text of what was a list or an object in the file.
         fallbacks: rows that only the fallback may answer.
         explored: rows whose candidate was drawn.
+        rule_rows: by rule, the rows it is about, those left out too.
         chosen: rows by candidate, in the order of the router's.
         reward: predicted, summed over the rows, of the candidates chosen.
         reward_if_always: the same had each row gone to one candidate.
@@ -47,6 +48,7 @@ class ShardSummary(BaseModel):
     json_columns: tuple[str, ...] = ()
     fallbacks: int = 0
     explored: int = 0
+    rule_rows: tuple[int, ...] = ()
     chosen: tuple[int, ...] = ()
     reward: float = 0.0
     reward_if_always: tuple[float, ...] = ()
@@ -97,6 +99,10 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
         "constraints": constraints.model_dump(mode="json", exclude_defaults=True),
         "fallbacks": sum(summary.fallbacks for summary in full),
         "explored": sum(summary.explored for summary in full),
+        "rule_rows": [
+            sum(summary.rule_rows[rule] for summary in summaries)
+            for rule in range(len(constraints.rules))
+        ],
     }
 
 

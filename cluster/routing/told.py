@@ -10,7 +10,6 @@ from cluster.lake.lake import Lake
 from cluster.routing.kernel import Routing
 from cluster.routing.left_out import left_out
 from cluster.routing.observed import file_drift
-from cluster.routing.report import report
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary
 from cluster.routing.tally import added, as_rows
@@ -52,5 +51,8 @@ def fed_back(
 
 def keep_page(manifest: dict[str, Any], *, run: Run) -> str:
     """Write the page beside the manifest; returns where."""
+    # What draws takes 0.7 s to import, and the first row need not wait for it.
+    from cluster.routing.report import report
+
     run.storage.write(run.uri(PAGE), report(manifest))
     return run.uri(PAGE)

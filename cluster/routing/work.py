@@ -105,6 +105,7 @@ def _told(batch: Batch, *, scores: Scores, key: str) -> ShardSummary:
         broken=batch.broken.height,
         json_columns=batch.json_columns,
         fallbacks=scores.fallbacks,
+        rule_rows=scores.rule_rows,
         explored=0 if scores.explored is None else int((scores.explored >= 0).sum()),
     )
 

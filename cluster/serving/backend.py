@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from cluster.endpoint import Address
 from cluster.errors import InputError
@@ -31,6 +31,12 @@ class Backend(Address):
 Backends = Mapping[str, Backend]
 
 
+class _Entry(BaseModel):
+    """An entry of the file."""
+
+    backend: Backend
+
+
 def load_backends(path: str | Path) -> dict[str, Backend]:
     """Back-ends by candidate's name, from a YAML or TOML file: `name: {url: …, model: …}`.
 
@@ -48,8 +54,11 @@ def load_backends(path: str | Path) -> dict[str, Backend]:
     found = {}
     for key, entry in entries.items():
         name = str(key)
-        named = {"model": name} | entry if isinstance(entry, dict) else entry
-        found[name] = validated(Backend, named, where=f"{file}: back-end of '{name}'")
+        if not isinstance(entry, dict):
+            raise InputError(f"{file}: candidate '{name}': expected {{url: …, model: …}}")
+        # Inside another, so that what stands where a key's name should is not repeated.
+        named = {"backend": {"model": name} | entry}
+        found[name] = validated(_Entry, named, where=f"{file}: candidate '{name}'").backend
     return found
 
 

@@ -69,7 +69,7 @@ class Follower:
         routing = self.routing
         self._metrics.serves(version=routing.version, method=routing.checkpoint.router.method)
         silent = [
-            n for n, usable in zip(routing.candidates, routing.allowed, strict=True) if not usable
+            n for n, usable in zip(routing.candidates, routing.callable, strict=True) if not usable
         ]
         LOG.info(
             "serving router %s; never chosen: %s",

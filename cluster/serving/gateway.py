@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,19 +17,18 @@ from starlette.routing import Route
 from cluster.endpoint import Address, read_key
 from cluster.errors import InputError, SignalboxError
 from cluster.serving import model_list
-from cluster.serving.asked import CHAT, COMPLETIONS, Asked, Query, read_asked
+from cluster.serving.asked import CHAT, COMPLETIONS, Asked, read_asked
+from cluster.serving.batching import Batching
 from cluster.serving.follower import Follower
 from cluster.serving.metrics import Metrics
 from cluster.serving.model_name import asks_router, policy_of, row_by_row
 from cluster.serving.passing import Passing
 from cluster.serving.refusal import Refusal
-from cluster.serving.routing import Routing, Scored
 from cluster.serving.spec import ServeSpec
 from cluster.serving.wish import Named, Routed, Wish
 
 # What Serve writes to the files of the replica.
 LOG = logging.getLogger("ray.serve")
-Score = Callable[[tuple[Routing, Query]], Awaitable[Scored]]
 
 
 class Gateway:
@@ -49,7 +48,7 @@ class Gateway:
         self._metrics = Metrics()
         self._follower = Follower(self._spec, metrics=self._metrics)
         self._passing = Passing(self._metrics)
-        self._score = batched(self._metrics, size=self._spec.max_batch)
+        self._batching = Batching(self._metrics, size=self._spec.max_batch)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """The endpoint, as Ray Serve asks for it once the replica is made."""
@@ -112,7 +111,9 @@ class Gateway:
         if asks_router(asked.model):
             policy = routing.fitted(policy_of(asked.model, default=self._policy))
             query = asked.query()
-            return Routed(routing, policy, await self._score((routing, query)), query)
+            return Routed(
+                routing, policy, await self._batching.score(query, routing=routing), query
+            )
         if asked.model in routing.backends:
             return Named(routing, asked.model)
         raise Refusal(
@@ -176,24 +177,3 @@ class Gateway:
         """A fault of ours; the client is told no more than that."""
         LOG.error("a request failed: %s", type(error).__name__)
         return await self._refused(request, Refusal("internal error", status=500, kind="internal"))
-
-
-def batched(metrics: Metrics, *, size: int) -> Score:
-    """Predict for a text; texts that come while others are predicted are predicted together.
-
-    Nobody waits for a batch to fill: on an idle machine a request is a batch of its own.
-    """
-    from ray import serve
-
-    @serve.batch(max_batch_size=size, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def score(asked: Sequence[tuple[Routing, Query]]) -> list[Scored]:
-        metrics.batches.observe(len(asked))
-        # Of two versions only around a swap.
-        found: dict[int, Scored] = {}
-        for routing in {id(one): one for one, _ in asked}.values():
-            rows = [row for row, (one, _) in enumerate(asked) if one is routing]
-            queries = [asked[row][1] for row in rows]
-            found |= zip(rows, await asyncio.to_thread(routing.score, queries), strict=True)
-        return [found[row] for row in range(len(asked))]
-
-    return score  # type: ignore[no-any-return]

@@ -36,5 +36,5 @@ def _settings(kind: type[Policy]) -> dict[str, Any]:
 
 def _usable(routing: Routing) -> set[str]:
     return {
-        name for name, usable in zip(routing.candidates, routing.allowed, strict=True) if usable
+        name for name, usable in zip(routing.candidates, routing.callable, strict=True) if usable
     }

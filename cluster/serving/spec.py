@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cluster.policies.constraints import Constraints
 from cluster.price import Price
 from cluster.serving.backend import Backend
 
@@ -19,13 +20,12 @@ class ServeSpec(BaseModel):
         prices: by candidate's name; empty for those the candidates came with.
         backends: by candidate's name; these go before the endpoints that the lake's candidates
             have.
-        allowed: names of the candidates that may be chosen; empty for all that have a back-end.
+        constraints: who may answer what; of the file's columns a request has none.
         key_variable: environment variable of the replicas that holds the key clients must send;
             none for an endpoint without keys.
         max_request_bytes: longer requests are refused.
         max_batch: at most so many requests are predicted at once.
         reload_seconds: how often the registry is looked at.
-        replicas: processes that route.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -36,9 +36,8 @@ class ServeSpec(BaseModel):
     policy_settings: dict[str, Any] = {}
     prices: dict[str, Price] = {}
     backends: dict[str, Backend] = {}
-    allowed: tuple[str, ...] = ()
+    constraints: Constraints = Constraints()
     key_variable: str | None = None
     max_request_bytes: int = Field(default=8 * 2**20, ge=1)
     max_batch: int = Field(default=64, ge=1)
     reload_seconds: float = Field(default=5.0, gt=0)
-    replicas: int = Field(default=1, ge=1)

@@ -13,6 +13,8 @@ import polars as pl
 from pyarrow import parquet
 
 from cluster import registry
+from cluster.drift.kept import profile_files
+from cluster.drift.trained import Profiles
 from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
@@ -75,11 +77,14 @@ def outcomes() -> OutcomeMatrix:
 
 def registered_router(lake: Lake, *, method: str) -> tuple[str, str]:
     """(version, checkpoint folder) of a router fitted and registered in a lake."""
-    router = load_method(method)().fit(outcomes(), seed=0)
+    known = outcomes()
+    router = load_method(method)().fit(known, seed=0)
     folder = lake.storage.join("checkpoints", method)
     ratios = dict.fromkeys(CANDIDATES, 0.27)
     meta = CheckpointMeta(candidate_ids=CANDIDATES, data={"prompt_tokens_per_character": ratios})
-    version = save_checkpoint(router, folder, meta=meta)
+    # As training leaves it, so that drift is looked at as well.
+    profile = Profiles(0).of(router, queries=known.queries)
+    version = save_checkpoint(router, folder, meta=meta, beside=profile_files(profile))
     registry.register(
         lake,
         version=version,

@@ -41,6 +41,7 @@ def test_a_policy_gets_the_settings_that_it_reads(fields, settings) -> None:
         ({"policy": "cascade"}, "needs one of --accept-from, --strong-share, --threshold"),
         ({"tag_column": "kind"}, "--tag-column is for the rules"),
         ({"language": "lang"}, "--language is for the rules"),
+        ({"policy": "quality_floor", "explore": 0.1}, "--explore sends queries"),
         ({"rules": "nowhere.yaml"}, "nowhere.yaml: there is no such file; check --rules"),
     ],
 )

@@ -112,3 +112,13 @@ def test_a_space_that_was_fitted_on_the_queries_is_not_taken(queries):
     router = RandomRouter(("a", "b"), seed=0, completion_tokens=np.zeros(2))
     router.encoder = LexicalEncoder(dimensions=16).fit(queries(MIX, n=300, seed=9)["text"], seed=0)
     assert own_encoder(router) is None
+
+
+def test_clusters_have_names_of_their_own_in_any_script(queries):
+    chinese = "天地人山水火木金土日月风云雨雪花鸟鱼虫"
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list(chinese), 6)) for _ in range(300)]
+    rows = queries(MIX, n=300, seed=0).with_columns(text=pl.Series(texts), task=pl.lit("chat"))
+    profile = fit_profile(rows, encoder=None, seed=0)
+    assert len(set(profile.names)) == len(profile.names)
+    assert set(chinese) & set("".join(profile.names))

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.drift.stability import expected_by_chance, limit_by_chance, stability_index
+from cluster.drift.stability import (
+    expected_by_chance,
+    limit_by_chance,
+    stability_index,
+    stability_parts,
+)
 
 counts = st.lists(st.integers(0, 500), min_size=2, max_size=20).filter(lambda c: sum(c) > 0)
 
@@ -20,7 +25,9 @@ def test_the_index_is_symmetric_never_negative_and_0_for_the_same_shares(values,
     sizes = {"n_first": float(sum(values)), "n_second": float(sum(values))}
     there = stability_index(shares(values), shares(other), **sizes)
     back = stability_index(shares(other), shares(values), **sizes)
-    assert there >= 0
+    parts = stability_parts(shares(values), shares(other), **sizes)
+    assert (parts >= 0).all()
+    assert parts.sum() == pytest.approx(there)
     assert np.isfinite(there)
     assert there == pytest.approx(back)
     assert stability_index(shares(values), shares(values), **sizes) == pytest.approx(0)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from cluster.encoders import lexical as lexical_module
 from cluster.encoders import load_encoder
-from cluster.encoders.lexical import FittedLexical, LexicalEncoder
+from cluster.encoders.lexical import FittedLexical, LexicalEncoder, count_terms
 from cluster.errors import InputError
 from cluster.state import State
 
@@ -53,6 +55,16 @@ def test_vocabulary_is_readable_one_term_a_line():
     lines = FITTED.state().files["vocabulary.txt"].splitlines()
     assert {"what", "plus", "0", "00", "?", "京", "4 letters"} <= set(lines)
     assert not {"北京", "10", "12"} & set(lines)
+
+
+@given(st.lists(st.text(alphabet="ab C京7?\n", max_size=12), max_size=6))
+def test_terms_are_counted_as_one_would_by_hand(texts):
+    vocabulary = ["京", "a", "ab", "0", "?", "1 letters", "3 letters"]
+    words = [re.findall(r"[abc]+|京|0+|\?", text.lower().replace("7", "0")) for text in texts]
+    named = [[w if w in vocabulary else f"{len(w)} letters" for w in found] for found in words]
+    counts = count_terms(pl.Series(texts, dtype=pl.String), vocabulary)
+    assert counts.toarray().tolist() == [[n.count(term) for term in vocabulary] for n in named]
+    assert counts.has_canonical_format
 
 
 def test_a_rare_word_is_known_by_its_length():

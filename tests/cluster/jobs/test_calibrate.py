@@ -17,6 +17,7 @@ from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
 from cluster.policies.constraints import Constraints
+from cluster.policies.rules import Rule
 from cluster.price import Price
 
 PRICES = {"small": Price(input=1, output=1), "large": Price(input=10, output=10)}
@@ -240,3 +241,19 @@ def test_without_tokens_the_price_of_a_token_decides(lake) -> None:
     assert record.certified
     assert record.chosen.usd_per_1000 is None
     assert record.token_price(record.chosen.shares) < 0.7
+
+
+def test_constraints_are_those_of_routing(arguments) -> None:
+    _, whole = calibrated(arguments)
+    rules = (Rule(tag="sum", never=("small",)),)
+    own = Constraints(rules=rules, tag_column="task")
+    _, ruled = calibrated(arguments, constraints=own)
+    # Only sums are cheap and good, and now they may not be.
+    assert whole.chosen.elsewhere > 0.3
+    assert ruled.chosen.elsewhere < 0.1
+    short = Constraints(context={"small": 1, "large": 1})
+    with pytest.raises(InputError, match=r"has 0 calibration rows .* no candidate may answer"):
+        calibrated(arguments, constraints=short)
+    other = Constraints(rules=rules, tag_column="topic")
+    with pytest.raises(InputError, match="column 'topic', and calibration rows have none"):
+        calibrated(arguments, constraints=other)

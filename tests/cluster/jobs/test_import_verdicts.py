@@ -118,7 +118,9 @@ def test_nothing_known_at_all_is_an_error(do):
 def test_a_query_may_go_by_its_id(do, lake):
     key = lake.read(QUERIES).filter(pl.col("text") == "question 4")["query_id"][0]
     manifest = do([{"query_id": key, "candidate": "large", "score": 0.3}])
-    assert manifest["counts"] == [{"candidate": "large", "verdicts": 1, "mean": 0.3}]
+    assert manifest["counts"] == [
+        {"candidate": "large", "verdicts": 1, "mean": 0.3, "mean_over_all": None}
+    ]
 
 
 def two_smalls(lake: Lake) -> None:
@@ -167,3 +169,19 @@ def test_a_routed_file_with_a_thumb_names_its_router_s_own_candidate(do, lake):
     assert (manifest["verdicts"], manifest["broken"]) == (1, 0)
     own = lake.read(REWARDS).filter(pl.col("candidate_id") == "f" * 64)
     assert own["value"].to_list() == [1.0]
+
+
+def test_with_the_probabilities_of_exploration_the_mean_over_all_queries_is_estimated(do):
+    """`small` is chosen where it is good, and by lot once in five elsewhere, where it is bad."""
+    rows = [
+        {"text": "question 1", "candidate": "small", "thumb": 1, "choice_probability": 0.8},
+        {"text": "question 2", "candidate": "small", "thumb": 1, "choice_probability": 0.8},
+        {"text": "question 3", "candidate": "small", "thumb": 1, "choice_probability": 0.8},
+        {"text": "question 4", "candidate": "small", "thumb": 1, "choice_probability": 0.8},
+        {"text": "question 0", "candidate": "small", "thumb": 0, "choice_probability": 0.2},
+    ]
+    manifest = do(rows)
+    [counted] = manifest["counts"]
+    assert counted["mean"] == pytest.approx(0.8)
+    assert counted["mean_over_all"] == pytest.approx(0.5)
+    assert manifest["with_choice_probability"] == 5

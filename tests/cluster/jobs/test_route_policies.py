@@ -123,6 +123,7 @@ def test_rows_for_which_nobody_is_left_are_set_aside_with_the_reason(routed) -> 
     rows, manifest = routed(constraints=constraints)
     assert (rows.height, manifest["broken"]) == (150, 150)
     assert set(rows["candidate"]) == {"weak"}
+    assert manifest["rule_rows"] == [150, 150]
     quarantine = pl.read_ndjson(manifest["quarantine"])
     assert quarantine["row"].to_list() == list(range(1, ROWS, 2))
     assert '"never": ["strong", "weak"]' in quarantine["reason"][0]
@@ -151,6 +152,14 @@ def test_a_column_that_a_rule_reads_must_be_there(routed) -> None:
         routed(constraints=Constraints(rules=rules, tag_column="kind"))
     with pytest.raises(InputError, match=r"no column 'lang' .--language."):
         routed(constraints=Constraints(rules=rules, tag_column="task", language_column="lang"))
+
+
+def test_a_column_that_a_rule_reads_holds_names(routed, tmp_path) -> None:
+    rows = pl.read_parquet(tmp_path / "in.parquet").with_columns(kind=pl.struct("task"))
+    rows.write_parquet(tmp_path / "in.parquet")
+    rules = (Rule(tag="poem", only="weak"),)
+    with pytest.raises(InputError, match=r"field 'kind' is Struct.*--tag-column"):
+        routed(constraints=Constraints(rules=rules, tag_column="kind"))
 
 
 def test_more_may_be_explored_than_the_policy_would_choose(routed) -> None:

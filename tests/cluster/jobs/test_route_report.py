@@ -203,6 +203,23 @@ def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, 
     assert again["feedback"]["new"] == 0
 
 
+def test_a_run_that_broke_after_the_copy_copies_nothing_twice(
+    routed, tmp_path, monkeypatch
+) -> None:
+    def broken(*_, **__):
+        raise OSError("no space left")
+
+    rows = mixed(600, 400)
+    with monkeypatch.context() as patched:
+        patched.setattr(route_module, "keep_page", broken)
+        with pytest.raises(OSError, match="no space left"):
+            routed(rows, feedback=0.1)
+    copied = Lake.open(tmp_path / "lake").read(QUERIES)
+    manifest = routed(rows, feedback=0.1)
+    assert manifest["feedback"]["drawn"] == copied.height > 0
+    assert Lake.open(tmp_path / "lake").read(QUERIES).equals(copied)
+
+
 def test_nothing_comes_back_unless_asked_for(routed, tmp_path) -> None:
     assert routed(mixed(50, 50))["feedback"] is None
     assert not (tmp_path / "lake" / "queries").exists()

@@ -120,7 +120,7 @@ def test_only_columns_that_a_rule_reads_are_asked_for() -> None:
     both = {"tag_column": "task", "language_column": "lang"}
     assert Constraints(**both).columns() == ()
     assert Constraints(rules=(Rule(tag="x", only="a"),), **both).columns() == ("task",)
-    assert Constraints(rules=(Rule(language="x", only="a"),), **both).columns() == ("lang",)
+    assert Constraints(rules=(Rule(language="de", only="a"),), **both).columns() == ("lang",)
 
 
 ROWS = 5000

@@ -86,3 +86,17 @@ def test_wrong_settings_are_told() -> None:
     stranger = load_policy("quality_floor", settings={"floor": 0.9, "reference": "gone"})
     with pytest.raises(InputError, match="gone: not among"):
         stranger.among(NAMES)
+
+
+def test_drift_breaks_a_promise_and_nothing_else() -> None:
+    settings = {"floor": 0.9, "reference": "strong", "tau": 0.1}
+    certified = load_policy("quality_floor", settings=settings).among(NAMES)
+    assert certified.needs_file
+    with pytest.raises(InputError, match="another mix; collect some of these queries"):
+        certified.heeding("another mix")
+    settled = certified.heeding(None).settle(lambda: iter(()))
+    assert not settled.needs_file
+    assert settled.facts() == certified.facts()
+    nothing = load_policy("quality_floor", settings=settings | {"tau": None}).among(NAMES)
+    assert not nothing.needs_file
+    assert nothing.heeding("another mix") == nothing

@@ -51,6 +51,7 @@ def test_a_file_is_a_list_of_rules(tmp_path: Path) -> None:
         ("- {tag: a, only: b}\n- {only: b}\n", "rule 2: name a condition"),
         ("- {tags: medical, only: b}\n", "rule 1: unknown field 'tags'; did you mean 'tag'"),
         ("- {tag: 3, only: b}\n", "rule 1: field 'tag'"),
+        ("- {language: german, only: b}\n", "rule 1: field 'language': expected ISO 639 codes"),
         ("- tag: [\n", "broken YAML"),
     ],
 )

@@ -48,10 +48,14 @@ def test_one_that_may_not_be_asked_is_not_and_a_forced_strong_call_counts() -> N
     reward = np.tile([0.9, 0.1], (ROWS, 1))
     allowed = np.ones((ROWS, 2), dtype=bool)
     allowed[:4, 1] = allowed[4:10, 0] = False
-    _, strong = calls(reward, allowed=allowed, strong_share=0.5)
+    settled, strong = calls(reward, allowed=allowed, strong_share=0.5)
+    assert settled.facts()["forced"] == 4
     assert strong[:4].all()
     assert not strong[4:10].any()
     assert strong[10:].sum() == 6
+    settled, strong = calls(reward, allowed=allowed, strong_share=0.1)
+    assert np.flatnonzero(strong).tolist() == [0, 1, 2, 3]
+    assert settled.facts() == {"strong_share": 0.1, "forced": 4}
     _, strong = calls(reward, allowed=allowed, strong_share=1)
     assert strong.sum() == ROWS - 6
 

@@ -52,6 +52,7 @@ def manifest() -> dict:
             "far_limit": 0.05,
             "shares": [0.2, 0.8],
             "trained": [0.5, 0.5],
+            "parts": [0.3, 0.1],
             "names": ["sums: add", "law: court"],
             "alarms": ["another mix of queries"],
         },
@@ -156,3 +157,12 @@ def test_one_candidate_and_many_tags_are_drawn(manifest):
 
 def test_the_same_run_gives_the_same_page(manifest):
     assert report(manifest) == report(manifest)
+
+
+def test_a_promise_on_a_file_whose_drift_is_not_known_is_an_alarm(manifest):
+    facts = {"floor": 0.95, "reference": "large", "promise": "what may be told of it"}
+    floor = manifest | {"policy": "quality_floor", "policy_facts": facts, "drift": None}
+    [alarm] = alarms(floor)
+    assert "drift is not known" in alarm
+    assert "what may be told of it" in text_of(report(floor))
+    assert alarms(manifest | {"drift": None}) == []

@@ -176,9 +176,12 @@ def served(routers: Routers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @contextmanager
 def serving(
-    lake: Lake, flags: list[Any], *, log: Path
+    lake: Lake, flags: list[Any], *, log: Path, **env: str
 ) -> Iterator[tuple["subprocess.Popen[str]", str, Path]]:
-    """The command on a free port, with a folder of its own for all temporary files."""
+    """The command on a free port, with a folder of its own for all temporary files.
+
+    SIGTERM is its end, unless it has ended before: it must succeed, and leave no process.
+    """
     port = free_port()
     # Short: a path of a socket, as Ray puts them there, has at most 107 characters.
     files = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))
@@ -197,19 +200,21 @@ def serving(
     command += ["--port", str(port), *map(str, flags)]
     with log.open("w") as err:
         process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=subprocess.PIPE, stderr=err, text=True
+            command, env=os.environ | settings | env, stdout=subprocess.PIPE, stderr=err, text=True
         )
     try:
         wait_for(f"http://127.0.0.1:{port}/health", process=process, log=log)
+        below = psutil.Process(process.pid).children(recursive=True)
         yield process, f"http://127.0.0.1:{port}", files
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+            assert process.returncode == 0
+            assert json.loads(out)["flow"] == "serve"
+            assert psutil.wait_procs(below, timeout=10)[1] == []
     finally:
-        below = (
-            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        )
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        for one in psutil.wait_procs(below, timeout=10)[1]:
-            one.kill()
+        if process.poll() is None:
+            process.kill()
         shutil.rmtree(files)
 
 

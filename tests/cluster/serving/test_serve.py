@@ -1,6 +1,7 @@
 """A served router, seen through the `openai` client."""
 
 import json
+import os
 import signal
 import threading
 import time
@@ -11,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
-import psutil
 import pytest
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from cluster import registry
 
@@ -280,16 +281,22 @@ def test_no_text_and_no_key_is_written_down(served) -> None:
     ), "the replicas' logs were among them"
 
 
-def test_sigterm_ends_it_and_leaves_no_process(routers, tmp_path) -> None:
-    """One of its own, so that the others' goes on."""
+def test_a_cluster_that_stays_is_left_as_it_was(routers, ray_address, tmp_path) -> None:
     with fake_backend("poet") as poet:
         (tmp_path / "backends.yaml").write_text(f"poet: {{url: {poet.url}}}\n")
         flags = ["--backends", tmp_path / "backends.yaml", "--allowed", "poet"]
-        flags += ["--router", routers.first]
-        with serving(routers.lake, flags, log=tmp_path / "err") as (process, url, _):
-            below = psutil.Process(process.pid).children(recursive=True)
-            assert any("ray::ServeReplica" in "".join(one.cmdline()) for one in below)
+        flags += ["--ray-address", ray_address]
+        # The cluster's own token.
+        names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+        token = {name: os.environ[name] for name in names if name in os.environ}
+        with serving(routers.lake, flags, log=tmp_path / "err", **token) as (process, url, _):
             wait_until(lambda: "serving at" in (tmp_path / "err").read_text())
+            with (
+                pytest.raises(AssertionError, match="serves already"),
+                serving(routers.lake, flags, log=tmp_path / "other", **token),
+            ):
+                pass
+            assert json.loads(urllib.request.urlopen(f"{url}/health").read())["status"] == "ok"
             poet.delay = 2.0
             client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
             messages = [{"role": "user", "content": "add 3 and 4"}]
@@ -301,10 +308,11 @@ def test_sigterm_ends_it_and_leaves_no_process(routers, tmp_path) -> None:
                 process.send_signal(signal.SIGTERM)
                 # Whoever is allowed alone is chosen, and what was begun is ended.
                 assert under_way.result().choices[0].message.content == "poet answers"
-            out, _ = process.communicate(timeout=60)
+            process.communicate(timeout=60)
             assert process.returncode == 0
-            assert json.loads(out)["flow"] == "serve"
-            assert psutil.wait_procs(below, timeout=10)[1] == []
+        assert ServeSubmissionClient(ray_address).get_serve_details()["applications"] == {}
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"{url}/health")
 
 
 def wait_until(true: Callable[[], object], *, seconds: float = 30.0) -> None:

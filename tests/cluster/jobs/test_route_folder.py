@@ -1,0 +1,58 @@
+"""A folder as the output of the route job: Parquet or JSON Lines, local or on S3, all at once."""
+
+import io
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cluster.jobs import route as route_module
+from cluster.jobs.run import Run
+from cluster.storage import Storage
+from tests.routed import query_rows, run, specs
+
+
+@pytest.fixture(autouse=True)
+def short_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route_module, "BATCH_ROWS", 10)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_lake_and_output_may_be_anywhere(tmp_path: Path, root: str, kind: str) -> None:
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    lake, folder = Storage.at(f"{root}/lake"), Storage.at(f"{root}/out")
+    spec = specs(tmp_path)(folder.uri, lake=lake.uri, output_format=kind)
+    manifest = run(spec)
+    assert [uri for uri, _ in folder.list(folder.uri)] == manifest["outputs"]
+    assert len(manifest["outputs"]) == 3
+    assert not lake.list(Run.of(spec).uri("scratch")), "the parts have served"
+    read = pl.read_parquet if kind == "parquet" else pl.read_ndjson
+    rows = pl.concat(read(io.BytesIO(folder.read_bytes(uri))) for uri in manifest["outputs"])
+    assert rows.select("id", "text").equals(query_rows(25))
+    assert rows["candidate"].to_list() == ["cheap" if n % 2 else "strong" for n in range(25)]
+
+
+def test_what_was_an_object_is_one_again_in_json_lines(tmp_path: Path) -> None:
+    lines = [{"text": f"add {n} and 7", "meta": {"of": [n]}} for n in range(25)]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    manifest = run(specs(tmp_path)("folder", output_format="jsonl"))
+    written = "".join(Path(uri).read_text() for uri in manifest["outputs"])
+    found = [json.loads(line) for line in written.splitlines()]
+    assert [{name: row[name] for name in ("text", "meta")} for row in found] == lines
+
+
+def test_a_folder_may_change_its_format_when_it_is_replaced(tmp_path: Path) -> None:
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    spec = specs(tmp_path)
+    run(spec("folder"))
+    manifest = run(spec("folder", output_format="jsonl", overwrite=True))
+    assert sorted(map(str, (tmp_path / "folder").iterdir())) == manifest["outputs"]
+
+
+def test_what_is_published_is_left_alone_when_the_scratch_folder_goes(tmp_path: Path) -> None:
+    """On one disk a part and its copy are one file with two names."""
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    manifest = run(specs(tmp_path)("folder"))
+    assert all(Path(uri).stat().st_nlink == 1 for uri in manifest["outputs"])
+    assert sum(pl.read_parquet(uri).height for uri in manifest["outputs"]) == 25
