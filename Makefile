@@ -12,7 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test chaos lint format hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
-.PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route bench-guarantee bench-serve
+.PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
+.PHONY: bench-guarantee bench-serve
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
