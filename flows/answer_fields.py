@@ -28,8 +28,8 @@ class AnswerFields(BaseModel):
         ge=0.0,
         allow_inf_nan=False,
         title="Most to spend",
-        description="With --answer: USD after which no more is asked; what is answered by then is "
-        "kept, and a rerun goes on. 0: no cap",
+        description="With --answer: USD after which no candidate is asked any more; what is "
+        "answered by then is kept, and a rerun goes on. What a verifier costs counts. 0: no cap",
     )
     retry_errors: bool = Field(
         default=False,

@@ -114,15 +114,21 @@ def _asked_in_rounds(
     while True:
         chosen = {one: name for one, name in names.items() if name in asked}
         generate = _generate_spec(
-            params, requests=rounds[-1], chosen=chosen, spec=spec, lake=lake, max_usd=left
+            params,
+            requests=rounds[-1],
+            chosen=chosen,
+            spec=spec,
+            lake=lake,
+            max_usd=None if left is None else max(0.0, left),
         )
         done = ray_job(generate, address=address)
         generated.append(done)
-        left = None if left is None else max(0.0, left - done["spent_usd"])
+        left = _less(left, done["spent_usd"])
         if not spec.rounds or done["stopped"] or len(rounds) == len(names):
             break
         step = _escalate_spec(params, requests=rounds[-1], kept=kept, spec=spec, lake=lake)
         escalated.append(ray_job(step, address=address))
+        left = _less(left, escalated[-1]["verifier"]["cost_usd"])
         if not escalated[-1]["requests"]:
             break
         rounds.append(escalated[-1]["requests"])
@@ -130,9 +136,20 @@ def _asked_in_rounds(
     return rounds, {
         "generated": [row for done in generated for row in done["candidates"]],
         "rounds": [_told(one) for one in escalated],
-        "spent_usd": sum(done["spent_usd"] for done in generated) if params.max_usd else None,
+        "verifier_usd": _sum_known([one["verifier"]["cost_usd"] for one in escalated]),
+        "spent_usd": params.max_usd - left if left is not None else None,
         "stopped": generated[-1]["stopped"],
     }
+
+
+def _less(left: float | None, spent: float | None) -> float | None:
+    """USD that are left of a cap; what nobody can tell counts as nothing."""
+    return None if left is None else left - (spent or 0.0)
+
+
+def _sum_known(costs: Sequence[float | None]) -> float | None:
+    """The sum, or None where one is not known."""
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
 def _told(escalated: Manifest) -> dict[str, Any]:
@@ -250,6 +267,9 @@ def show_answers(answers: Mapping[str, Any]) -> None:
         for row in answers["candidates"]
     ]
     show_columns(rows, title="answers")
+    if answers["verifier_usd"] != 0:
+        told = answers["verifier_usd"]
+        say(f"the verifier cost {'unknown' if told is None else f'{told:,.4g}'} USD beside that")
     if answers["stopped"]:
         left = sum(row["unasked"] for row in answers["candidates"])
         say(
