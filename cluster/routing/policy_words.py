@@ -114,4 +114,8 @@ def _first_line(name: str) -> str:
 
 def number(value: Any) -> str:
     """A number as people read it; a dash for none."""
-    return "–" if value is None else f"{float(value):,.4g}".replace("-", "−")
+    if value is None:
+        return "–"
+    # Four digits, but none of a whole number's thousands.
+    whole = abs(float(value)) >= 10_000
+    return f"{float(value):,.{'0f' if whole else '4g'}}".replace("-", "−")

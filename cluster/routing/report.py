@@ -12,6 +12,11 @@ from cluster.quality.report import TILES
 from cluster.routing import report_charts as charts
 from cluster.routing.policy_words import number, policy_words
 
+# Tables of words, which are read from the left and may take several lines.
+WORDS = """
+.words th,.words td{text-align:left;vertical-align:top}
+.words td{white-space:normal;overflow-wrap:anywhere}
+"""
 DASH = "–"
 MOST_FILES = 20
 
@@ -38,7 +43,7 @@ def report(manifest: Mapping[str, Any]) -> bytes:
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        f"</title><style>{STYLE}{TILES}</style></head><body>\n"
+        f"</title><style>{STYLE}{TILES}{WORDS}</style></head><body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     ).encode()
@@ -112,7 +117,7 @@ def _policy(manifest: Mapping[str, Any]) -> str:
     facts = manifest.get("policy_facts", {})
     words = " ".join(policy_words(manifest["policy"], facts=facts))
     rows = [(name, _told(value)) for name, value in facts.items()]
-    table = table_html(("setting", "value"), _lines(rows))
+    table = _words(("setting", "value"), rows)
     body = folded("Settings, and what was settled on this file", body=table) if rows else ""
     return section(f"Policy: {manifest['policy']}", note=words, body=body)
 
@@ -230,9 +235,9 @@ def _left_out(manifest: Mapping[str, Any]) -> str:
         (_last(one["file"]), f"{one['row']:,}", one["reason"], one["raw"])
         for one in found.get("first", [])
     ]
-    body = table_html(("reason", "rows"), _lines(rows))
     head = ("file", "row", "reason", "as it stands there")
-    body += folded("The first of them", body=table_html(head, _lines(first)))
+    body = _words(("reason", "rows"), rows)
+    body += folded("The first of them", body=_words(head, first))
     note = f"{manifest['broken']:,} rows could not be routed; all of them: {manifest['quarantine']}"
     return section(title, note=note, body=body)
 
@@ -250,12 +255,13 @@ def _feedback(manifest: Mapping[str, Any]) -> str:
 
 
 def _facts(manifest: Mapping[str, Any]) -> str:
-    names = ("router", "rows", "broken", "quarantine", "rows_per_second", "requests")
-    rows = [(name, _told(manifest[name])) for name in names if manifest.get(name) is not None]
-    rows += [(f"seconds: {name}", _told(value)) for name, value in manifest["seconds"].items()]
+    names = ("router", "rows", "broken", "fallbacks", "explored", "quarantine", "rows_per_second")
+    known = {name: manifest[name] for name in names if manifest.get(name) is not None}
+    known |= {f"seconds: {name}": value for name, value in manifest["seconds"].items()}
+    rows = [(name.replace("_", " "), _told(value)) for name, value in known.items()]
     rows += [("input", one) for one in manifest.get("inputs", [])[:MOST_FILES]]
     rows += [("output", one) for one in manifest["outputs"][:MOST_FILES]]
-    return folded("The run", body=table_html(("", ""), _lines(rows)))
+    return folded("The run", body=_words(("", ""), rows))
 
 
 def _looks(manifest: Mapping[str, Any]) -> Styles:
@@ -270,6 +276,11 @@ def _cost_if_always(manifest: Mapping[str, Any]) -> Mapping[str, float | None]:
 
 def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"<tr>{cells(row)}</tr>" for row in rows]
+
+
+def _words(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of words."""
+    return f'<div class="words">{table_html(head, _lines(rows))}</div>'
 
 
 def _told(value: object) -> str:

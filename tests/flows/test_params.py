@@ -109,6 +109,7 @@ def test_help_explains_every_flag_and_its_default(command: str, told: Any) -> No
             default = field.default
             typed = ",".join(default) if isinstance(default, list) else str(default)
             assert f"(default: {typed})" in shown, flag
+    assert "(default: None)" not in shown
     assert "--config FILE" in shown
     assert "--verbose" in shown
 
