@@ -30,6 +30,7 @@ def publish(
     """
     run.progress(Part("writing", done=0, total=len(summaries), unit="parts"), now=True)
     claim(spec.output, work=run.work_id, run=run)
+    failpoint("route.before_output")
     try:
         if is_file(spec.output):
             return [_one_file(summaries, spec=spec, store=store)]
@@ -46,7 +47,6 @@ def _json_columns(summaries: Sequence[ShardSummary]) -> set[str]:
 
 def _one_file(summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Store) -> str:
     output = Storage.at(spec.output).uri
-    failpoint("route.before_output")
     frames = (store.read_rows(summary.key) for summary in summaries)
     write_file(frames, output, json_columns=_json_columns(summaries))
     return output

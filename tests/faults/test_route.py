@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,11 +62,10 @@ def finished(spec: RouteSpec, site) -> dict:
     return manifest
 
 
-def same_facts(one: dict, other: dict) -> bool:
-    own = {"outputs", "quarantine", "seconds", "rows_per_second"}
-    return {k: v for k, v in one.items() if k not in own} == {
-        k: v for k, v in other.items() if k not in own
-    }
+def facts(manifest: dict) -> dict:
+    """What does not tell of one run's places and times."""
+    own = {"outputs", "quarantine", "report", "seconds", "rows_per_second"}
+    return {name: value for name, value in manifest.items() if name not in own}
 
 
 @pytest.mark.parametrize("place", ["route.before_part:3", "route.after_part:3"])
@@ -76,36 +74,26 @@ def test_a_worker_dies(spec, site, monkeypatch, place) -> None:
     with site.worker_failpoint(place):
         manifest = finished(spec("together"), site)
     assert contents(manifest) == alone
-    assert same_facts(manifest, told)
+    assert facts(manifest) == facts(told)
     assert (manifest["rows"], manifest["broken"]) == (ROWS + ROWS // 4, 1)
+    whole = pl.concat(pl.read_parquet(uri) for uri in manifest["outputs"])
+    assert whole["id"].to_list() == list(range(ROWS + ROWS // 4))
 
 
-@pytest.mark.parametrize("place", ["manifest.before", "manifest.after"])
-def test_the_driver_dies_at_the_end(spec, site, monkeypatch, place) -> None:
+def test_the_driver_dies_and_what_was_finished_is_not_scored_again(spec, site, monkeypatch) -> None:
+    """The word of a shard that is through keeps its time of writing, whatever comes after."""
     alone, told = calm(spec("alone"), monkeypatch)
     asked = spec("together")
-    assert on_ray(asked, site, failpoint=place).returncode == -signal.SIGKILL
-    manifest = finished(asked, site)
-    assert contents(manifest) == alone
-    assert same_facts(manifest, told)
-
-
-def test_what_was_finished_is_not_scored_again(spec, site, tmp_path, monkeypatch) -> None:
-    """The file of a shard that is through keeps its time of writing, whatever comes after."""
-    asked = spec("together")
     scratch = Path(Run.of(asked).uri("scratch"))
-    with site.worker_failpoint("route.after_part:4"):
-        assert on_ray(asked, site, failpoint="").returncode == 0
-    assert not scratch.exists(), "it has served"
-    died = on_ray(spec("folder"), site, failpoint="manifest.before")
-    assert died.returncode == -signal.SIGKILL
-    scratch = Path(Run.of(spec("folder")).uri("scratch"))
+    assert on_ray(asked, site, failpoint="route.before_output").returncode == -signal.SIGKILL
     before = {file: file.stat().st_mtime_ns for file in scratch.rglob("*.json")}
     assert len(before) >= (ROWS + ROWS // 4) / SHARD_ROWS
-    time.sleep(0.05)
-    again = on_ray(spec("folder"), site, failpoint="manifest.before")
-    assert again.returncode == -signal.SIGKILL
+    assert on_ray(asked, site, failpoint="manifest.before").returncode == -signal.SIGKILL
     assert {file: file.stat().st_mtime_ns for file in scratch.rglob("*.json")} == before
+    manifest = finished(asked, site)
+    assert contents(manifest) == alone
+    assert facts(manifest) == facts(told)
+    assert not scratch.exists(), "it has served"
 
 
 def test_a_policy_that_sees_the_file_is_the_same_whoever_scores(spec, site, monkeypatch) -> None:
@@ -115,12 +103,6 @@ def test_a_policy_that_sees_the_file_is_the_same_whoever_scores(spec, site, monk
         assert on_ray(asked, site, failpoint="manifest.before").returncode == -signal.SIGKILL
     manifest = finished(asked, site)
     assert contents(manifest) == alone
-    assert same_facts(manifest, told)
+    assert facts(manifest) == facts(told)
     spent = json.loads(json.dumps(manifest["predicted_cost_usd"]))
     assert spent == pytest.approx(0.05 * manifest["rows"] / 1000, rel=0.01)
-
-
-def test_rows_are_there_once_and_in_order(spec, site) -> None:
-    manifest = finished(spec("together"), site)
-    whole = pl.concat(pl.read_parquet(uri) for uri in manifest["outputs"])
-    assert whole["id"].to_list() == list(range(ROWS + ROWS // 4))
