@@ -13,6 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: setup demo test chaos lint format hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-newcomer bench-train bench-route bench-guarantee bench-serve
+.PHONY: bench-drift
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -20,7 +21,7 @@ setup: $(STAMP)
 $(STAMP): $(LOCK) pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "signalbox needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked environment into $(VENV) (about 3 minutes) ..."
+	@echo "Installing the locked environment into $(VENV) (about 2 minutes) ..."
 	@$(BIN)/pip install --quiet --no-deps -r $(LOCK) \
 		|| $(BIN)/pip install --quiet --no-deps --extra-index-url $(TORCH_INDEX) -r $(LOCK)
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -52,11 +53,11 @@ bench-flow: setup
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
 
-# The openai engine against a straight client of the same vLLM server (about 3 minutes).
+# The openai engine against a straight client of the same vLLM server (about 2 minutes).
 bench-openai: setup
 	$(BIN)/python tests/bench/bench_openai.py infra/demo/models/polymath $(ARGUMENTS)
 
-# A reward model as a scorer against bare LLM.classify (about 3 minutes).
+# A reward model as a scorer against bare LLM.classify (about 2 minutes).
 bench-reward: setup
 	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
 
@@ -76,6 +77,10 @@ bench-newcomer: setup
 # Queries chosen to be labelled, against as many drawn at random (about 40 minutes at 40 draws).
 bench-choice: setup
 	$(BIN)/python tests/bench/bench_choice.py --data $(DATA) $(ARGUMENTS)
+
+# How often drift is told where there is none, and where there is (about 2 minutes).
+bench-drift: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_drift.py --data $(DATA) $(ARGUMENTS)
 
 # Certified savings against the truth: 2,000 calibrations of each size (about 2 minutes).
 bench-guarantee: setup
