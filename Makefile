@@ -12,7 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo test chaos lint format hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
-.PHONY: bench-quality bench-pairs bench-newcomer bench-train bench-route bench-guarantee bench-serve
+.PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
+.PHONY: bench-guarantee bench-serve
 .PHONY: bench-drift
 .DELETE_ON_ERROR:
 
@@ -21,7 +22,7 @@ setup: $(STAMP)
 $(STAMP): $(LOCK) pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "signalbox needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked environment into $(VENV) (about 2 minutes) ..."
+	@echo "Installing the locked environment into $(VENV) (about 3 minutes) ..."
 	@$(BIN)/pip install --quiet --no-deps -r $(LOCK) \
 		|| $(BIN)/pip install --quiet --no-deps --extra-index-url $(TORCH_INDEX) -r $(LOCK)
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
@@ -53,11 +54,11 @@ bench-flow: setup
 bench-engine: setup
 	$(BIN)/python tests/bench/bench_engine.py infra/demo/models/polymath
 
-# The openai engine against a straight client of the same vLLM server (about 2 minutes).
+# The openai engine against a straight client of the same vLLM server (about 3 minutes).
 bench-openai: setup
 	$(BIN)/python tests/bench/bench_openai.py infra/demo/models/polymath $(ARGUMENTS)
 
-# A reward model as a scorer against bare LLM.classify (about 2 minutes).
+# A reward model as a scorer against bare LLM.classify (about 3 minutes).
 bench-reward: setup
 	$(BIN)/python tests/bench/bench_reward.py $(ARGUMENTS)
 
@@ -69,6 +70,10 @@ bench-quality: setup
 # The same for RouteLLM's strong/weak pair.
 bench-pairs: setup
 	$(BIN)/python tests/bench/bench_pairs.py --data $(DATA) $(ARGUMENTS)
+
+# A cascade that reads the weak model's answer, against deciding by the query alone (a minute).
+bench-cascade: setup
+	$(BIN)/python tests/bench/bench_cascade.py --data $(DATA) $(ARGUMENTS)
 
 # A candidate that joins a fitted router, against a fit with it from the start (about 5 minutes).
 bench-newcomer: setup

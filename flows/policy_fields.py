@@ -23,10 +23,21 @@ READ: Mapping[str, tuple[str, ...]] = {
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
-# A form shows a plain number, empty at first.
-Number = Annotated[float | None, WithJsonSchema({"type": "number"})]
 # Those of a calibration, which no policy has among its settings.
 CALIBRATION = ("bound", "calibrated_on")
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """A form would send the default null back, and that is no number."""
+    schema.pop("default", None)
+
+
+# A form shows a plain number, empty at first, and leaves it out while it is.
+Number = Annotated[
+    float | None,
+    WithJsonSchema({"type": "number"}),
+    Field(json_schema_extra=_without_default),
+]
 
 
 class PolicyFields(BaseModel):

@@ -25,13 +25,22 @@ class Request:
         text: its text.
         samples: numbers of the missing samples, from 0.
         messages: the chat that leads to the query, for candidates with `chat: true`;
-            None means one message of the user: `text`.
+            None means one message of the user: `text`. A content that is a list has pieces that
+            are no texts, which only an endpoint's chat can be asked.
     """
 
     query_id: str
     text: str
     samples: tuple[int, ...] = (0,)
-    messages: tuple[Mapping[str, str], ...] | None = None
+    messages: tuple[Mapping[str, Any], ...] | None = None
+
+    @property
+    def is_more_than_text(self) -> bool:
+        """Whether a message holds something else, such as an image."""
+        return any(isinstance(turn.get("content"), list) for turn in self.messages or ())
+
+
+MORE_THAN_TEXT = "a message holds more than text; only an endpoint with 'chat: true' can be asked"
 
 
 class Engine(ABC):
@@ -306,12 +315,14 @@ def render(request: Request, candidate: Candidate, tokenizer: Any) -> tuple[str,
     """The text the model reads, or the reason there is none."""
     if not request.text.strip() and not request.messages:
         return "", "the query has no text"
+    if request.is_more_than_text:
+        return "", MORE_THAN_TEXT
     if not candidate.chat:
         return candidate.template.replace("{text}", request.text), None
     return _render_chat(messages_of(request, candidate=candidate), tokenizer=tokenizer)
 
 
-def messages_of(request: Request, *, candidate: Candidate) -> list[Mapping[str, str]]:
+def messages_of(request: Request, *, candidate: Candidate) -> list[Mapping[str, Any]]:
     """The chat a candidate is asked with.
 
     The candidate's system message is put first; a chat that has one already keeps it alone.
@@ -323,7 +334,7 @@ def messages_of(request: Request, *, candidate: Candidate) -> list[Mapping[str, 
     return [{"role": "system", "content": candidate.system}, *messages]
 
 
-def _render_chat(messages: list[Mapping[str, str]], *, tokenizer: Any) -> tuple[str, str | None]:
+def _render_chat(messages: list[Mapping[str, Any]], *, tokenizer: Any) -> tuple[str, str | None]:
     from jinja2 import TemplateError
 
     try:

@@ -11,7 +11,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.completion import completions, seed_of
-from cluster.engines.engine import Engine, Request, StoppedError, messages_of
+from cluster.engines.engine import MORE_THAN_TEXT, Engine, Request, StoppedError, messages_of
 from cluster.engines.openai_reply import Reply, quoted, read_reply, said
 from cluster.errors import EngineError, InputError
 from cluster.price import TOKENS_PER_UNIT
@@ -145,6 +145,8 @@ class OpenAIEngine(Engine):
     def _ask(self, request: Request, sample: int) -> _Ask:
         if not request.text.strip() and not request.messages:
             return _Ask(request.query_id, sample, {}, "the query has no text")
+        if request.is_more_than_text and not self.candidate.chat:
+            return _Ask(request.query_id, sample, {}, MORE_THAN_TEXT)
         seed = seed_of(request.query_id, candidate_id=self.candidate_id, sample=sample)
         body = request_body(request, candidate=self.candidate, seed=seed)
         return _Ask(request.query_id, sample, body)

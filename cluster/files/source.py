@@ -56,6 +56,20 @@ class SourceFile:
         with stored:
             yield stored
 
+    def stamp(self) -> str:
+        """What changes when the file is written again, without reading it: size and time or tag.
+
+        Raises:
+            InputError: the file has gone or may not be read.
+        """
+        try:
+            info = Storage.at(self.uri).filesystem().info(self.uri)
+        except (FileNotFoundError, PermissionError) as error:
+            raise InputError(f"{self.uri}: cannot be read ({error}); check path and rights") from (
+                error
+            )
+        return f"{info['size']} {info.get('ETag') or info.get('mtime')}"
+
     def digest(self) -> str:
         """sha256 in hex of the stored bytes, read once in blocks of 4 MiB."""
         total = hashlib.sha256()
@@ -63,6 +77,29 @@ class SourceFile:
             while block := stored.read(DIGEST_BLOCK_BYTES):
                 total.update(block)
         return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class SeenFile:
+    """A file as it was when somebody looked at it.
+
+    Attributes:
+        source: the file.
+        stamp: its `SourceFile.stamp` at that moment.
+    """
+
+    source: SourceFile
+    stamp: str
+
+    def unchanged(self) -> SourceFile:
+        """The file, if it still is what it was.
+
+        Raises:
+            InputError: it has gone or was written again.
+        """
+        if self.source.stamp() != self.stamp:
+            raise InputError(f"{self.source.uri}: was changed while it was being read; run again")
+        return self.source
 
 
 def file_format(uri: str) -> tuple[Format, Compression]:

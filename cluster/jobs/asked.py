@@ -35,7 +35,9 @@ class Requests:
         """
         found = [name for name, _ in lake.storage.list(uri) if name.endswith(".parquet")]
         if not found:
-            raise InputError(f"{uri}: no requests are there; run the command again")
+            raise InputError(
+                f"{uri}: no requests are there; run the command again with --overwrite"
+            )
         options = lake.storage.polars_options()
         return cls(tuple(pl.scan_parquet(name, storage_options=options) for name in found))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from cluster.answers.requests import to_answer
 from cluster.files.quarantine import Quarantine, is_hopeless
+from cluster.files.source import SeenFile
 from cluster.jobs.pace import Pace
 from cluster.jobs.route_input import Input, ShardSize, look_at, queue_of, rows_of
 from cluster.jobs.route_pool import Actors, Alone, Pool, Step, places
@@ -111,16 +112,16 @@ def _tell_unpriced(routing: Routing) -> None:
 @contextmanager
 def _pool(inputs: Sequence[Input], *, routing: Routing, store: Store) -> Iterator[Pool]:
     """Who routes: actors on Ray where there is enough to do."""
-    sources = [one.source for one in inputs]
+    files = [SeenFile(one.source, one.stamp) for one in inputs]
     small = SMALL_MODEL_BYTES if routing.runs_model else SMALL_BYTES
     if sum(one.bytes for one in inputs) <= small:
-        yield Alone(RouteWorker(routing.spec, sources=sources, store=store, routing=routing))
+        yield Alone(RouteWorker(routing.spec, files=files, store=store, routing=routing))
         return
     connect()
     room = places(runs_model=routing.runs_model)
     if not routing.runs_model and not any(one.stretches for one in inputs):
         room = replace(room, workers=min(room.workers, FED_WORKERS))
-    actors = Actors(routing, sources, store, room)
+    actors = Actors(routing, files, store, room)
     try:
         yield actors
     finally:

@@ -10,7 +10,7 @@ from cluster.files.queries import without_repeats
 from cluster.files.reader import read_batches, read_schema
 from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema
-from cluster.files.source import SourceFile
+from cluster.files.source import SourceFile, find_files
 from cluster.jobs.ingest import open_pinned
 from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import Task
@@ -40,12 +40,14 @@ class Input:
     Attributes:
         number: in the spec.
         source: where it is.
+        stamp: what it was known by just before it was looked at.
         schema: its columns.
         stretches: its rows, where workers can read them by themselves.
     """
 
     number: int
     source: SourceFile
+    stamp: str
     schema: FileSchema
     stretches: tuple[Stretch, ...] = ()
 
@@ -65,11 +67,14 @@ def look_at(routing: Routing, *, size: ShardSize) -> list[Input]:
     spec = routing.spec
     inputs = []
     for number, file in enumerate(spec.files):
+        stamp = find_files(file.uri)[0].stamp()
         source = open_pinned(file)
         schema = check_texts(read_schema(source), spec=spec, file_format=source.format)
         check_columns(schema, routing=routing)
         check_constraints(schema, routing=routing)
-        inputs.append(Input(number, source, schema, _stretches(source, number=number, size=size)))
+        inputs.append(
+            Input(number, source, stamp, schema, _stretches(source, number=number, size=size))
+        )
         first = inputs[0].schema
         if is_file(spec.output) and schema.dtypes != first.dtypes:
             raise InputError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from cluster.errors import EngineError
-from cluster.files.source import SourceFile
+from cluster.files.source import SeenFile
 from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import RouteWorker, Task
 from cluster.policies.policy import Policy
@@ -92,7 +92,7 @@ class Actors:
     """Workers on Ray; one that dies is replaced, and its shards go to another."""
 
     routing: Routing
-    sources: list[SourceFile]
+    files: list[SeenFile]
     store: Store
     places: Places
     workers: dict[int, Any] = field(default_factory=dict)
@@ -151,9 +151,7 @@ class Actors:
 
         kind = ray.remote(RouteWorker).options(**self.places.options())
         number, self.started = self.started, self.started + 1
-        self.workers[number] = kind.remote(
-            self.routing.spec, sources=self.sources, store=self.store
-        )
+        self.workers[number] = kind.remote(self.routing.spec, files=self.files, store=self.store)
         if self.policy is not None:
             self.workers[number].use.remote(self.policy)
         return number

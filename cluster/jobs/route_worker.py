@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.files.batch import Batch
-from cluster.files.source import SourceFile
+from cluster.files.source import SeenFile
 from cluster.policies.policy import Policy
 from cluster.routing.kernel import Routing, load_routing
 from cluster.routing.shard import Shard
@@ -41,13 +41,13 @@ class RouteWorker:
         self,
         spec: RouteSpec,
         *,
-        sources: list[SourceFile],
+        files: list[SeenFile],
         store: Store,
         routing: Routing | None = None,
     ) -> None:
         self.store = store
         self.routing = routing or load_routing(spec)
-        self.reader = StretchReader(sources)
+        self.reader = StretchReader(files)
 
     def ready(self) -> int:
         """The process's id, once the router is loaded."""

@@ -9,7 +9,7 @@ import polars as pl
 from cluster.answers.kept import keep_for_answers
 from cluster.files.batch import Batch, broken_frame
 from cluster.files.parquet import read_frames
-from cluster.files.source import SourceFile
+from cluster.files.source import SeenFile
 from cluster.policies.policy import text_numbers
 from cluster.routing.admission import admit
 from cluster.routing.columns import routed_rows
@@ -115,10 +115,10 @@ class StretchReader:
     """Reads shards of Parquet files; those that follow each other in one pass.
 
     Attributes:
-        sources: the files, by their number.
+        files: by their number.
     """
 
-    sources: list[SourceFile]
+    files: list[SeenFile]
     stretch: Stretch | None = None
     frames: Iterator[pl.DataFrame] = field(default_factory=lambda: iter(()))
     rest: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -128,20 +128,21 @@ class StretchReader:
         """A shard's rows.
 
         Raises:
-            InputError: the file is damaged, or holds text that is not UTF-8.
+            InputError: the file is damaged, was changed, or holds text that is not UTF-8.
         """
         assert shard.stretch is not None, "these rows are handed over, not read"
         if shard.stretch != self.stretch or self.next_row > shard.first_row:
             self._open(shard.stretch, rows=shard.rows)
         self._take(shard.first_row - self.next_row)
         frame = self._take(shard.rows)
-        source = self.sources[shard.file]
+        source = self.files[shard.file].source
         return Batch(source.uri, frame, broken_frame(source.uri, rows=[]), shard.first_row)
 
     def _open(self, stretch: Stretch, *, rows: int) -> None:
+        source = self.files[stretch.file].unchanged()
         self.stretch, self.next_row, self.rest = stretch, stretch.first_row, pl.DataFrame()
         self.frames = read_frames(
-            self.sources[stretch.file],
+            source,
             rows_per_batch=rows,
             groups=stretch.groups,
             first_row=stretch.first_row,

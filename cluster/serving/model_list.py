@@ -27,11 +27,7 @@ def _model(name: str, **facts: Any) -> dict[str, Any]:
 def _settings(kind: type[Policy]) -> dict[str, Any]:
     """A policy's settings as JSON schema."""
     schema = kind.model_json_schema()
-    return (
-        {"properties": schema["properties"], "required": schema.get("required", [])}
-        if schema.get("properties")
-        else {}
-    )
+    return {name: schema[name] for name in ("properties", "required") if name in schema}
 
 
 def _usable(routing: Routing) -> set[str]:

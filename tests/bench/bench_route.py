@@ -11,6 +11,7 @@ machine with other work the processor seconds say more than the clock: both are 
 """
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -24,9 +25,12 @@ import polars as pl
 from route_queries import queries, registered_router, write_prices, write_queries
 from route_watch import Watched, draw, watched_route
 
+from cluster.encoders.blas import one_blas_thread
+from cluster.encoders.lexical import FittedLexical, count_terms, slices
 from cluster.lake.lake import Lake
 from cluster.policies.load import load_policy
 from cluster.routers.checkpoint import load_router
+from cluster.routers.cluster_table import ClusterTableRouter
 
 CORES = len(os.sched_getaffinity(0))
 LAMBDA = "20"
@@ -72,6 +76,7 @@ def main() -> None:
             tell_run(name, runs[name])
         after = bare(checkpoint, folder=folder, seconds=arguments.seconds)
         tell_kernel(next(iter(runs.values())), kernel=(before, after))
+        tell_parts(checkpoint, folder=folder)
         tell_growth(runs)
         tell_peers(checkpoint, run=next(iter(runs.values())), folder=folder, rows=arguments.peer)
         tell_cost(next(iter(runs.values())), arguments=arguments)
@@ -185,6 +190,40 @@ def tell_kernel(run: Watched, *, kernel: tuple[dict[str, float], dict[str, float
         f"of the bare kernel: {run.manifest['rows_per_second'] / rate:.2f} by the clock (target "
         f"0.70), {cpu / job:.2f} by processor time"
     )
+
+
+def tell_parts(checkpoint: str, *, folder: Path) -> None:
+    """What a query's time is made of, on one core, where words and tables route it."""
+    router, file = load_router(checkpoint), folder / "bare.parquet"
+    texts = pl.read_parquet(file)["text"]
+    if not isinstance(router, ClusterTableRouter) or not isinstance(router.encoder, FittedLexical):
+        return
+    words, vectors = router.encoder.vocabulary, router.encoder.encode(texts)
+    routed = texts.to_frame().with_columns(
+        pl.Series(column).alias(name)
+        for name, column in zip(router.candidates, router.predict(texts).reward.T, strict=True)
+    )
+    with one_blas_thread():
+        counted = spent(lambda: [count_terms(part, words) for part in slices(texts)])
+        encoded = spent(lambda: router.encoder.encode(texts))
+        parts = {
+            "reading Parquet": spent(lambda: pl.read_parquet(file)),
+            "splitting and counting words": counted,
+            "projecting them": encoded - counted,
+            "the predicted task": spent(lambda: router.classifier.predict(vectors)),
+            "the tables' nearest centroids": spent(lambda: router.tables.residuals(vectors)),
+            "writing Parquet": spent(lambda: routed.write_parquet(io.BytesIO())),
+        }
+    told = ", ".join(f"{name} {1e6 * took / len(texts):.1f}" for name, took in parts.items())
+    print(f"µs of a core a query: {told}", flush=True)
+
+
+def spent(work: Callable[[], object]) -> float:
+    """Processor seconds of some work, the second time it is done."""
+    work()
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def tell_growth(runs: dict[str, Watched]) -> None:

@@ -105,10 +105,11 @@ def test_help_explains_every_flag_and_its_default(command: str, told: Any) -> No
         assert said.replace("- ", "-") in shown.replace("- ", "-"), flag
         if field.is_required():
             assert f"{said.split()[-1]} (required)" in shown, flag
-        elif field.default not in ("", []):
+        elif field.default not in ("", [], None):
             default = field.default
             typed = ",".join(default) if isinstance(default, list) else str(default)
             assert f"(default: {typed})" in shown, flag
+    assert "(default: None)" not in shown
     assert "--config FILE" in shown
     assert "--verbose" in shown
 

@@ -51,6 +51,14 @@ def test_what_does_not_fit_is_told_by_its_flag(fields, words) -> None:
     assert words in str(error.value)
 
 
+def test_a_form_leaves_out_the_numbers_that_are_not_given() -> None:
+    shown = PolicyFields.model_json_schema()["properties"]
+    for name in ("usd_per_1000", "usd_total", "strong_share", "threshold", "accept_from"):
+        assert shown[name]["type"] == "number"
+        assert "default" not in shown[name]
+    assert PolicyFields().threshold is None
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake.open(str(tmp_path / "lake"))

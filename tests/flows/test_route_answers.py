@@ -19,6 +19,10 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+def lines_of(path: Path | str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
 @dataclass(frozen=True)
 class Site:
     """A lake, and the version of a router in it."""
@@ -80,12 +84,12 @@ def test_chats_are_answered_and_written_for_others_to_answer(
     signalbox: Any, site: Site, tmp_path: Path
 ) -> None:
     """The same chat twice is asked once; one without a question is set aside."""
-    turns = [[{"role": "user", "content": f"what is {n} plus 4?"}] for n in (1, 2, 3, 1)]
+    turns = [[{"role": "user", "content": f"what is {n} plus 40?"}] for n in (1, 2, 3, 1)]
     turns.append(
         [
             {"role": "user", "content": "what is 5"},
             {"role": "assistant", "content": "5"},
-            {"role": "user", "content": "plus 4?"},
+            {"role": "user", "content": "plus 40?"},
         ]
     )
     rows = [{"n": n, "chat": chat} for n, chat in enumerate([*turns, [turns[4][1]]])]
@@ -102,9 +106,9 @@ def test_chats_are_answered_and_written_for_others_to_answer(
     assert answers[0]["answer"] == answers[3]["answer"] is not None
     assert sum(row["generated"] for row in manifest["answers"]["generated"]) == 4
     [files] = manifest["batches"].values()
-    lines = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+    lines = lines_of(files[0])
     assert len({line["custom_id"] for line in lines}) == 5
-    said = "user: what is 5\n\nassistant: 5\n\nuser: plus 4?"
+    said = "user: what is 5\n\nassistant: 5\n\nuser: plus 40?"
     assert said in lines[4]["body"]["messages"][0]["content"]
 
 
@@ -123,10 +127,10 @@ def test_a_cascade_asks_the_next_where_the_verifier_says_no(
     ]
     asked = jsonl(tmp_path / "requests.jsonl", lines)
     labels = tmp_path / "labels.yaml"
-    labels.write_text("scorers: {two_digits: {scorer: regex, pattern: '[0-9]{2}'}}\n")
+    labels.write_text("scorers: {a_list: {scorer: json_schema, json_schema: {type: array}}}\n")
     words = ["route", "--input", asked, *site.words, "--output", tmp_path / "out.parquet"]
     words += ["--policy", "cascade", "--accept-from", "1", "--answer", "-1"]
-    words += ["--verifier", "two_digits", "--labels", labels]
+    words += ["--verifier", "a_list", "--labels", labels]
     stopped = signalbox(*words, "--max-usd", "0.0002")
     assert stopped.manifest["answers"]["stopped"]
     assert "stopped at --max-usd" in stopped.err
@@ -136,7 +140,7 @@ def test_a_cascade_asks_the_next_where_the_verifier_says_no(
     manifest = signalbox(*words).manifest["answers"]
     found = pl.read_parquet(manifest["outputs"][0])
     assert found["custom_id"].to_list() == [f"r{n}" for n in range(12)]
-    assert set(found["calls"]) == {2}, "one token is never two digits"
+    assert set(found["calls"]) == {2}, "no answer is a list"
     assert set(found["answered_by"]) == {"long"}
     [first] = manifest["rounds"]
     assert (first["answered"], first["asked"]["long"]) == (12, 12)

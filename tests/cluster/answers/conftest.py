@@ -82,14 +82,16 @@ class Desk:
     Attributes:
         folder: of the input, the output and the lake.
         checkpoint: version and folder of the router.
+        root: of the lake; by default in the folder.
     """
 
     folder: Path
     checkpoint: tuple[str, str]
+    root: str = ""
 
     @property
     def lake(self) -> Lake:
-        return Lake.open(self.folder / "lake")
+        return Lake.open(self.root or self.folder / "lake")
 
     def spec(self, rows: pl.DataFrame | str, **changes) -> RouteSpec:
         """To route a frame's rows, or lines of JSON."""

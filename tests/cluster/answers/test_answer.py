@@ -165,3 +165,30 @@ def test_a_column_that_answers_would_replace_is_refused_before_anything(
     with pytest.raises(InputError, match=r"column 'answer' already.*--prefix"):
         desk.route(desk.spec(taken))
     assert desk.route(desk.spec(taken, prefix="r_"))["rows"] == 12
+
+
+def test_chats_come_back_as_they_were_with_the_answer_to_all_of_them(desk: Desk) -> None:
+    add = [{"role": "user", "content": "add 1 and 7"}]
+    told = [{"role": "system", "content": "be brief"}, *add]
+    lines = [{"n": n, "chat": chat} for n, chat in enumerate([add, told, add, told[:1], told])]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    spec = desk.spec(
+        text,
+        texts="messages",
+        text_column="chat",
+        output=str(desk.folder / "out.jsonl"),
+        max_error_share=0.2,
+    )
+    routed = desk.route(spec)
+    asked = desk.asked(f"{routed['to_answer']['folder']}/asked")
+    assert asked["text"].to_list() == ["add 1 and 7", "system: be brief\n\nuser: add 1 and 7"]
+    assert [one and json.loads(one) for one in asked["messages"]] == [None, told]
+    assert asked["query"].to_list() == ["add 1 and 7"] * 2
+    assert asked["characters"].to_list() == [11, 19]
+    desk.answer(asked, reply=lambda q, c: answered(q, c, text=q))
+    manifest = desk.join(spec, routed, output=str(desk.folder / "a.jsonl"), json_columns=["chat"])
+    rows = [json.loads(line) for line in Path(manifest["outputs"][0]).read_text().splitlines()]
+    assert [row["n"] for row in rows] == [0, 1, 2, 4]
+    assert [row["chat"] for row in rows] == [add, told, add, told]
+    first, second = asked["query_id"]
+    assert [row["answer"] for row in rows] == [first, second, first, second]

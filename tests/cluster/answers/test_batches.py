@@ -8,7 +8,9 @@ import pytest
 
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.jobs.ingest import pin_files
 from cluster.routing import candidate_files
+from cluster.storage import Storage
 
 from .conftest import Desk
 
@@ -128,3 +130,21 @@ def test_a_folder_with_other_files_is_refused_or_replaced(desk: Desk, rows: pl.D
 def test_names_that_no_file_can_have(desk: Desk) -> None:
     files = candidate_files.file_stems(["a/b", "a:b", "A_b", "..", "日本"])
     assert files == ["a_b", "a_b_", "A_b__", "_", "__"]
+
+
+def test_input_batches_and_answers_on_s3(
+    desk: Desk, rows: pl.DataFrame, s3_root: str, tmp_path: Path
+) -> None:
+    rows.write_ndjson(tmp_path / "in.jsonl")
+    Storage.at(s3_root).write(f"{s3_root}/in/q.jsonl", (tmp_path / "in.jsonl").read_bytes())
+    desk.root = f"{s3_root}/lake"
+    files = pin_files(f"{s3_root}/in/*.jsonl")
+    spec = desk.spec(rows, files=files, output=f"{s3_root}/out.jsonl", served=SERVED)
+    manifest = desk.route(spec)
+    assert manifest["batches"]["strong"] == [f"{s3_root}/out.batches/strong.jsonl"]
+    content = Storage.at(s3_root).read_bytes(manifest["batches"]["strong"][0])
+    assert len(content.splitlines()) == 5
+    desk.answer(desk.asked(f"{manifest['to_answer']['folder']}/asked"))
+    joined = desk.join(spec, manifest, output=f"{s3_root}/out.answers.jsonl")
+    assert joined["answers"] == rows.height
+    assert len(Storage.at(s3_root).read_bytes(joined["outputs"][0]).splitlines()) == rows.height

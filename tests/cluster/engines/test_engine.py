@@ -53,6 +53,14 @@ def requests(texts: Sequence[str]) -> list[Request]:
     return [Request(f"q{n}", text, samples=(0, 1)) for n, text in enumerate(texts)]
 
 
+def test_a_picture_is_not_left_out_in_silence(engine: CharacterEngine) -> None:
+    pieces = [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    seen = Request("q", "user: hi", messages=({"role": "user", "content": pieces},))
+    rows = engine.answer([seen, Request("r", "hi")])
+    assert rows["outcome"].to_list() == ["error", "ok"]
+    assert "more than text" in rows["error"][0]
+
+
 @given(st.lists(st.sampled_from(["good", "bad 1!", "bad 2!", "  "]), min_size=1, max_size=12))
 def test_a_prompt_that_raises_is_an_error_row_and_the_others_are_answered(texts):
     engine = CharacterEngine(Candidate.model_validate(HUB))

@@ -53,5 +53,7 @@ def test_what_is_expected_is_known_of_all_or_not_at_all(lake: Lake) -> None:
 
 
 def test_requests_that_are_gone_are_told_of(lake: Lake) -> None:
-    with pytest.raises(InputError, match=r"requests are there; run the command again"):
+    with pytest.raises(
+        InputError, match=r"requests are there; run the command again with --overwrite"
+    ):
         Requests.at(lake.storage.join("runs", "gone"), lake=lake)

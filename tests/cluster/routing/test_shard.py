@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.errors import InputError
 from cluster.files.parquet import RowGroup, row_groups
-from cluster.files.source import find_files
+from cluster.files.source import SeenFile, find_files
 from cluster.routing.shard import Shard, shards, stretches
 from cluster.routing.work import StretchReader
 
@@ -50,10 +51,22 @@ def test_rows_are_read_right_in_any_order(tmp_path, order) -> None:
     [source] = find_files(str(tmp_path / "in.parquet"))
     found = cut(row_groups(source), rows=10)
     assert len(found) == 6
-    reader = StretchReader([source])
+    reader = StretchReader([SeenFile(source, source.stamp())])
     read = {number: reader.read(found[number]) for number in order}
     batches = [read[number] for number in range(6)]
     assert [batch.first_row for batch in batches] == [shard.first_row for shard in found]
     whole = pl.concat(batch.frame for batch in batches)
     assert whole["__row__"].to_list() == list(range(1, 54))
     assert whole.drop("__row__").equals(rows)
+
+
+def test_a_file_that_is_written_again_meanwhile_is_not_read_on(tmp_path) -> None:
+    rows = pl.DataFrame({"text": [f"query {n}" for n in range(40)]})
+    rows.write_parquet(tmp_path / "in.parquet", row_group_size=20)
+    [source] = find_files(str(tmp_path / "in.parquet"))
+    first, *_, last = cut(row_groups(source), rows=10)
+    reader = StretchReader([SeenFile(source, source.stamp())])
+    assert reader.read(first).frame.height == 10
+    rows.head(39).write_parquet(tmp_path / "in.parquet", row_group_size=20)
+    with pytest.raises(InputError, match=r"in\.parquet: was changed while it was being read"):
+        reader.read(last)
