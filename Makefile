@@ -14,6 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
+.PHONY: bench-drift
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -81,6 +82,10 @@ bench-newcomer: setup
 # Queries chosen to be labelled, against as many drawn at random (about 40 minutes at 40 draws).
 bench-choice: setup
 	$(BIN)/python tests/bench/bench_choice.py --data $(DATA) $(ARGUMENTS)
+
+# How often drift is told where there is none, and where there is (about 2 minutes).
+bench-drift: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_drift.py --data $(DATA) $(ARGUMENTS)
 
 # Certified savings against the truth: 2,000 calibrations of each size (about 2 minutes).
 bench-guarantee: setup
