@@ -103,6 +103,6 @@ def test_what_cannot_be_promised_is_told_before_anything_starts(told: Any, shop:
     told("calibrate", "--allowed", "gone", *lake).refused("gone: not among the router's")
     files = ("--input", shop.queries, "--output", shop.folder / "none.parquet")
     route = ("route", *files, "--policy", "quality_floor", *lake)
-    told(*route, "--explore", "0.1").refused("--explore", "no calibration has seen")
+    told(*route, "--explore", "0.1").refused("--explore", "the promise of")
     told(*route, "--calibrated-on", "gone").refused("dataset 'gone' is not in")
     told("route", *files, "--calibrated-on", "shop", *lake).refused("--calibrated-on", "best")
