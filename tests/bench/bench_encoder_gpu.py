@@ -91,7 +91,7 @@ class Bench:
 
     def step(self, name: str, run: Callable[[], Any]) -> Any:
         """Run a step, print what it found and keep it; one that is late or fails is named."""
-        if self.steps and name.split(": ")[-1] not in self.steps:
+        if self.steps and name.rsplit(": ", maxsplit=1)[-1] not in self.steps:
             return None
         if time.monotonic() > self.until:
             self.facts[name] = "left out: no time"
@@ -311,14 +311,15 @@ def routed_by_shards(
 ) -> None:
     """Put (shards' texts, seconds) into `told`, measured while the others measure."""
     router = ridge_router(texts, encoder=loaded(folder))
-    shards = [texts[start : start + SHARD] for start in range(0, len(texts) - SHARD + 1, SHARD)]
+    shards = list(texts.to_frame().iter_slices(SHARD))
     router.predict(texts)
     others.wait()
-    started, done = time.perf_counter(), 0
+    started, turn, done = time.perf_counter(), 0, 0
     while time.perf_counter() - started < seconds:
-        router.predict(shards[done % len(shards)])
-        done += 1
-    told.put((done * SHARD, time.perf_counter() - started))
+        shard = shards[turn % len(shards)].to_series()
+        router.predict(shard)
+        done, turn = done + len(shard), turn + 1
+    told.put((done, time.perf_counter() - started))
 
 
 def by_shards(bench: Bench, folder: str) -> dict[str, float]:
@@ -328,7 +329,9 @@ def by_shards(bench: Bench, folder: str) -> dict[str, float]:
         others, told = spawn.Barrier(processes), spawn.Queue()
         options = {"others": others, "told": told, "seconds": 3.0}
         running = [
-            spawn.Process(target=routed_by_shards, args=(folder, bench.texts), kwargs=options)
+            spawn.Process(
+                target=routed_by_shards, args=(folder, bench.texts), kwargs=options, daemon=True
+            )
             for _ in range(processes)
         ]
         for process in running:
@@ -416,12 +419,12 @@ def measure(name: str, *, bench: Bench, folder: str, brief: bool) -> None:
     bench.step(f"{name}: padded forward", lambda: padded_forward(bench, encoder))
     if not brief:
         bench.step("parts", lambda: by_parts(bench, encoder))
-        bench.step("shards", lambda: by_shards(bench, folder))
         bench.step("tokenizer", lambda: tokenizing(bench, encoder))
         bench.step(f"{name}: profile", lambda: profile(bench, encoder))
         bench.step("vectors", lambda: agreement(bench, folder))
         bench.step("training", lambda: training(bench, folder))
         bench.step("one by one", lambda: one_by_one(bench, encoder))
+        bench.step("shards", lambda: by_shards(bench, folder))
         bench.step("sentence-transformers", lambda: sentence_transformers(bench, folder))
 
 
