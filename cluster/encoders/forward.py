@@ -5,8 +5,9 @@ batch has no padding; elsewhere each text is padded to the batch's longest. On a
 for a result until the next part's work has been handed over.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,11 +101,8 @@ class Forward:
     def _packed(self, found: Tokenized) -> Iterator[tuple[int, int, Any]]:
         ends = np.cumsum(found.lengths)
         starts = ends - found.lengths
-        places = np.arange(len(found.tokens)) - np.repeat(starts, found.lengths)
-        tokens, positions = (
-            self._moved(array)[None] for array in (found.tokens, places + self._first_position)
-        )
-        lengths = self._moved(found.lengths)
+        tokens, lengths = self._moved(found.tokens)[None], self._moved(found.lengths)
+        positions = self._positions(self._moved(starts), lengths=lengths, n=len(found.tokens))
         borders = self._moved(np.concatenate([[0], ends]).astype(np.int32))
         for rows in batches(found.lengths, batch_tokens=self.batch_tokens):
             start, end = int(rows[0]), int(rows[-1]) + 1
@@ -119,6 +117,13 @@ class Forward:
                 input_ids=tokens[:, part], position_ids=positions[:, part], packing=packing
             )
             yield start, end, pool_packed(output.last_hidden_state[0], packing, how=self._pooling)
+
+    def _positions(self, starts: Any, *, lengths: Any, n: int) -> Any:
+        """(1, n): of each token in its text."""
+        import torch
+
+        before = torch.repeat_interleave(starts, lengths, output_size=n)
+        return (torch.arange(n, device=before.device) - before + self._first_position)[None]
 
     def _padded(self, found: Tokenized) -> Iterator[tuple[int, int, Any]]:
         texts = np.split(found.tokens, np.cumsum(found.lengths)[:-1])
@@ -156,14 +161,13 @@ class Forward:
             yield waiting[0]
 
 
-def one_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """What is made of each item, in order, the next one in a thread of its own meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = None
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], *, threads: int) -> Iterator[Made]:
+    """What is made of each item, in order, the next ones in threads of their own meanwhile."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Made]] = deque()
         for item in items:
-            following = thread.submit(make, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -17,7 +17,7 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from cluster.encoders.encoder import Encoder, EncoderState, FittedEncoder, Vectors
-from cluster.encoders.forward import Forward, Tokenized, one_ahead
+from cluster.encoders.forward import Forward, Tokenized, ahead
 from cluster.encoders.packing import can_be_packed
 from cluster.encoders.pooling import Pooling
 from cluster.encoders.pretrained import (
@@ -38,8 +38,11 @@ from cluster.state import State, Tensors
 LOG = logging.getLogger("signalbox.encoder")
 
 TOKENIZER_FILE = "tokenizer.json"
-# Texts tokenized and sorted at a time: their ids take about 30 MB.
-TEXTS_AT_ONCE = 20_000
+# Texts tokenized and sorted at a time: on a CPU many, so that those of a batch are of like length;
+# on a GPU, where nothing is padded, few, so that it waits little for the first and the last.
+CPU_TEXTS, GPU_TEXTS = 20_000, 4096
+# Threads that tokenize for a GPU: one does 60,000 to 100,000 texts a second where it is alone.
+TOKENIZING_THREADS = 4
 POOLING_MODES: dict[str, Pooling] = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -103,10 +106,12 @@ class FittedHuggingFace(FittedEncoder):
         import torch
 
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        parts = (texts[start : start + TEXTS_AT_ONCE] for start in self._starts(texts))
+        size = GPU_TEXTS if self.forward.on_gpu else CPU_TEXTS
+        starts = range(0, len(texts), size)
+        parts = (texts[start : start + size] for start in starts)
         with torch.inference_mode(), bounded_threads():
             found = map(self.forward, self._tokenized_parts(parts))
-            for start, part in zip(self._starts(texts), self.forward.settled(found), strict=True):
+            for start, part in zip(starts, self.forward.settled(found), strict=True):
                 vectors[start : start + len(part)] = part.numpy()
         if not np.isfinite(vectors).all():
             raise InputError(
@@ -134,13 +139,12 @@ class FittedHuggingFace(FittedEncoder):
             model, self._tokenizer, settings=self.settings, precision=self.precision
         )
 
-    def _starts(self, texts: pl.Series) -> range:
-        return range(0, len(texts), TEXTS_AT_ONCE)
-
     def _tokenized_parts(self, parts: Iterable[pl.Series]) -> Iterator[Tokenized]:
-        """On a GPU the next part is tokenized meanwhile; a CPU's cores have enough to do."""
-        make = one_ahead if self.forward.on_gpu else map
-        return iter(make(self.sorted_by_length, parts))
+        """On a GPU the next parts are tokenized meanwhile; a CPU's cores have enough to do."""
+        if not self.forward.on_gpu:
+            return map(self.sorted_by_length, parts)
+        threads = max(1, min(TOKENIZING_THREADS, len(os.sched_getaffinity(0)) - 1))
+        return ahead(self.sorted_by_length, parts, threads=threads)
 
     def sorted_by_length(self, texts: pl.Series) -> Tokenized:
         """What `tokenized` finds, as the model is given it."""

@@ -7,6 +7,8 @@ as texts; as words 25,000, and 100,000 once it knows most of them. A GPU would w
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import chain
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,18 +27,23 @@ BESIDE_IDEOGRAPHS = rf"[{IDEOGRAPHS}]|[^\s{IDEOGRAPHS}]+"
 
 
 class WordIds:
-    """Texts → token ids, by words that are remembered."""
+    """Texts → token ids, by words that are remembered; several threads may ask."""
 
     def __init__(self, encode: Callable[[Sequence[str]], list[list[int]]], *, pattern: str) -> None:
         """`encode`: words → their ids, without special tokens; `pattern`: of a word."""
         self._encode = encode
         self._pattern = pattern
+        # polars' numbering of words is not to be asked by two threads at once.
+        self._lock = Lock()
         self._forget()
 
     def _forget(self) -> None:
-        self._words = pl.DataFrame(schema={"word": pl.String, "place": pl.Int64})
+        # polars numbers words as long as a series holds the numbering.
+        self._numbering = pl.Series([], dtype=pl.Categorical(pl.Categories.random()))
         self._ids = np.zeros(0, dtype=np.int64)
-        self._ends = np.zeros(1, dtype=np.int64)
+        # By a word's number: where its ids start, and how many they are; -1 is not known yet.
+        self._starts = np.zeros(0, dtype=np.int64)
+        self._lengths = np.zeros(0, dtype=np.int64)
 
     def __call__(self, texts: pl.Series) -> tuple[Integers, Integers]:
         """Ids of all texts one after the other, and how many each has, (n,).
@@ -45,31 +52,39 @@ class WordIds:
             texts: strings, none null.
         """
         found = texts.str.extract_all(self._pattern)
-        words = pl.DataFrame({"word": found.explode(empty_as_null=False)})
-        self._learn(words["word"])
-        places = words.join(self._words, on="word", how="left", maintain_order="left")["place"]
-        place = places.to_numpy()
-        starts, ends = self._ends[place], self._ends[place + 1]
-        borders = np.concatenate([[0], np.cumsum(ends - starts)])
+        with self._lock:
+            numbers = self._learned(found.explode(empty_as_null=False))
+            # Whoever learns more leaves the places of these numbers as they are.
+            ids, starts, lengths = self._ids, self._starts, self._lengths
+        starts, lengths = starts[numbers], lengths[numbers]
+        borders = np.concatenate([[0], np.cumsum(lengths)])
         last = np.concatenate([[0], np.cumsum(found.list.len().to_numpy().astype(np.int64))])
-        return self._ids[spans(starts, ends - starts)], np.diff(borders[last])
+        return ids[spans(starts, lengths)], np.diff(borders[last])
 
-    def _learn(self, words: pl.Series) -> None:
-        """Tokenize the words that are new."""
-        if len(self._words) > WORDS_KEPT:
+    def _learned(self, words: pl.Series) -> Integers:
+        """(n,) the words' numbers; those that are new are tokenized."""
+        if len(self._lengths) > WORDS_KEPT:
             self._forget()
-        unique = pl.DataFrame({"word": words.unique()})
-        new = unique.join(self._words, on="word", how="anti")["word"]
-        if new.is_empty():
-            return
-        ids = self._encode(new.to_list())
-        known = len(self._words)
-        places = pl.int_range(known, known + len(new), eager=True)
-        self._words = pl.concat([self._words, pl.DataFrame({"word": new, "place": places})])
-        lengths = np.array([len(one) for one in ids], dtype=np.int64)
-        flat = np.fromiter((token for one in ids for token in one), np.int64, int(lengths.sum()))
+        numbers = words.cast(self._numbering.dtype).to_physical().to_numpy().astype(np.int64)
+        self._make_room(int(numbers.max(initial=-1)) + 1 - len(self._lengths))
+        new = np.flatnonzero(self._lengths[numbers] < 0)
+        if len(new):
+            which, first = np.unique(numbers[new], return_index=True)
+            self._keep(which, ids=self._encode(words.gather(new[first]).to_list()))
+        return numbers
+
+    def _make_room(self, more: int) -> None:
+        if more > 0:
+            unknown = np.full(more, -1, dtype=np.int64)
+            self._starts = np.concatenate([self._starts, unknown])
+            self._lengths = np.concatenate([self._lengths, unknown])
+
+    def _keep(self, numbers: Integers, *, ids: list[list[int]]) -> None:
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        flat = np.fromiter(chain.from_iterable(ids), np.int64, int(lengths.sum()))
+        starts = len(self._ids) + np.cumsum(lengths) - lengths
+        self._starts[numbers], self._lengths[numbers] = starts, lengths
         self._ids = np.concatenate([self._ids, flat])
-        self._ends = np.concatenate([self._ends, self._ends[-1] + np.cumsum(lengths)])
 
 
 def spans(starts: Integers, lengths: Integers) -> Integers:

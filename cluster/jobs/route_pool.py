@@ -23,7 +23,7 @@ TASKS_IN_FLIGHT = 2
 MAX_DEATHS = 3
 PATIENCE_SECONDS = 30.0
 # A pretrained model on CPUs: more threads in one worker gain little, more workers take its memory
-# once more each.
+# once more each. Beside a GPU they tokenize.
 MODEL_CORES = 4
 
 Step = Literal["route", "score", "choose"]
@@ -56,7 +56,8 @@ def places(*, runs_model: bool) -> Places:
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     cores = [int(node.get("CPU", 0)) for node in nodes]
     if runs_model and gpus:
-        return Places(gpus, gpus=1)
+        shares = [int(node.get("CPU", 0)) // int(node["GPU"]) for node in nodes if node.get("GPU")]
+        return Places(gpus, cpus=max(1, min(MODEL_CORES, *shares)), gpus=1)
     each = min([MODEL_CORES if runs_model else 1, *(count for count in cores if count)])
     return Places(max(1, sum(count // each for count in cores)), cpus=each)
 

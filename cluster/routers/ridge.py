@@ -203,8 +203,10 @@ def with_length(
     vectors: Vectors, texts: pl.Series, *, length: Standard, weight: float
 ) -> FloatMatrix:
     """(n, d + 1) float64: the vectors, and behind them the standardised log length."""
-    scaled = weight * length.apply(log_length(texts)[:, None])
-    return np.hstack([vectors.astype(np.float64), scaled])
+    design = np.empty((len(vectors), vectors.shape[1] + 1))
+    design[:, :-1] = vectors
+    design[:, -1:] = weight * length.apply(log_length(texts)[:, None])
+    return design
 
 
 def same_rows(

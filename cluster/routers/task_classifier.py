@@ -70,4 +70,6 @@ def merge_rare(tasks: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
 
 def with_intercept(vectors: npt.NDArray[Any]) -> FloatMatrix:
     """(n, d + 1) float64: a column of ones behind."""
-    return np.hstack([vectors.astype(np.float64), np.ones((len(vectors), 1))])
+    design = np.ones((len(vectors), vectors.shape[1] + 1))
+    design[:, :-1] = vectors
+    return design

@@ -12,17 +12,20 @@ million parameters), BERT base's (110 million) and BERT large's (335 million).
 - forward: the same batches, tokenized before, without a padding.
 - padded: transformers' own forward pass on length-sorted batches padded to their longest, each
   batch on the GPU before; at the best of some batch sizes.
+- parts: `encode` by texts a part and threads that tokenize, each a second call.
+- shards: `predict` of 5,000 texts at a time, as the route job asks, in one process and in two.
 - sentence-transformers: `SentenceTransformer.encode` as it comes, and in bf16, batches of 32.
 - one by one: one prompt a forward pass, in bf16, as peers route.
 
 The share of the peak is of a bf16 product of 8192 × 8192 × 8192 in the same run: 2 · parameters
 outside embeddings · tokens, and 4 · layers · width · sum of squared lengths for attention.
 
-Each step that would begin after `--seconds` is left out and named.
+Each step that would begin after `--seconds` is left out and named; `--steps` are the only ones.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -36,12 +39,14 @@ import numpy as np
 import polars as pl
 import torch
 
+from cluster.encoders import huggingface
 from cluster.encoders.huggingface import FittedHuggingFace, HuggingFaceEncoder
 from cluster.encoders.tokens import batches, padded
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import CheckpointMeta, load_router, save_checkpoint
 from cluster.routers.context import FitContext
 from cluster.routers.ridge import Ridge
+from cluster.routers.router import Router
 from cluster.routers.routerdc import RouterDC
 from cluster.routers.zooter import Zooter
 
@@ -56,6 +61,9 @@ CANDIDATES = ("small", "medium", "large")
 FORWARD_TOKENS = (16_384, 65_536, 131_072, 262_144)
 # Texts that the encoders after the first are timed with.
 FEW = 8192
+SHARD = 5000
+PARTS = (2048, 4096, 8192, 20_000)
+THREADS = (1, 4, 8)
 PADDED_TOKENS = (16_384, 65_536, 131_072)
 
 
@@ -69,6 +77,7 @@ class Bench:
         device: of the encoders.
         until: when the last step begins, by `time.monotonic`.
         n_forward: texts whose forward pass is timed.
+        steps: names of those wanted, without the encoder's; all where there is none.
         facts: the figures so far.
     """
 
@@ -77,10 +86,13 @@ class Bench:
     device: torch.device
     until: float
     n_forward: int = 20_000
+    steps: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def step(self, name: str, run: Callable[[], Any]) -> Any:
         """Run a step, print what it found and keep it; one that is late or fails is named."""
+        if self.steps and name.rsplit(": ", maxsplit=1)[-1] not in self.steps:
+            return None
         if time.monotonic() > self.until:
             self.facts[name] = "left out: no time"
         else:
@@ -263,17 +275,72 @@ def outcomes_of(texts: pl.Series) -> OutcomeMatrix:
     return OutcomeMatrix(queries, CANDIDATES, CANDIDATES, reward, *(unknown,) * 3, ones, unknown)
 
 
+def ridge_router(texts: pl.Series, *, encoder: FittedHuggingFace) -> Router:
+    """A router over the encoder's vectors, fitted on rewards by chance."""
+    outcomes = outcomes_of(texts[:2000])
+    vectors = encoder.encode(outcomes.texts)
+    return Ridge().fit_vectors(outcomes, vectors=vectors, encoder=encoder, seed=0)
+
+
 def end_to_end(bench: Bench, encoder: FittedHuggingFace) -> dict[str, float]:
     """Texts routed a second: tokenized, encoded, scored."""
-    outcomes = outcomes_of(bench.texts[:2000])
-    router = Ridge().fit_vectors(
-        outcomes, vectors=encoder.encode(outcomes.texts), encoder=encoder, seed=0
-    )
+    router = ridge_router(bench.texts, encoder=encoder)
     n = len(bench.texts)
     return {
         "predict": n / bench.seconds(lambda: router.predict(bench.texts), times=1),
         "encode": n / bench.seconds(lambda: encoder.encode(bench.texts), times=1),
     }
+
+
+def by_parts(bench: Bench, encoder: FittedHuggingFace) -> dict[str, float]:
+    """Texts encoded a second, by texts a part and threads."""
+    usual, facts = (huggingface.GPU_TEXTS, huggingface.TOKENIZING_THREADS), {}
+    for texts in PARTS:
+        for threads in THREADS:
+            huggingface.GPU_TEXTS, huggingface.TOKENIZING_THREADS = texts, threads
+            started = time.perf_counter()
+            encoder.encode(bench.texts)
+            seconds = time.perf_counter() - started
+            facts[f"{texts} texts, {threads} threads"] = len(bench.texts) / seconds
+    huggingface.GPU_TEXTS, huggingface.TOKENIZING_THREADS = usual
+    return facts
+
+
+def routed_by_shards(
+    folder: str, texts: pl.Series, *, others: Any, told: Any, seconds: float
+) -> None:
+    """Put (shards' texts, seconds) into `told`, measured while the others measure."""
+    router = ridge_router(texts, encoder=loaded(folder))
+    shards = list(texts.to_frame().iter_slices(SHARD))
+    router.predict(texts)
+    others.wait()
+    started, turn, done = time.perf_counter(), 0, 0
+    while time.perf_counter() - started < seconds:
+        shard = shards[turn % len(shards)].to_series()
+        router.predict(shard)
+        done, turn = done + len(shard), turn + 1
+    told.put((done, time.perf_counter() - started))
+
+
+def by_shards(bench: Bench, folder: str) -> dict[str, float]:
+    """Texts routed a second in shards, by processes that share the device."""
+    spawn, facts = multiprocessing.get_context("spawn"), {}
+    for processes in (1, 2, 3):
+        others, told = spawn.Barrier(processes), spawn.Queue()
+        options = {"others": others, "told": told, "seconds": 3.0}
+        running = [
+            spawn.Process(
+                target=routed_by_shards, args=(folder, bench.texts), kwargs=options, daemon=True
+            )
+            for _ in range(processes)
+        ]
+        for process in running:
+            process.start()
+        found = [told.get(timeout=120) for _ in running]
+        for process in running:
+            process.join()
+        facts[str(processes)] = sum(texts / seconds for texts, seconds in found)
+    return facts
 
 
 def sentence_transformers(bench: Bench, folder: str) -> dict[str, float]:
@@ -351,11 +418,13 @@ def measure(name: str, *, bench: Bench, folder: str, brief: bool) -> None:
     bench.step(f"{name}: end to end", lambda: end_to_end(bench, encoder))
     bench.step(f"{name}: padded forward", lambda: padded_forward(bench, encoder))
     if not brief:
+        bench.step("parts", lambda: by_parts(bench, encoder))
         bench.step("tokenizer", lambda: tokenizing(bench, encoder))
         bench.step(f"{name}: profile", lambda: profile(bench, encoder))
         bench.step("vectors", lambda: agreement(bench, folder))
         bench.step("training", lambda: training(bench, folder))
         bench.step("one by one", lambda: one_by_one(bench, encoder))
+        bench.step("shards", lambda: by_shards(bench, folder))
         bench.step("sentence-transformers", lambda: sentence_transformers(bench, folder))
 
 
@@ -382,12 +451,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=200.0)
     parser.add_argument("--encoders", nargs="+", default=list(ARCHITECTURES)[:3])
     parser.add_argument("--compile", action="store_true", help="torch.compile too, for minutes")
+    parser.add_argument("--steps", nargs="+", default=[])
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     known = pl.read_parquet(given.texts)["text"]
     texts = pl.concat([known] * (given.queries // len(known) + 1))[: given.queries]
     until = time.monotonic() + given.seconds
-    bench = Bench(texts, given.tokenizer, torch.device(given.device), until)
+    bench = Bench(texts, given.tokenizer, torch.device(given.device), until, steps=given.steps)
     on_gpu = given.device == "cuda"
     bench.facts["device"] = torch.cuda.get_device_name() if on_gpu else "cpu"
     bench.facts["torch"] = torch.__version__

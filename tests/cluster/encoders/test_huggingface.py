@@ -79,7 +79,7 @@ def test_a_vector_does_not_depend_on_the_batch_it_is_in(tiny_bert, texts, batch_
 def test_parts_change_nothing_but_rounding(tiny_bert, monkeypatch):
     encoder = load(tiny_bert)
     whole = encoder.encode(TEXTS)
-    monkeypatch.setattr(huggingface, "TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr(huggingface, "CPU_TEXTS", 2)
     assert encoder.encode(TEXTS) == pytest.approx(whole, abs=1e-5)
 
 
