@@ -120,10 +120,10 @@ def draw(runs: dict[str, Watched], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
     for (name, run), colour in zip(runs.items(), ("#3e7cb1", "#c8553d"), strict=False):
-        seconds = [when for when, _, _ in run.curve]
+        seconds = [when - run.curve[0][0] for when, _, _ in run.curve]
         whole = [driver + workers for _, driver, workers in run.curve]
         axes.plot(seconds, whole, color=colour, label=f"{name}: peak {run.peak:,.0f} MB")
-    axes.set(xlabel="seconds from the command's start", ylabel="MB, driver and workers")
+    axes.set(xlabel="seconds from the start of the job's driver", ylabel="MB, driver and workers")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
