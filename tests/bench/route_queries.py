@@ -17,6 +17,7 @@ from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.fit import load_method
+from cluster.routers.router import Router
 
 PASSAGE_WORDS = 20
 CHUNK_ROWS = 500_000
@@ -75,16 +76,22 @@ def outcomes() -> OutcomeMatrix:
 
 def registered_router(lake: Lake, *, method: str) -> tuple[str, str]:
     """(version, checkpoint folder) of a router fitted and registered in a lake."""
-    router = load_method(method)().fit(outcomes(), seed=0)
-    folder = lake.storage.join("checkpoints", method)
-    ratios = dict.fromkeys(CANDIDATES, 0.27)
-    meta = CheckpointMeta(candidate_ids=CANDIDATES, data={"prompt_tokens_per_character": ratios})
+    return registered(load_method(method)().fit(outcomes(), seed=0), lake=lake)
+
+
+def registered(router: Router, *, lake: Lake) -> tuple[str, str]:
+    """(version, checkpoint folder) of a router, registered in a lake."""
+    folder = lake.storage.join("checkpoints", router.method)
+    ratios = dict.fromkeys(router.candidates, 0.27)
+    meta = CheckpointMeta(
+        candidate_ids=router.candidates, data={"prompt_tokens_per_character": ratios}
+    )
     version = save_checkpoint(router, folder, meta=meta)
     registry.register(
         lake,
         version=version,
         checkpoint=folder,
-        method=method,
+        method=router.method,
         dataset="bench",
         metrics={},
         why="benchmark",
