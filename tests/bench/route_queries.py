@@ -19,6 +19,7 @@ from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.fit import load_method
+from cluster.routers.router import Router
 
 PASSAGE_WORDS = 20
 CHUNK_ROWS = 500_000
@@ -78,18 +79,24 @@ def outcomes() -> OutcomeMatrix:
 def registered_router(lake: Lake, *, method: str) -> tuple[str, str]:
     """(version, checkpoint folder) of a router fitted and registered in a lake."""
     known = outcomes()
-    router = load_method(method)().fit(known, seed=0)
-    folder = lake.storage.join("checkpoints", method)
-    ratios = dict.fromkeys(CANDIDATES, 0.27)
-    meta = CheckpointMeta(candidate_ids=CANDIDATES, data={"prompt_tokens_per_character": ratios})
+    return registered(load_method(method)().fit(known, seed=0), queries=known.queries, lake=lake)
+
+
+def registered(router: Router, *, queries: pl.DataFrame, lake: Lake) -> tuple[str, str]:
+    """(version, checkpoint folder) of a router, registered in a lake with a profile of queries."""
+    folder = lake.storage.join("checkpoints", router.method)
+    ratios = dict.fromkeys(router.candidates, 0.27)
+    meta = CheckpointMeta(
+        candidate_ids=router.candidates, data={"prompt_tokens_per_character": ratios}
+    )
     # As training leaves it, so that drift is looked at as well.
-    profile = Profiles(0).of(router, queries=known.queries)
+    profile = Profiles(0).of(router, queries=queries)
     version = save_checkpoint(router, folder, meta=meta, beside=profile_files(profile))
     registry.register(
         lake,
         version=version,
         checkpoint=folder,
-        method=method,
+        method=router.method,
         dataset="bench",
         metrics={},
         why="benchmark",
