@@ -89,7 +89,7 @@ bench-train: setup
 # minutes; 12 GB of disk for a while); and the same of a router with a pretrained encoder.
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
-	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 5000
+	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
 
 # Programs that attack the sandbox of code rewards, and what becomes of them (half a minute).
 hostile-table: setup
