@@ -95,11 +95,11 @@ bench-guarantee: setup
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
 
-# Routing a file: against the bare kernel and the way peers do it, and ten times the rows (about 8
+# Routing a file: against the bare kernel and the way peers do it, and ten times the rows (about 10
 # minutes; 12 GB of disk for a while); and the same of a router with a pretrained encoder.
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
-	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 5000
+	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup

@@ -251,11 +251,13 @@ def tell_job(router: RidgeRouter, *, rows: int) -> None:
         words += ["--output", str(folder / "routed"), "--policy", "best"]
         run = watched_route(folder / "lake", words=words)
     seconds, manifest = run.manifest["seconds"], run.manifest
+    pace = manifest["rows_per_second"]
+    steady = f"{pace:.0f} in steady state" if pace else "a single shard"
     length = queries(500, seed=1).str.len_chars().mean()
     print(
         f"route job, {rows} passages of {length:.0f} characters: "
         f"{rows / seconds['all']:.0f} queries/s over {seconds['all']:.1f} s, "
-        f"{manifest['rows_per_second'] or 0:.0f} in steady state, "
+        f"{steady}, "
         f"{rows / seconds['processor']:.0f} a core second; the command took {run.wall:.1f} s"
     )
 

@@ -76,6 +76,21 @@ def test_a_vector_does_not_depend_on_the_batch_it_is_in(tiny_bert, texts, batch_
     assert together == pytest.approx(np.array(alone).reshape(-1, 32), abs=1e-5)
 
 
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.text("abc plus\n", max_size=60) | st.none(), min_size=1, max_size=12),
+    pooling=st.sampled_from(["mean", "cls", "last"]),
+    batch_tokens=st.integers(1, 200),
+)
+def test_packed_is_padded(tiny_bert, texts, pooling, batch_tokens):
+    series = pl.Series(texts, dtype=pl.String)
+    encoder = load(tiny_bert, pooling=pooling, batch_tokens=batch_tokens)
+    assert encoder.forward.is_packed
+    packed = encoder.encode(series)
+    encoder.forward.is_packed = False
+    assert packed == pytest.approx(encoder.encode(series), abs=1e-6)
+
+
 def test_parts_change_nothing_but_rounding(tiny_bert, monkeypatch):
     encoder = load(tiny_bert)
     whole = encoder.encode(TEXTS)
@@ -204,6 +219,15 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 SMALL |= {"intermediate_size": 64, "pad_token_id": 0}
 
 
+def make_model(folder, *, kind, **options):
+    """Put a model of that kind, by chance, in the folder of a tokenizer."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    vocabulary = len(AutoTokenizer.from_pretrained(folder))
+    config = AutoConfig.for_model(kind, vocab_size=vocabulary, **SMALL, **options)
+    AutoModel.from_config(config).save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "limit"),
     [
@@ -215,17 +239,29 @@ SMALL |= {"intermediate_size": 64, "pad_token_id": 0}
     ],
 )
 def test_other_architectures(tiny_copy, kind, options, limit):
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-    vocabulary = len(AutoTokenizer.from_pretrained(tiny_copy))
-    config = AutoConfig.for_model(kind, vocab_size=vocabulary, **SMALL, **options)
-    AutoModel.from_config(config).save_pretrained(tiny_copy)
+    make_model(tiny_copy, kind=kind, **options)
     encoder = load(tiny_copy, pooling="last")
     assert encoder.settings.max_length == limit
     expected = [unit(token_states(tiny_copy, t, max_length=limit)[-1]) for t in TEXTS]
     assert encoder.encode(TEXTS) == pytest.approx(np.stack(expected), abs=1e-5)
     restored = FittedHuggingFace.from_state(encoder.state())
     assert np.array_equal(restored.encode(TEXTS), encoder.encode(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "why_not"),
+    [
+        ("roberta", ""),
+        ("modernbert", "ModernBertAttention has no packed form"),
+        ("deberta-v2", "DebertaV2Model is run padded"),
+    ],
+)
+def test_a_model_is_packed_where_it_can_be_and_else_says_why(tiny_copy, caplog, kind, why_not):
+    make_model(tiny_copy, kind=kind)
+    with caplog.at_level("INFO", logger="signalbox.encoder"):
+        encoder = load(tiny_copy)
+    assert encoder.forward.is_packed is (not why_not)
+    assert why_not in caplog.text if why_not else "packed" not in caplog.text
 
 
 def lose_a_weight(folder):
