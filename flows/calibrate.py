@@ -1,13 +1,12 @@
 """calibrate: how cheaply a router keeps a share of a reference's quality, and how sure that is."""
 
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from prefect import flow
 from pydantic import Field
 
 from cluster import registry
 from cluster.errors import InputError
-from cluster.guarantee.bound import BoundName
 from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.context_limits import read_context_limits
@@ -18,13 +17,14 @@ from cluster.policies.constraints import Constraints
 from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
 from cluster.storage import Storage
-from flows.params import FlowParams, PricesField, check_output, check_ray
+from flows.floor_fields import Wish
+from flows.params import FlowParams, check_output, check_ray
 from tasks.artifacts import link_artifact, markdown_artifact, png_artifact, table_artifact
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines
 
 
-class CalibrateParams(FlowParams):
+class CalibrateParams(Wish, FlowParams):
     """Find the cheapest way to route that keeps a share of a model's quality, with a promise.
 
     Reads the calibration split alone, and leaves out what the router has seen of it.
@@ -34,62 +34,6 @@ class CalibrateParams(FlowParams):
         default="",
         title="Dataset",
         description="Whose calibration rows are read. Empty: the router's own",
-    )
-    router: str = Field(
-        default="champion",
-        title="Router",
-        description="A registered version, the beginning of one, or champion",
-    )
-    floor: float = Field(
-        default=0.95,
-        gt=0,
-        le=1,
-        title="Floor",
-        description="Share of the reference's mean reward that is to be kept (0.95 is 95 %). .95 "
-        "needs about 500 calibration rows, .98 about 1,000, .99 about 2,000",
-    )
-    delta: float = Field(
-        default=0.1,
-        gt=0,
-        lt=1,
-        title="Delta",
-        description="Chance that the calibration sample misleads: 0.1 is a confidence of 90 %",
-    )
-    reference: str = Field(
-        default="",
-        title="Reference",
-        description="Name of the candidate whose quality is to be kept. Empty: the strong one of "
-        "the pair, or the best on train",
-    )
-    bound: BoundName = Field(
-        default="betting",
-        title="Bound",
-        description="betting: true for any number of rows; clt: normal approximation, tighter, "
-        "true for large samples alone, and needs 30 rows that differ from the reference",
-    )
-    scorer: str = Field(
-        default="", title="Scorer", description="Whose rewards count. Empty: the router's own"
-    )
-    normalisation: Literal["as_trained", "none", "min_max", "z_score", "rank", "sigmoid"] = Field(
-        default="as_trained",
-        title="Normalisation",
-        description="Scale of the rewards, which must have bounds. as_trained: the router's own; "
-        "the others as for 'train'",
-    )
-    reward_max: float = Field(
-        default=1.0,
-        gt=0,
-        allow_inf_nan=False,
-        title="Greatest reward",
-        description="The greatest reward there can be; the least is 0",
-    )
-    strong: str = Field(
-        default="",
-        title="Strong candidate",
-        description="With --weak: another pair that the router's own speaks for, as in 'route'",
-    )
-    weak: str = Field(
-        default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
     )
     allowed: list[str] = Field(
         default=[],
@@ -102,7 +46,6 @@ class CalibrateParams(FlowParams):
         description="As in 'route': a YAML file with a line 'name: tokens' a candidate, or a "
         "candidate file. Empty: the max_model_len that candidates came with; off: no limit",
     )
-    prices: PricesField = ""
     output: str = Field(
         default="",
         title="Output folder",
@@ -151,45 +94,19 @@ def _spec(params: CalibrateParams, *, lake: Lake) -> CalibrateSpec:
     )
     constraints.check(names)
     spec = calibrate_spec(params, dataset=params.dataset, constraints=constraints, lake=lake)
-    changes: dict[str, Any] = {"reward_max": params.reward_max}
-    if params.scorer:
-        changes["scorer"] = params.scorer
-    if params.normalisation != "as_trained":
-        changes |= {"normalisation": params.normalisation, "temperature": 1.0}
-    if params.output:
-        changes["output"] = Storage.at(params.output).uri
-    return spec.model_copy(update=changes)
+    if not params.output:
+        return spec
+    return spec.model_copy(update={"output": Storage.at(params.output).uri})
 
 
 def _candidates(checkpoint: str) -> tuple[str, ...]:
     return tuple(read_manifest(checkpoint).candidates)
 
 
-class Wish(Protocol):
-    """What is to be promised, and of which router: fields of `calibrate` and of `route`."""
-
-    @property
-    def router(self) -> str: ...
-    @property
-    def strong(self) -> str: ...
-    @property
-    def weak(self) -> str: ...
-    @property
-    def floor(self) -> float: ...
-    @property
-    def delta(self) -> float: ...
-    @property
-    def reference(self) -> str: ...
-    @property
-    def bound(self) -> BoundName: ...
-    @property
-    def prices(self) -> str: ...
-
-
 def calibrate_spec(
     wish: Wish, *, dataset: str, constraints: Constraints, lake: Lake
 ) -> CalibrateSpec:
-    """The job of a calibration, under the label that the router learned.
+    """The job of a calibration, under the label that the router learned unless another is named.
 
     Args:
         wish: what is to be promised.
@@ -204,6 +121,10 @@ def calibrate_spec(
     label = read_manifest(router["checkpoint"]).label
     names = (wish.strong, wish.weak) if wish.strong else _candidates(router["checkpoint"])
     prices = read_prices(wish.prices, lake=lake)
+    normalisation, temperature = wish.normalisation, 1.0
+    if normalisation == "as_trained":
+        normalisation = label.get("normalisation", "none")
+        temperature = label.get("temperature", 1.0)
     return CalibrateSpec(
         lake=lake.storage.uri,
         router=router["version"],
@@ -211,9 +132,10 @@ def calibrate_spec(
         strong=wish.strong,
         weak=wish.weak,
         dataset=dataset or label.get("dataset", "default"),
-        scorer=label.get("scorer", ""),
-        normalisation=label.get("normalisation", "none"),
-        temperature=label.get("temperature", 1.0),
+        scorer=wish.scorer or label.get("scorer", ""),
+        normalisation=normalisation,
+        temperature=temperature,
+        reward_max=wish.reward_max,
         inputs=lake.versions(INPUTS),
         # Only the router's own, so that the work stays the same when the lake gets others.
         prices={name: prices[name] for name in names if name in prices},

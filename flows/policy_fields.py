@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from cluster.errors import InputError
 from cluster.lake.context_limits import read_context_limits
@@ -11,20 +11,21 @@ from cluster.lake.lake import Lake
 from cluster.policies import load_policy
 from cluster.policies.constraints import Constraints
 from cluster.policies.rules import Rule, read_rules
+from flows.floor_fields import FloorFields
 from tasks.report import say
 
 PolicyName = Literal["best", "utility", "budget", "quality_floor", "threshold", "cascade"]
+# Those of a calibration, which no policy has among its settings.
+CALIBRATION = ("bound", "calibrated_on", "scorer", "normalisation", "reward_max")
 # By policy, the fields it reads beside those of all.
 READ: Mapping[str, tuple[str, ...]] = {
     "best": (),
     "utility": ("lambda_usd",),
     "budget": ("usd_per_1000", "usd_total"),
-    "quality_floor": ("floor", "delta", "reference", "bound", "calibrated_on"),
+    "quality_floor": ("floor", "delta", "reference", *CALIBRATION),
     "threshold": ("strong_share", "threshold"),
     "cascade": ("accept_from", "strong_share", "threshold"),
 }
-# Those of a calibration, which no policy has among its settings.
-CALIBRATION = ("bound", "calibrated_on")
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -40,7 +41,7 @@ Number = Annotated[
 ]
 
 
-class PolicyFields(BaseModel):
+class PolicyFields(FloorFields):
     """How one of the candidates is chosen, and which of them may be."""
 
     policy: PolicyName = Field(
@@ -71,34 +72,6 @@ class PolicyFields(BaseModel):
         allow_inf_nan=False,
         title="USD in total",
         description="For policy budget: what the whole file may cost",
-    )
-    floor: float = Field(
-        default=0.95,
-        gt=0.0,
-        le=1.0,
-        title="Quality floor",
-        description="For policy quality_floor: the share of the reference's mean reward that new "
-        "queries like the calibration sample must reach",
-    )
-    delta: float = Field(
-        default=0.1,
-        gt=0.0,
-        lt=1.0,
-        title="Delta",
-        description="For policy quality_floor: the risk, over the calibration sample, that the "
-        "floor is not reached (0.1 is 10 %)",
-    )
-    reference: str = Field(
-        default="",
-        title="Reference",
-        description="For policy quality_floor: the candidate whose quality counts. Empty: the "
-        "best single one on train",
-    )
-    bound: Literal["betting", "clt"] = Field(
-        default="betting",
-        title="Bound",
-        description="For policy quality_floor: betting holds for any sample; clt is cheaper and "
-        "holds in the limit alone",
     )
     calibrated_on: str = Field(
         default="",

@@ -34,7 +34,8 @@ from flows.answer_fields import AnswerFields
 from flows.calibrate import calibrate_spec, show_calibration
 from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
-from flows.params import FlowParams, PricesField, check_output, check_ray
+from flows.floor_fields import Wish
+from flows.params import FlowParams, check_output, check_ray
 from flows.policy_fields import (
     PolicyFields,
     check_policy,
@@ -62,24 +63,9 @@ class RouteFiles(FileFields, FlowParams):
     )
 
 
-class RouteParams(PolicyFields, AnswerFields, FeedbackFields, RouteFiles):
+class RouteParams(PolicyFields, Wish, AnswerFields, FeedbackFields, RouteFiles):
     """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
 
-    router: str = Field(
-        default="champion",
-        title="Router",
-        description="A registered version, the beginning of one, or champion",
-    )
-    strong: str = Field(
-        default="",
-        title="Strong candidate",
-        description="With --weak: route between these two by what the router has learned of its "
-        "own strong and weak candidate, without retraining. Empty: the router's candidates",
-    )
-    weak: str = Field(
-        default="", title="Weak candidate", description="The cheap one of the pair; see --strong"
-    )
-    prices: PricesField = ""
     prefix: str = Field(
         default="",
         title="Prefix",

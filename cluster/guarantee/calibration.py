@@ -4,6 +4,9 @@ With q a query's reward, d = q of the route − floor · q of the reference is a
 setting is certified where the mean margin is above 0 with confidence 1 − delta. Settings are taken
 in a fixed order, the dearest first (`cluster.guarantee.path`), and the last that passes before the
 first that fails is chosen (`cluster.guarantee.sequence`).
+
+The reference alone needs no test: it keeps all of its own reward. Where constraints send queries
+elsewhere it is no longer alone, and is then the first setting that is tested.
 """
 
 from collections.abc import Sequence
@@ -14,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from cluster.errors import InputError
 from cluster.guarantee.bound import BOUNDS, Bound, BoundName
 from cluster.guarantee.path import choices
 from cluster.guarantee.rows import Drawn, worst_case
@@ -28,12 +32,13 @@ class Setting(BaseModel):
     """One setting of the path, on the calibration rows.
 
     Attributes:
-        tau: of `QualityFloor`; None: everything goes to the reference.
+        tau: of `QualityFloor`; None: everything that may goes to the reference.
         usd_per_1000: what 1,000 queries cost; None where unknown.
         reward: mean reward, missing ones at their worst.
         kept: share of the reference's mean reward.
         at_least: share that is kept with confidence, of this setting looked at alone.
-        certified: whether it passed, and all before it.
+        certified: whether it passed, and none before it failed.
+        decided: whether enough rows differ from the reference for the bound to tell.
         elsewhere: share of the queries that do not go to the reference.
         shares: of the queries, by candidate.
     """
@@ -46,6 +51,7 @@ class Setting(BaseModel):
     kept: float
     at_least: float
     certified: bool
+    decided: bool = True
     elsewhere: float
     shares: dict[str, float]
 
@@ -77,40 +83,71 @@ class Sample:
 
 
 def calibrate(
-    policy: QualityFloor, taus: Sequence[float], sample: Sample, *, bound: BoundName
+    sample: Sample, *, policy: QualityFloor, taus: Sequence[float], bound: BoundName
 ) -> tuple[QualityFloor, tuple[Setting, ...]]:
     """The policy with the cheapest certified tau, and every setting; the reference alone first.
 
     Args:
+        sample: of calibration rows.
         policy: with its floor, delta and reference, for the candidates at hand.
         taus: the path.
-        sample: of calibration rows.
         bound: what the promise rests on.
+
+    Raises:
+        InputError: constraints send rows elsewhere than to the reference, and that alone cannot be
+            shown to keep the floor.
     """
-    always, *made = choices(
+    steps = (None, *taus)
+    made = choices(
         policy,
-        [None, *taus],
+        steps,
         sample.prediction,
         texts=sample.texts,
         cost=sample.expected,
         allowed=sample.allowed,
     )
     by = BOUNDS[bound]
+    is_alone = bool((made[0] == policy.candidates.index(policy.reference)).all())
+    verdicts = [tried(chosen, policy=policy, sample=sample, bound=by) for chosen in made]
+    if is_alone:
+        verdicts[0] = Verdict(np.array([True]), np.array([True]))
 
     def test(setting: int, alive: Samples) -> Verdict:  # noqa: ARG001 - one sample
-        return tried(made[setting], policy=policy, sample=sample, bound=by)
+        return verdicts[setting]
 
-    last = int(fixed_sequence(test, n_settings=len(taus))[0])
-    settings = [
-        _setting(chosen, tau=tau, policy=policy, sample=sample, bound=by)
-        for tau, chosen in zip([None, *taus], [always, *made], strict=True)
-    ]
-    certified = [
-        one.model_copy(update={"certified": place <= last})
-        for place, one in enumerate(settings, -1)
-    ]
-    tau = None if last == NONE else taus[last]
-    return policy.model_copy(update={"tau": tau}), tuple(certified)
+    last = int(fixed_sequence(test, n_settings=len(steps))[0])
+    settings = tuple(
+        _setting(
+            chosen, tau=tau, verdict=verdict, policy=policy, sample=sample, bound=by
+        ).model_copy(update={"certified": bool(place <= last and _says_yes(verdict))})
+        for place, (tau, chosen, verdict) in enumerate(zip(steps, made, verdicts, strict=True))
+    )
+    if last == NONE:
+        raise InputError(_barred_words(settings[0], policy=policy, bound=by))
+    barred = 0.0 if is_alone else settings[0].elsewhere
+    return policy.model_copy(update={"tau": steps[last], "barred": barred}), settings
+
+
+def _says_yes(verdict: Verdict) -> bool:
+    return bool((verdict.passes & verdict.decided).all())
+
+
+def _barred_words(first: Setting, *, policy: QualityFloor, bound: Bound) -> str:
+    """Why there is nothing to promise: not even with the reference wherever it may answer."""
+    why = (
+        f"it keeps {100 * first.kept:.1f} % of its mean reward, of which "
+        f"{100 * first.at_least:.1f} % can be shown with probability {1 - policy.delta:g}"
+    )
+    if not first.decided:
+        why = (
+            f"these are fewer than the {bound.least_differing} rows that --bound {bound.name} needs"
+        )
+    return (
+        f"the constraints send {100 * first.elsewhere:.1f} % of the calibration rows elsewhere "
+        f"than to the reference '{policy.reference}', and that alone cannot be shown to keep the "
+        f"floor of {policy.floor:g}: {why}; loosen --rules, --max-context or --allowed, name "
+        "another --reference or a lower --floor, or collect more calibration rows"
+    )
 
 
 def tried(chosen: Choices, *, policy: QualityFloor, sample: Sample, bound: Bound) -> Verdict:
@@ -124,7 +161,13 @@ def tried(chosen: Choices, *, policy: QualityFloor, sample: Sample, bound: Bound
 
 
 def _setting(
-    chosen: Choices, *, tau: float | None, policy: QualityFloor, sample: Sample, bound: Bound
+    chosen: Choices,
+    *,
+    tau: float | None,
+    verdict: Verdict,
+    policy: QualityFloor,
+    sample: Sample,
+    bound: Bound,
 ) -> Setting:
     reference = policy.candidates.index(policy.reference)
     earned, against = worst_case(sample.reward, chosen, reference=reference)
@@ -144,6 +187,7 @@ def _setting(
         kept=mean / reference_mean if reference_mean else 1.0,
         at_least=at_least,
         certified=False,
+        decided=bool(verdict.decided.all()),
         elsewhere=float(1 - shares[reference]),
         shares=dict(zip(policy.candidates, shares.tolist(), strict=True)),
     )

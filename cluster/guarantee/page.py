@@ -18,11 +18,12 @@ UNKNOWN = "–"
 
 def page(record: Calibration) -> bytes:
     """The page as UTF-8 HTML."""
+    kind = "promise" if record.policy.promises else "promise none"
     title = escape(f"{record.policy.floor:g} of {record.policy.reference}, at the least cost")
     parts = [
         f"<h1>{title}</h1>",
         f'<p class="note">{escape(_about(record))}</p>',
-        f'<p class="promise{"" if record.certified else " none"}">{escape(record.promise)}</p>',
+        f'<p class="{kind}">{escape(record.promise)}</p>',
         _tiles(record),
         _counted(record),
         _curve(record),
@@ -120,7 +121,7 @@ def _shares(record: Calibration) -> str:
     rows = [
         cells(
             [
-                "reference alone" if one.tau is None else f"{one.tau:.4g}",
+                record.label(one),
                 *(f"{100 * one.shares[name]:.1f}" for name in names),
             ]
         )

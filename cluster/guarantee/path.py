@@ -50,7 +50,8 @@ def path(
     steps = _between(np.unique(np.quantile(gaps, np.linspace(0, 1, LOOKED_AT))))
     made = choices(policy, steps.tolist(), prediction, texts=texts, cost=cost, allowed=allowed)
     spent = np.array([_mean_price(policy, chosen, cost=cost) for chosen in made])
-    whole = _mean_price(policy, np.full(len(texts), column, dtype=np.int64), cost=cost)
+    dearest = choices(policy, [None], prediction, texts=texts, cost=cost, allowed=allowed)[0]
+    whole = _mean_price(policy, dearest, cost=cost)
     saves = spent < whole
     return tuple(steps[saves][_even(spent[saves], whole=whole)].tolist())
 

@@ -34,7 +34,7 @@ def drawn(record: Calibration) -> Any:
     place = axes[0, 0]
     x = [_cost(record, one.usd_per_1000, one.shares) for one in record.settings]
     reward = [one.reward for one in record.settings]
-    level = record.settings[0].reward
+    level = record.reference_reward
     least = [min(one.reward, one.at_least * level) for one in record.settings]
     _curve(place, record, x=x, reward=reward, least=least)
     place.axhline(

@@ -69,9 +69,18 @@ class Calibration(BaseModel):
 
     @property
     def saved(self) -> float | None:
-        """Share of the reference's cost that is saved on the calibration rows; None: unknown."""
+        """Share of the first setting's cost that is saved on the calibration rows; None: unknown.
+
+        That is the reference's cost, where it may answer every row.
+        """
         usd, before = self.chosen.usd_per_1000, self.settings[0].usd_per_1000
         return None if usd is None or not before else 1 - usd / before
+
+    @property
+    def reference_reward(self) -> float:
+        """Mean reward of the reference on the calibration rows."""
+        first = self.settings[0]
+        return first.reward / first.kept if first.kept else first.reward
 
     @property
     def is_priced(self) -> bool:
@@ -91,7 +100,7 @@ class Calibration(BaseModel):
     def promise(self) -> str:
         """What may be repeated to others, in words."""
         reference = f"'{self.policy.reference}'"
-        if not self.certified:
+        if not self.policy.promises:
             return (
                 f"No saving certified: on these {self.rows:,} rows no setting could be shown to "
                 f"keep {self.policy.floor:g} of the mean reward of {reference} with probability "
@@ -103,8 +112,20 @@ class Calibration(BaseModel):
         return (
             f"With probability {chance} over the calibration sample{nearly}, the mean reward of "
             f"new queries drawn like it is at least {self.policy.floor:g} times that of "
-            f"{reference}. {LIMITS}"
+            f"{reference}. {self._barred_words}{LIMITS}"
         )
+
+    @property
+    def _barred_words(self) -> str:
+        if not self.policy.barred:
+            return ""
+        told = (
+            f"By the constraints {100 * self.policy.barred:.3g} % of the calibration rows may not "
+            f"go to '{self.policy.reference}', and that is counted. "
+        )
+        if self.certified:
+            return told
+        return f"{told}No saving beyond it is certified: everything that may goes there. "
 
     def policy_settings(self) -> dict[str, Any]:
         """What routes by this record, as settings of the policy `quality_floor`."""
@@ -115,14 +136,27 @@ class Calibration(BaseModel):
         """A line a setting, for people."""
         return [
             {
-                "tau": "reference alone" if one.tau is None else f"{one.tau:.4g}",
+                "tau": self.label(one),
                 "USD per 1,000": None if one.usd_per_1000 is None else f"{one.usd_per_1000:.4g}",
                 "token price %": f"{100 * self.token_price(one.shares):.1f}",
                 "mean reward": f"{one.reward:.4g}",
                 "kept %": f"{100 * one.kept:.1f}",
                 "at least %": f"{100 * one.at_least:.1f}",
                 "elsewhere %": f"{100 * one.elsewhere:.1f}",
-                "verdict": "chosen" if one == self.chosen else "yes" if one.certified else "no",
+                "verdict": self._verdict(one),
             }
             for one in self.settings
         ]
+
+    def label(self, setting: Setting) -> str:
+        """What a setting is called."""
+        if setting.tau is not None:
+            return f"{setting.tau:.4g}"
+        return "reference where it may" if self.policy.barred else "reference alone"
+
+    def _verdict(self, setting: Setting) -> str:
+        if setting == self.chosen:
+            return "chosen"
+        if not setting.decided:
+            return "too few differ"
+        return "yes" if setting.certified else "no"

@@ -81,7 +81,7 @@ def _calibrated(spec: CalibrateSpec, *, run: Run) -> Calibration:
     taus = taus_of(spec, training=training, policy=policy, checkpoint=checkpoint)
     sample = sample_of(spec, found=found, policy=policy, checkpoint=checkpoint)
     require_enough(sample.rows, dataset=spec.dataset)
-    settled, settings = calibrate(policy, taus, sample, bound=spec.bound)
+    settled, settings = calibrate(sample, policy=policy, taus=taus, bound=spec.bound)
     run.progress(Part("rows", len(sample.texts), len(found.outcomes)), now=True)
     return _record(spec, policy=settled, settings=settings, sample=sample)
 

@@ -23,7 +23,9 @@ class QualityFloor(Policy):
         delta: chance that the calibration sample misleads.
         reference: name of the candidate; empty before it is calibrated.
         tau: reward that may be missing by prediction; below 0 it must be gained. None: no saving
-            was certified, and everything goes to the reference.
+            was certified, and everything that may goes to the reference.
+        barred: share of the calibration rows that may not go to the reference; the promise is about
+            these as well, with or without a tau.
         calibration: the record that says why.
         promise: what may be told of it, in words.
         by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
@@ -38,6 +40,7 @@ class QualityFloor(Policy):
     delta: float = Field(default=0.1, gt=0, lt=1)
     reference: str = ""
     tau: float | None = Field(default=None, allow_inf_nan=False)
+    barred: float = Field(default=0.0, ge=0, le=1)
     calibration: str = ""
     promise: str = ""
     by_price: tuple[str, ...] = ()
@@ -70,7 +73,12 @@ class QualityFloor(Policy):
 
         Before it is calibrated as well: then it can choose nowhere.
         """
-        return not self.settled and (self.tau is not None or not self.reference)
+        return not self.settled and (self.promises or not self.reference)
+
+    @property
+    def promises(self) -> bool:
+        """Whether it does anything that had to be certified."""
+        return self.tau is not None or self.barred > 0
 
     def heeding(self, drift: str | None) -> Self:
         """See `Policy.heeding`.
@@ -78,7 +86,7 @@ class QualityFloor(Policy):
         Raises:
             InputError: there is drift, and a promise that it breaks.
         """
-        if drift and self.tau is not None:
+        if drift and self.promises:
             raise InputError(
                 f"policy 'quality_floor' does not promise anything for this file: {drift}; collect "
                 "some of these queries and calibrate on them, or name another --policy"
@@ -92,7 +100,7 @@ class QualityFloor(Policy):
     def facts(self) -> dict[str, Any]:
         """See `Policy.facts`."""
         return self.model_dump(
-            mode="json", exclude_none=True, exclude={"by_price", "candidates", "settled"}
+            mode="json", exclude_none=True, exclude={"barred", "by_price", "candidates", "settled"}
         )
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002

@@ -9,6 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from cluster.lake.lake import Lake
+from cluster.policies.constraints import Constraints
+from flows.calibrate import CalibrateParams, calibrate_spec
+from flows.route import RouteParams
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -85,6 +90,26 @@ def test_a_calibrated_floor_routes_and_says_what_it_promises(signalbox: Any, sho
     assert (chosen[:200] == "cheap").mean() > 0.8
     assert (chosen[200:] == "dear").mean() > 0.6
     assert len(list((shop.lake / "calibrations").glob("*.json"))) == 1
+
+
+def test_route_asks_for_the_record_that_calibrate_makes(shop: Shop) -> None:
+    asked = {
+        "lake": str(shop.lake),
+        "router": shop.router,
+        "prices": str(shop.prices),
+        "floor": 0.9,
+        "scorer": "accuracy",
+        "normalisation": "min_max",
+        "reward_max": 5.0,
+    }
+    files = {"input": str(shop.queries), "output": "routed.csv", "policy": "quality_floor"}
+    lake = Lake.open(str(shop.lake))
+    one, two = (
+        calibrate_spec(params, dataset="", constraints=Constraints(), lake=lake)
+        for params in (CalibrateParams(**asked), RouteParams(**asked, **files))
+    )
+    assert one == two
+    assert (two.scorer, two.normalisation, two.reward_max) == ("accuracy", "min_max", 5.0)
 
 
 def test_another_mix_of_queries_is_not_promised_anything(signalbox: Any, shop: Shop) -> None:

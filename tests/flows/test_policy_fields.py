@@ -35,6 +35,7 @@ def test_a_policy_gets_the_settings_that_it_reads(fields, settings) -> None:
         ({"policy": "utility", "usd_total": 1}, "--usd-total is read by budget"),
         ({"strong_share": 0.3}, "--strong-share is read by threshold, cascade"),
         ({"policy": "budget", "delta": 0.05}, "--delta is read by quality_floor"),
+        ({"reward_max": 5}, "--reward-max is read by quality_floor, and --policy is best"),
         ({"policy": "budget"}, "needs one of --usd-per-1000, --usd-total; 0 given"),
         ({"policy": "budget", "usd_per_1000": 1, "usd_total": 1}, "2 given"),
         ({"policy": "threshold"}, "needs one of --strong-share, --threshold"),

@@ -17,6 +17,7 @@ from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
 from cluster.policies.constraints import Constraints
+from cluster.policies.quality_floor import QualityFloor
 from cluster.policies.rules import Rule
 from cluster.price import Price
 
@@ -241,6 +242,44 @@ def test_without_tokens_the_price_of_a_token_decides(lake) -> None:
     assert record.certified
     assert record.chosen.usd_per_1000 is None
     assert record.token_price(record.chosen.shares) < 0.7
+
+
+def test_rules_that_bar_the_reference_count_against_the_floor(arguments) -> None:
+    bars = Constraints(rules=(Rule(tag="word", never=("large",)),), tag_column="task")
+    # Half go to `small`, which knows next to nothing of words.
+    told = r"send 51\.\d % of the calibration rows elsewhere .*floor of 0.9: it keeps 5\d"
+    with pytest.raises(InputError, match=told):
+        calibrated(arguments, constraints=bars)
+    harmless = Constraints(rules=(Rule(tag="sum", never=("large",)),), tag_column="task")
+    _, record = calibrated(arguments, constraints=harmless, floor=0.9)
+    first = record.settings[0]
+    assert first.certified
+    assert 0.4 < first.elsewhere < 0.65
+    assert record.policy.barred == first.elsewhere
+    assert first.kept == pytest.approx(first.reward / record.alone["large"][0])
+
+
+def test_where_only_the_rules_save_the_promise_says_so_and_heeds_drift(arguments) -> None:
+    rules = (Rule(tag="sum", never=("large",)), Rule(tag="word", only=("large",)))
+    manifest, record = calibrated(
+        arguments, constraints=Constraints(rules=rules, tag_column="task")
+    )
+    assert [one.elsewhere for one in record.settings] == [record.policy.barred] * len(
+        record.settings
+    )
+    alone = record.model_copy(
+        update={
+            "policy": record.policy.model_copy(update={"tau": None}),
+            "settings": record.settings[:1],
+        }
+    )
+    assert "at least 0.9 times that of 'large'" in alone.promise
+    assert "% of the calibration rows may not go to 'large', and that is counted" in alone.promise
+    assert "No saving beyond it is certified: everything that may goes there." in alone.promise
+    settings = alone.policy_settings()
+    with pytest.raises(InputError, match="another mix"):
+        QualityFloor(**settings).heeding("another mix")
+    assert "may not go to 'large'" in manifest["promise"]
 
 
 def test_constraints_are_those_of_routing(arguments) -> None:
