@@ -1,6 +1,6 @@
 """How many of a file's queries lie where: counted on a sample of each shard, added over shards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import polars as pl
 
 from cluster.drift.profile import Profile
 from cluster.drift.space import Space
+from cluster.encoders.kmeans import Labels
+from cluster.outcome import FloatMatrix
 from cluster.query import digest
 
 Rows = npt.NDArray[np.int64]
@@ -19,14 +21,14 @@ ROWS_A_SHARD: dict[Space, int] = {"lexical": 1_000, "router": 200}
 
 @dataclass(frozen=True)
 class DriftCounts:
-    """What was counted, scaled up to all rows.
+    """What was counted; a row that was looked at weighs as many as it stands for.
 
     Attributes:
-        clusters: (n_clusters,) rows whose nearest centroid is this one.
-        far: rows beyond the distance.
+        clusters: (n_clusters,) weight of the rows whose nearest centroid is this one.
+        far: weight of the rows beyond the distance.
         rows: all rows, of which a sample was looked at.
         sampled: rows looked at.
-        squares: sum of the squares of the rows that each one looked at stands for.
+        squares: sum of the squares of their weights.
     """
 
     clusters: tuple[float, ...]
@@ -38,7 +40,17 @@ class DriftCounts:
     @property
     def n(self) -> float:
         """How many evenly drawn rows would say as much (Kish 1965)."""
-        return self.rows**2 / self.squares if self.squares else 0.0
+        return sum(self.clusters) ** 2 / self.squares if self.squares else 0.0
+
+    @property
+    def shares(self) -> FloatMatrix:
+        """(n_clusters,) of the rows, by nearest centroid."""
+        return np.array(self.clusters) / sum(self.clusters)
+
+    @property
+    def far_share(self) -> float:
+        """Of the rows, beyond the distance."""
+        return self.far / sum(self.clusters)
 
     def __add__(self, other: "DriftCounts") -> "DriftCounts":
         """Those of both shards."""
@@ -85,17 +97,31 @@ def count_shard(
     rows = sampled_rows(len(texts), shard=shard, most=ROWS_A_SHARD[profile.space])
     if not len(rows):
         return no_counts(profile), rows, rows
-    placed = profile.place(texts.gather(rows))
-    stands_for = len(texts) / len(rows)
-    counted = np.bincount(placed.cluster, minlength=len(profile.shares)) * stands_for
+    weight = np.full(len(rows), len(texts) / len(rows))
+    counts, cluster = count_rows(texts.gather(rows), profile=profile, weight=weight)
+    return replace(counts, rows=len(texts)), rows, cluster
+
+
+def count_rows(
+    texts: pl.Series, *, profile: Profile, weight: FloatMatrix
+) -> tuple[DriftCounts, Labels]:
+    """The counts of rows that are all looked at, and the cluster of each.
+
+    Args:
+        texts: (n_rows,) queries.
+        profile: of the training queries.
+        weight: (n_rows,) above 0.
+    """
+    placed = profile.place(texts)
+    n_clusters = len(profile.shares)
     counts = DriftCounts(
-        clusters=tuple(counted.tolist()),
-        far=float((placed.distance > profile.far_distance).sum() * stands_for),
+        clusters=tuple(np.bincount(placed.cluster, weights=weight, minlength=n_clusters).tolist()),
+        far=float(weight[placed.distance > profile.far_distance].sum()),
         rows=len(texts),
-        sampled=len(rows),
-        squares=float(len(rows) * stands_for**2),
+        sampled=len(texts),
+        squares=float((weight**2).sum()),
     )
-    return counts, rows, placed.cluster
+    return counts, placed.cluster
 
 
 def no_counts(profile: Profile) -> DriftCounts:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from cluster.drift.counts import DriftCounts
 from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.policies.policy import Choices, Passes, Policy, highest
@@ -26,6 +27,8 @@ class QualityFloor(Policy):
             was certified, and everything goes to the reference.
         calibration: the record that says why.
         promise: what may be told of it, in words.
+        like: `DriftCounts` of the rows that were calibrated on, on the router's profile: where
+            new queries must lie too. None where the router has no profile.
         by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
             is known: routers learned from tables without tokens.
         candidates: in the order of the columns; set by `among`.
@@ -40,6 +43,7 @@ class QualityFloor(Policy):
     tau: float | None = Field(default=None, allow_inf_nan=False)
     calibration: str = ""
     promise: str = ""
+    like: DriftCounts | None = None
     by_price: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     settled: bool = False
@@ -72,6 +76,11 @@ class QualityFloor(Policy):
         """
         return not self.settled and (self.tau is not None or not self.reference)
 
+    @property
+    def calibrated_like(self) -> DriftCounts | None:
+        """See `Policy.calibrated_like`."""
+        return self.like
+
     def heeding(self, drift: str | None) -> Self:
         """See `Policy.heeding`.
 
@@ -92,7 +101,7 @@ class QualityFloor(Policy):
     def facts(self) -> dict[str, Any]:
         """See `Policy.facts`."""
         return self.model_dump(
-            mode="json", exclude_none=True, exclude={"by_price", "candidates", "settled"}
+            mode="json", exclude_none=True, exclude={"by_price", "candidates", "settled", "like"}
         )
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002
