@@ -123,7 +123,7 @@ def _lie(sample: Sample, *, checkpoint: Checkpoint) -> DriftCounts | None:
     if profile is None:
         return None
     weight = sample.rows.weight[:PLACED_BY]
-    return count_rows(sample.texts[:PLACED_BY], profile=profile, weight=weight)[0]
+    return count_rows(sample.texts[:PLACED_BY], profile=profile, weight=weight)[0].closed()
 
 
 def _missing(outcomes: OutcomeMatrix) -> dict[str, int]:
