@@ -1,6 +1,7 @@
 """How many of a file's queries lie where: counted on a sample of each shard, added over shards."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ import numpy.typing as npt
 import polars as pl
 
 from cluster.drift.profile import Profile
+from cluster.drift.repeats import BUCKETS, distinct
 from cluster.drift.space import Space
+from cluster.encoders.kmeans import Labels
+from cluster.outcome import FloatMatrix
 from cluster.query import digest
 
 Rows = npt.NDArray[np.int64]
@@ -19,14 +23,17 @@ ROWS_A_SHARD: dict[Space, int] = {"lexical": 1_000, "router": 200}
 
 @dataclass(frozen=True)
 class DriftCounts:
-    """What was counted, scaled up to all rows.
+    """What was counted; a row that was looked at weighs as many as it stands for.
 
     Attributes:
-        clusters: (n_clusters,) rows whose nearest centroid is this one.
-        far: rows beyond the distance.
+        clusters: (n_clusters,) weight of the rows whose nearest centroid is this one.
+        far: weight of the rows beyond the distance.
         rows: all rows, of which a sample was looked at.
         sampled: rows looked at.
-        squares: sum of the squares of the rows that each one looked at stands for.
+        squares: sum of the squares of the weights of texts, within each shard.
+        sketch: of the texts' weights in all shards, to tell how much they repeat between them;
+            nothing where no shard will be added.
+        sketched: sum of the squares of each shard's own sketch.
     """
 
     clusters: tuple[float, ...]
@@ -34,11 +41,32 @@ class DriftCounts:
     rows: int
     sampled: int
     squares: float
+    sketch: tuple[float, ...] = ()
+    sketched: float = 0.0
 
     @property
     def n(self) -> float:
-        """How many evenly drawn rows would say as much (Kish 1965)."""
-        return self.rows**2 / self.squares if self.squares else 0.0
+        """How many evenly drawn texts would say as much; see `cluster.drift.repeats`."""
+        squares = self._all_squares()
+        return sum(self.clusters) ** 2 / squares if squares else 0.0
+
+    def _all_squares(self) -> float:
+        """With the texts that stand in several shards."""
+        return self.squares + max(0.0, _sum_of_squares(self.sketch) - self.sketched)
+
+    def closed(self) -> "DriftCounts":
+        """The same in short, to which no shard can be added."""
+        return replace(self, squares=self._all_squares(), sketch=(), sketched=0.0)
+
+    @property
+    def shares(self) -> FloatMatrix:
+        """(n_clusters,) of the rows, by nearest centroid."""
+        return np.array(self.clusters) / sum(self.clusters)
+
+    @property
+    def far_share(self) -> float:
+        """Of the rows, beyond the distance."""
+        return self.far / sum(self.clusters)
 
     def __add__(self, other: "DriftCounts") -> "DriftCounts":
         """Those of both shards."""
@@ -48,16 +76,19 @@ class DriftCounts:
             self.rows + other.rows,
             self.sampled + other.sampled,
             self.squares + other.squares,
+            tuple(a + b for a, b in zip(self.sketch, other.sketch, strict=True)),
+            self.sketched + other.sketched,
         )
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values; `DriftCounts.of` is the inverse."""
-        return vars(self) | {"clusters": list(self.clusters)}
+        return vars(self) | {"clusters": list(self.clusters), "sketch": list(self.sketch)}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "DriftCounts":
         """From JSON values."""
-        return cls(**(values | {"clusters": tuple(values["clusters"])}))
+        lists = {name: tuple(values[name]) for name in ("clusters", "sketch")}
+        return cls(**(values | lists))
 
 
 def sampled_rows(n_rows: int, *, shard: str, most: int) -> Rows:
@@ -85,19 +116,41 @@ def count_shard(
     rows = sampled_rows(len(texts), shard=shard, most=ROWS_A_SHARD[profile.space])
     if not len(rows):
         return no_counts(profile), rows, rows
-    placed = profile.place(texts.gather(rows))
-    stands_for = len(texts) / len(rows)
-    counted = np.bincount(placed.cluster, minlength=len(profile.shares)) * stands_for
+    weight = np.full(len(rows), len(texts) / len(rows))
+    counts, cluster = count_rows(texts.gather(rows), profile=profile, weight=weight)
+    return replace(counts, rows=len(texts)), rows, cluster
+
+
+def count_rows(
+    texts: pl.Series, *, profile: Profile, weight: FloatMatrix
+) -> tuple[DriftCounts, Labels]:
+    """The counts of rows that are all looked at, and the cluster of each; a text is placed once.
+
+    Args:
+        texts: (n_rows,) queries.
+        profile: of the training queries.
+        weight: (n_rows,) above 0.
+    """
+    once = distinct(texts)
+    placed = profile.place(texts.gather(once.first))
+    weights, n_clusters = once.weights(weight), len(profile.shares)
+    sketch = tuple(once.sketch(weights).tolist())
     counts = DriftCounts(
-        clusters=tuple(counted.tolist()),
-        far=float((placed.distance > profile.far_distance).sum() * stands_for),
+        clusters=tuple(np.bincount(placed.cluster, weights=weights, minlength=n_clusters).tolist()),
+        far=float(weights[placed.distance > profile.far_distance].sum()),
         rows=len(texts),
-        sampled=len(rows),
-        squares=float(len(rows) * stands_for**2),
+        sampled=len(texts),
+        squares=float((weights**2).sum()),
+        sketch=sketch,
+        sketched=_sum_of_squares(sketch),
     )
-    return counts, rows, placed.cluster
+    return counts, placed.cluster[once.place]
 
 
 def no_counts(profile: Profile) -> DriftCounts:
     """Nothing counted."""
-    return DriftCounts((0.0,) * len(profile.shares), 0.0, 0, 0, 0.0)
+    return DriftCounts((0.0,) * len(profile.shares), 0.0, 0, 0, 0.0, (0.0,) * BUCKETS)
+
+
+def _sum_of_squares(values: Iterable[float]) -> float:
+    return sum(value * value for value in values)

@@ -10,6 +10,7 @@ from cluster.drift.profile import Profile
 from cluster.encoders.encoder import FittedEncoder
 from cluster.errors import InputError
 from cluster.routers.checkpoint import BESIDE, Checkpoint, contiguous, read_tensors, read_text
+from cluster.routers.transfer import TransferredRouter
 from cluster.state import State
 
 CONFIG, TENSORS = f"{BESIDE}json", f"{BESIDE}safetensors"
@@ -43,7 +44,9 @@ def profile_of(checkpoint: Checkpoint) -> Profile | None:
         if name.startswith(BESIDE) and name not in (CONFIG, TENSORS)
     }
     tensors = read_tensors(files.get(TENSORS, b""), where=TENSORS)
-    encoder = getattr(checkpoint.router, "encoder", None)
+    router = checkpoint.router
+    learned = router.learned if isinstance(router, TransferredRouter) else router
+    encoder = getattr(learned, "encoder", None)
     return Profile.from_state(
         State(config, tensors, texts),
         routers=encoder if isinstance(encoder, FittedEncoder) else None,

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cluster.drift.counts import DriftCounts, count_rows
+from cluster.drift.kept import profile_of
 from cluster.guarantee.calibration import Sample, Setting, calibrate, usd_per_1000
 from cluster.guarantee.known import bounded_outcomes, seen_rows, training_rows
 from cluster.guarantee.page import page
 from cluster.guarantee.picture import picture
 from cluster.guarantee.record import Calibration
 from cluster.guarantee.rows import SPLIT, check_bounded, drawn, require_enough
-from cluster.guarantee.scored import checkpoint_of, policy_of, sample_of, taus_of
+from cluster.guarantee.scored import PLACED_BY, checkpoint_of, policy_of, sample_of, taus_of
 from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.kept_outcomes import outcomes_digest
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -22,6 +24,7 @@ from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
 from cluster.policies.quality_floor import QualityFloor
 from cluster.query import digest
+from cluster.routers.checkpoint import Checkpoint
 from cluster.storage import Storage
 
 
@@ -81,6 +84,7 @@ def _calibrated(spec: CalibrateSpec, *, run: Run) -> Calibration:
     taus = taus_of(spec, training=training, policy=policy, checkpoint=checkpoint)
     sample = sample_of(spec, found=found, policy=policy, checkpoint=checkpoint)
     require_enough(sample.rows, dataset=spec.dataset)
+    policy = policy.model_copy(update={"like": _lie(sample, checkpoint=checkpoint)})
     settled, settings = calibrate(sample, policy=policy, taus=taus, bound=spec.bound)
     run.progress(Part("rows", len(sample.texts), len(found.outcomes)), now=True)
     return _record(spec, policy=settled, settings=settings, sample=sample)
@@ -108,6 +112,18 @@ def _record(
         settings=_in_own_unit(settings, greatest=spec.reward_max),
         alone=_alone(sample, greatest=spec.reward_max),
     )
+
+
+def _lie(sample: Sample, *, checkpoint: Checkpoint) -> DriftCounts | None:
+    """Where the rows lie among the training queries; None where these are not known.
+
+    The rows are in the order of their texts' hashes, so the first of them stand for all.
+    """
+    profile = profile_of(checkpoint)
+    if profile is None:
+        return None
+    weight = sample.rows.weight[:PLACED_BY]
+    return count_rows(sample.texts[:PLACED_BY], profile=profile, weight=weight)[0].closed()
 
 
 def _missing(outcomes: OutcomeMatrix) -> dict[str, int]:

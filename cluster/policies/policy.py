@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
+from cluster.drift.counts import DriftCounts
 from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.routers.router import Prediction
@@ -65,6 +66,11 @@ class Policy(BaseModel, ABC):
     def needs_file(self) -> bool:
         """Whether it must be settled on the whole file before it can choose."""
         return False
+
+    @property
+    def calibrated_like(self) -> DriftCounts | None:
+        """Where the rows lie that its promise rests on; None where it promises nothing."""
+        return None
 
     def among(self, candidates: tuple[str, ...]) -> Self:  # noqa: ARG002 - most read no name
         """This policy for a router's candidates, in the order of its columns.

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from cluster.drift.counts import DriftCounts
 from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.policies.policy import Choices, Passes, Policy, highest
@@ -28,6 +29,8 @@ class QualityFloor(Policy):
             these as well, with or without a tau.
         calibration: the record that says why.
         promise: what may be told of it, in words.
+        like: `DriftCounts` of the rows that were calibrated on, on the router's profile: where
+            new queries must lie too. None where the router has no profile.
         by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
             is known: routers learned from tables without tokens.
         candidates: in the order of the columns; set by `among`.
@@ -43,6 +46,7 @@ class QualityFloor(Policy):
     barred: float = Field(default=0.0, ge=0, le=1)
     calibration: str = ""
     promise: str = ""
+    like: DriftCounts | None = None
     by_price: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     settled: bool = False
@@ -80,6 +84,11 @@ class QualityFloor(Policy):
         """Whether it does anything that had to be certified."""
         return self.tau is not None or self.barred > 0
 
+    @property
+    def calibrated_like(self) -> DriftCounts | None:
+        """See `Policy.calibrated_like`."""
+        return self.like
+
     def heeding(self, drift: str | None) -> Self:
         """See `Policy.heeding`.
 
@@ -100,7 +109,9 @@ class QualityFloor(Policy):
     def facts(self) -> dict[str, Any]:
         """See `Policy.facts`."""
         return self.model_dump(
-            mode="json", exclude_none=True, exclude={"barred", "by_price", "candidates", "settled"}
+            mode="json",
+            exclude_none=True,
+            exclude={"barred", "by_price", "candidates", "settled", "like"},
         )
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002

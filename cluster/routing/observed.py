@@ -103,10 +103,15 @@ def file_drift(summaries: list[ShardSummary], *, routing: Routing) -> Drift | No
 
 
 def file_refusal(summaries: list[ShardSummary], *, routing: Routing) -> str | None:
-    """Why a promise about new queries does not hold for this file; None where nothing says so."""
-    if routing.profile is None:
+    """Why a promise about new queries does not hold for this file; None where nothing says so.
+
+    Judged by the rows that the policy was calibrated on, where it tells where they lie.
+    """
+    profile = routing.profile
+    if profile is None:
         return None
-    return refusal(_counts(summaries, routing=routing), routing.profile)
+    counts = _counts(summaries, routing=routing)
+    return refusal(counts, profile=profile, calibrated=routing.policy.calibrated_like)
 
 
 def _counts(summaries: list[ShardSummary], *, routing: Routing) -> DriftCounts:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.drift.counts import DriftCounts, count_shard, sampled_rows
+from cluster.drift.counts import DriftCounts, count_rows, count_shard, sampled_rows
 from cluster.drift.drift import drift, refusal
 from cluster.drift.fit import fit_profile
 
@@ -59,10 +59,31 @@ def test_a_new_topic_is_far_away(queries, profile, seed):
 def test_a_promise_is_refused_under_drift_alone(queries, profile):
     same, _, _ = count_shard(queries(MIX, n=800, seed=1)["text"], profile=profile, shard="a")
     new, _, _ = count_shard(queries(WITH_NEW, n=800, seed=1)["text"], profile=profile, shard="a")
-    assert refusal(same, profile) is None
-    assert "unlike all training queries" in refusal(new, profile)
-    assert refusal(new, None) is None
-    assert refusal(None, profile) is None
+    assert refusal(same, profile=profile) is None
+    assert "unlike all training queries" in refusal(new, profile=profile)
+    assert refusal(new, profile=None) is None
+    assert refusal(None, profile=profile) is None
+
+
+def test_a_promise_is_judged_by_the_queries_that_were_calibrated_on(queries, profile):
+    def counts(mix, *, n, seed):
+        texts = queries(mix, n=n, seed=seed)["text"]
+        return count_rows(texts, profile=profile, weight=np.full(n, 0.5))[0]
+
+    for mix in (OTHER, WITH_NEW):
+        calibrated = counts(mix, n=600, seed=1)
+        alike = [counts(mix, n=800, seed=seed) for seed in range(2, 12)]
+        told = [refusal(one, profile=profile, calibrated=calibrated) for one in alike]
+        assert told == [None] * 10
+        assert all(refusal(one, profile=profile) for one in alike)
+    calibrated = counts(OTHER, n=600, seed=1)
+    trained = counts(MIX, n=800, seed=2)
+    assert refusal(trained, profile=profile) is None
+    told = refusal(trained, profile=profile, calibrated=calibrated)
+    assert "mix of queries than it was calibrated on" in told
+    new = counts(WITH_NEW, n=800, seed=2)
+    told = refusal(new, profile=profile, calibrated=counts(MIX, n=600, seed=3))
+    assert "unlike all training queries" in told
 
 
 def test_what_is_counted_shard_by_shard_is_what_the_file_is(queries, profile):
@@ -83,15 +104,48 @@ def test_what_is_counted_shard_by_shard_is_what_the_file_is(queries, profile):
 def test_a_query_that_repeats_counts_as_often_as_it_stands_there(queries, profile):
     few = queries(MIX, n=300, seed=1)["text"]
     sums = queries({"sums": 1.0}, n=1, seed=2)["text"]
-    found = judged(pl.concat([few, pl.concat([sums] * 300)]), profile)
-    assert found.is_other_mix
+    counts, _, cluster = count_shard(
+        pl.concat([few, pl.concat([sums] * 300)]), profile=profile, shard="a"
+    )
+    assert len(set(cluster[300:])) == 1
+    assert counts.shares[cluster[-1]] > 0.5
+    # One text that was drawn once says little of where the others would be drawn from.
+    assert counts.n == pytest.approx(600**2 / (300**2 + 300))
+
+
+def in_shards(texts: pl.Series, profile, *, shards: int) -> DriftCounts:
+    """Counted in as many shards, the rows shuffled."""
+    texts = texts.sample(fraction=1, shuffle=True, seed=1)
+    parts = [texts.gather_every(shards, offset=number) for number in range(shards)]
+    counts = [
+        count_shard(part, profile=profile, shard=str(place))[0] for place, part in enumerate(parts)
+    ]
+    return sum(counts[1:], counts[0])
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+@pytest.mark.parametrize(("distinct", "copies"), [(200, 4), (10, 80)])
+def test_texts_that_repeat_are_drawn_once(queries, profile, distinct, copies, shards):
+    found = []
+    for seed in range(1, 31):
+        texts = pl.concat([queries(MIX, n=distinct, seed=seed)["text"]] * copies)
+        found.append(in_shards(texts, profile, shards=shards))
+    assert np.mean([one.n for one in found]) == pytest.approx(distinct, rel=0.1)
+    assert sum(refusal(one, profile=profile) is not None for one in found) <= 1
+
+
+def test_texts_of_their_own_in_many_shards_say_what_they_are_worth(queries, profile):
+    texts = queries(MIX, n=8000, seed=1)["text"].unique(maintain_order=True)
+    whole = in_shards(texts, profile, shards=16)
+    assert whole.n == pytest.approx(len(texts), rel=0.25)
+    assert whole.closed().n == whole.n
 
 
 def test_an_empty_shard_counts_nothing(profile):
     counts, rows, _ = count_shard(pl.Series([], dtype=pl.String), profile=profile, shard="a")
     assert counts.rows == counts.sampled == len(rows) == 0
     assert drift(counts, profile=profile) is None
-    assert refusal(counts, profile) is None
+    assert refusal(counts, profile=profile) is None
 
 
 def test_texts_of_any_kind_are_placed(profile):

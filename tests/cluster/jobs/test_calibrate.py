@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cluster.drift.drift import refusal
+from cluster.drift.kept import profile_of
 from cluster.errors import InputError
 from cluster.guarantee.record import Calibration
 from cluster.guarantee.spec import CalibrateSpec
@@ -20,6 +22,7 @@ from cluster.policies.constraints import Constraints
 from cluster.policies.quality_floor import QualityFloor
 from cluster.policies.rules import Rule
 from cluster.price import Price
+from cluster.routers.checkpoint import load_checkpoint
 
 PRICES = {"small": Price(input=1, output=1), "large": Price(input=10, output=10)}
 TOKENS = {"tokens": 100.0, "prompt_tokens": 20.0}
@@ -70,6 +73,10 @@ TABLES = {
     "of_five": TOY | {"large": [5.0 * value for value in TOY["large"]]},
     "seen": TOY | {"split": ["calibration"] * len(TOY["text"])},
     "few": table(calibration=0.05, seed=1),
+    "sums": {
+        name: [value for value, task in zip(values, TOY["task"], strict=True) if task == "sum"]
+        for name, values in TOY.items()
+    },
     "plain": {name: values for name, values in TOY.items() if ":" not in name},
 }
 
@@ -197,6 +204,16 @@ def test_the_record_is_taken_again_and_another_price_makes_another(arguments, tm
     # Now the reference is the cheapest, and there is nothing to save.
     assert not turned.certified
     assert record.certified
+
+
+def test_the_record_keeps_where_its_rows_lie_among_the_training_queries(arguments) -> None:
+    (_, whole), (_, sums) = calibrated(arguments), calibrated(arguments, dataset="sums")
+    assert sum(whole.policy.like.clusters) == pytest.approx(whole.rows)
+    assert sum(share > 0 for share in sums.policy.like.shares) < len(whole.policy.like.clusters)
+    assert whole.policy_settings()["like"]["rows"] == whole.rows
+    profile = profile_of(load_checkpoint(arguments["checkpoint"]))
+    assert refusal(whole.policy.like, profile=profile) is None
+    assert refusal(sums.policy.like, profile=profile)
 
 
 def test_missing_rewards_are_taken_at_their_worst(arguments) -> None:

@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cluster.drift.kept import profile_files
+from cluster.drift.counts import count_rows
+from cluster.drift.kept import profile_files, profile_of
 from cluster.drift.trained import Profiles
+from cluster.errors import InputError
 from cluster.jobs import route as route_module
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.route import route
@@ -184,6 +186,19 @@ def test_a_policy_that_promises_hears_of_drift_before_it_settles(routed, monkeyp
     other = routed(mixed(20, 300), "other.parquet", policy="heeding")
     assert "mix of queries" in other["policy_facts"]["told"]
     assert other["drift"]["rows"] == 320
+
+
+def test_a_promise_is_for_files_like_the_calibration_rows(routed, checkpoint) -> None:
+    profile = profile_of(load_checkpoint(checkpoint[1]))
+    texts = mixed(40, 600, seed=3)["text"]
+    like = count_rows(texts, profile=profile, weight=np.ones(640))[0].as_json()
+    settings = {"floor": 0.9, "reference": "strong", "tau": 0.1, "like": like}
+    promised = {"policy": "quality_floor", "policy_settings": settings}
+    manifest = routed(mixed(20, 300), **promised)
+    assert manifest["rows"] == 320
+    assert "like" not in manifest["policy_facts"]
+    with pytest.raises(InputError, match="mix of queries than it was calibrated on"):
+        routed(mixed(160, 160), "other.parquet", **promised)
 
 
 def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, tmp_path) -> None:
