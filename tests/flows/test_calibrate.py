@@ -71,7 +71,10 @@ def test_a_calibrated_floor_routes_and_says_what_it_promises(signalbox: Any, sho
     calibrated = done.manifest
     assert calibrated["certified"]
     assert 0.3 < calibrated["saved"] < 0.7
-    promise = "the mean reward of new queries drawn like it is at least 0.9 times that of 'dear'"
+    promise = (
+        "the mean reward of new queries drawn like it, each text once, is at least 0.9 times that "
+        "of 'dear'"
+    )
     assert promise in calibrated["promise"]
     assert promise in done.err
     assert (page / "calibration.html").exists()
