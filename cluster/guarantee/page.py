@@ -44,8 +44,8 @@ def _about(record: Calibration) -> str:
         f"Router {record.router[:12]} on split calibration of dataset {record.dataset}, {of}, "
         f"with prices of the day. The promise is for this version of the router and these prices: "
         "another price changes who is the cheapest, and asks for another calibration. Name the "
-        "router first: one that is picked because its calibration looks best was selected on these "
-        "rows, and promises less."
+        "router first, and the floor, delta, bound, reference and constraints with it: what is "
+        "picked because its calibration looks best was selected on these rows, and promises less."
     )
 
 

@@ -81,7 +81,10 @@ def policy_of(
     reference = spec.reference or spec.strong or best_on_train(training, candidates=candidates)
     check_asked(spec, candidates=candidates, reference=reference)
     price = {name: one.input + one.output for name, one in spec.prices.items()}
-    by_price = tuple(sorted(candidates, key=lambda name: price[name]))
+    by_price = tuple(
+        tuple(name for name in candidates if price[name] == level)
+        for level in sorted({price[name] for name in candidates})
+    )
     policy = QualityFloor(
         floor=spec.floor, delta=spec.delta, reference=reference, by_price=by_price
     )
