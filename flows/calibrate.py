@@ -7,6 +7,7 @@ from pydantic import Field
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.guarantee.scored import check_asked
 from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.run import Manifest
 from cluster.lake.context_limits import read_context_limits
@@ -64,8 +65,7 @@ def check(params: CalibrateParams) -> None:
     lake = Lake.open(params.lake, create=False)
     if bool(params.strong) != bool(params.weak):
         raise InputError("--strong and --weak name a pair: give both, or neither")
-    spec = _spec(params, lake=lake)
-    check_outcomes(lake, dataset=spec.dataset, scorer=spec.scorer)
+    check_calibration(_spec(params, lake=lake), lake=lake)
     if params.output:
         check_output(params.output, is_folder=True)
     check_ray(params)
@@ -145,6 +145,18 @@ def calibrate_spec(
         bound=wish.bound,
         reference=wish.reference,
     )
+
+
+def check_calibration(spec: CalibrateSpec, *, lake: Lake) -> None:
+    """Make sure that there are rewards a promise could rest on, prices, and a reference.
+
+    Raises:
+        InputError: there is no such dataset, no rewards of the scorer on it, a candidate without
+            a price, or a reference that is not there or not allowed.
+    """
+    pair = (spec.strong, spec.weak) if spec.strong else ()
+    check_asked(spec, candidates=pair or _candidates(spec.checkpoint))
+    check_outcomes(lake, dataset=spec.dataset, scorer=spec.scorer)
 
 
 def show_calibration(found: Manifest) -> None:

@@ -16,7 +16,6 @@ from cluster.jobs.ingest import pin_files
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import check_outcomes
 from cluster.lake.prices import read_prices
 from cluster.lake.tables import CANDIDATES
 from cluster.plugins import load_plugin
@@ -31,7 +30,7 @@ from cluster.routing.output import check_name, is_file, refuse_output_that_is_th
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.answer_fields import AnswerFields
-from flows.calibrate import calibrate_spec, show_calibration
+from flows.calibrate import calibrate_spec, check_calibration, show_calibration
 from flows.feedback_fields import FeedbackFields, feedback_fields
 from flows.file_fields import FileFields, check_queries, query_column
 from flows.floor_fields import Wish
@@ -98,7 +97,9 @@ def check(params: RouteParams) -> None:
     _check_router(params, lake=lake)
     check_queries(params)
     check_output(params.output, is_folder=not is_file(params.output))
-    _check_calibration(params, lake=lake)
+    calibration = _calibration(params, lake=lake)
+    if calibration is not None:
+        check_calibration(calibration, lake=lake)
     _refuse_outputs_that_are_there(params, lake=lake)
     check_ray(params)
 
@@ -131,17 +132,6 @@ def _check_router(params: RouteParams, *, lake: Lake) -> None:
             f"--policy {params.policy}: the router's method {manifest.method} does not say which "
             f"of {' and '.join(candidates)} is the strong one; name both with --strong and --weak"
         )
-
-
-def _check_calibration(params: RouteParams, *, lake: Lake) -> None:
-    """Make sure that there are rewards a promise could rest on.
-
-    Raises:
-        InputError: there is no such dataset, or no rewards of the router's scorer on it.
-    """
-    calibration = _calibration(params, lake=lake)
-    if calibration is not None:
-        check_outcomes(lake, dataset=calibration.dataset, scorer=calibration.scorer)
 
 
 def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:

@@ -14,6 +14,8 @@ p.promise{background:#e9f5ec;padding:.7rem .9rem;font-size:1.05rem} p.none{backg
 tr.chosen td{font-weight:600;background:#f6ddd7}
 """
 UNKNOWN = "–"
+# Share of copies from which a mean over texts and one over rows may differ by more than rounding.
+MANY_COPIES = 0.05
 
 
 def page(record: Calibration) -> bytes:
@@ -42,8 +44,8 @@ def _about(record: Calibration) -> str:
         f"Router {record.router[:12]} on split calibration of dataset {record.dataset}, {of}, "
         f"with prices of the day. The promise is for this version of the router and these prices: "
         "another price changes who is the cheapest, and asks for another calibration. Name the "
-        "router first: one that is picked because its calibration looks best was selected on these "
-        "rows, and promises less."
+        "router first, and the floor, delta, bound, reference and constraints with it: what is "
+        "picked because its calibration looks best was selected on these rows, and promises less."
     )
 
 
@@ -73,6 +75,12 @@ def _counted(record: Calibration) -> str:
     if record.left_out:
         told = "; ".join(f"{n:,} that {reason}" for reason, n in record.left_out.items())
         words.append(f"Rows left out: {told}.")
+    if record.copies > MANY_COPIES:
+        words.append(
+            f"{100 * record.copies:.0f} % of the calibration rows repeat a text. The promise "
+            "counts each text once: where some texts are asked much more often than others and the "
+            "router does worse on those, the mean over rows can be below the floor."
+        )
     if record.missing:
         told = ", ".join(f"{n:,} of {name}" for name, n in record.missing.items())
         words.append(

@@ -85,13 +85,7 @@ def choices(
 
 def _mean_price(policy: QualityFloor, chosen: Choices, *, cost: FloatMatrix) -> float:
     """Mean USD, or mean rank by price where no cost is known."""
-    rank = np.array(
-        [
-            float(name in policy.by_price and policy.by_price.index(name))
-            for name in policy.candidates
-        ]
-    )
-    price = np.where(np.isnan(cost).all(axis=1, keepdims=True), rank, cost)
+    price = np.where(np.isnan(cost).all(axis=1, keepdims=True), policy.ranks(), cost)
     return float(np.nanmean(price[np.arange(len(chosen)), chosen]))
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.guarantee.bound import BOUNDS, BoundName
 from cluster.guarantee.calibration import Setting
+from cluster.guarantee.rows import COPIES
 from cluster.normalisation import Normalisation
 from cluster.policies.constraints import Constraints
 from cluster.policies.quality_floor import QualityFloor
@@ -83,6 +84,12 @@ class Calibration(BaseModel):
         return first.reward / first.kept if first.kept else first.reward
 
     @property
+    def copies(self) -> float:
+        """Share of the calibration rows that repeat the text of another."""
+        copies = self.left_out.get(COPIES, 0)
+        return copies / (self.rows + copies)
+
+    @property
     def is_priced(self) -> bool:
         """Whether the cost of every setting is known."""
         return all(one.usd_per_1000 is not None for one in self.settings)
@@ -111,8 +118,8 @@ class Calibration(BaseModel):
         nearly = " (by normal approximation, true for large samples alone)" if about else ""
         return (
             f"With probability {chance} over the calibration sample{nearly}, the mean reward of "
-            f"new queries drawn like it is at least {self.policy.floor:g} times that of "
-            f"{reference}. {self._barred_words}{LIMITS}"
+            f"new queries drawn like it, each text once, is at least {self.policy.floor:g} times "
+            f"that of {reference}. {self._barred_words}{LIMITS}"
         )
 
     @property

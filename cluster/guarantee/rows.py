@@ -20,6 +20,8 @@ from cluster.routers.means import group_means
 SPLIT = "calibration"
 # Fewer cannot certify anything worth having; about 500 are needed for .95, 2,000 for .99.
 FEWEST = 250
+# Why a row is left out that repeats another's text.
+COPIES = "repeat a text (their mean counts once)"
 
 Rows = npt.NDArray[np.bool_]
 
@@ -75,7 +77,7 @@ def drawn(outcomes: OutcomeMatrix, *, seen: Rows, least: float) -> Drawn:
     }
     merged, copies = one_a_text(outcomes.take(kept))
     counts = {reason: int(rows.sum()) for reason, rows in left_out.items()}
-    counts["repeat a text (their mean counts once)"] = copies
+    counts[COPIES] = copies
     chance = merged.queries["sampling_probability"].to_numpy().astype(float)
     weight = chance.min(initial=1.0 if uniform.any() else least) / chance
     return Drawn(merged, weight, {reason: n for reason, n in counts.items() if n})

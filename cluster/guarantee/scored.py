@@ -35,12 +35,43 @@ def checkpoint_of(spec: CalibrateSpec) -> Checkpoint:
         )
     names = checkpoint.router.candidates
     spec.constraints.check(names)
-    if spec.reference and spec.reference not in names:
-        raise InputError(
-            f"--reference {spec.reference}: not among the router's candidates; these are "
-            f"{', '.join(names)}"
-        )
+    check_asked(spec, candidates=names)
     return checkpoint
+
+
+def check_asked(
+    spec: CalibrateSpec, *, candidates: tuple[str, ...], reference: str | None = None
+) -> None:
+    """Make sure that everybody has a price, and that the reference may answer.
+
+    Args:
+        spec: what is asked for.
+        candidates: names.
+        reference: its name; None: the one that is asked for, if one is.
+
+    Raises:
+        InputError: somebody has none, or it is no candidate, or not among the allowed ones.
+    """
+    without = [name for name in candidates if name not in spec.prices]
+    if without:
+        raise InputError(
+            f"policy 'quality_floor' goes by what every candidate costs, and there is no price for "
+            f"{', '.join(without)}: add it to the candidate's entry, or name a file with --prices"
+        )
+    if reference is None:
+        reference = spec.reference or spec.strong
+    if not reference:
+        return
+    if reference not in candidates:
+        raise InputError(
+            f"--reference {reference}: not among the router's candidates; these are "
+            f"{', '.join(candidates)}"
+        )
+    if spec.constraints.allowed and reference not in spec.constraints.allowed:
+        raise InputError(
+            f"the reference '{reference}' is not among those of --allowed: add it, or name another "
+            "--reference"
+        )
 
 
 def policy_of(
@@ -48,19 +79,12 @@ def policy_of(
 ) -> QualityFloor:
     """The policy with its reference, before it has a tau."""
     reference = spec.reference or spec.strong or best_on_train(training, candidates=candidates)
-    if spec.constraints.allowed and reference not in spec.constraints.allowed:
-        raise InputError(
-            f"the reference '{reference}' is not among those of --allowed: add it, or name another "
-            "--reference"
-        )
+    check_asked(spec, candidates=candidates, reference=reference)
     price = {name: one.input + one.output for name, one in spec.prices.items()}
-    without = [name for name in candidates if name not in price]
-    if without:
-        raise InputError(
-            f"no price for {', '.join(without)}: add it to the candidate's entry, or name a file "
-            "with --prices"
-        )
-    by_price = tuple(sorted(candidates, key=lambda name: price[name]))
+    by_price = tuple(
+        tuple(name for name in candidates if price[name] == level)
+        for level in sorted({price[name] for name in candidates})
+    )
     policy = QualityFloor(
         floor=spec.floor, delta=spec.delta, reference=reference, by_price=by_price
     )

@@ -160,10 +160,13 @@ class Constraints(BaseModel):
     def _context(self, asked: Asked, *, candidates: tuple[str, ...]) -> "_Stage":
         tokens = asked.context_tokens()
         limits = np.array([self.context.get(name, np.inf) for name in candidates])
-        frame = pl.DataFrame({"tokens": tokens.min(axis=1).round()}).cast(pl.Int64)
+        # Who is not among the names may take more, and is none of those that are spoken of.
+        allowed = _named(self.allowed or candidates, candidates=candidates)
+        least = np.where(allowed, tokens, np.inf).min(axis=1)
+        frame = pl.DataFrame({"tokens": least.round()}).cast(pl.Int64)
         words = pl.format(
             f"prompt and answer are expected to take {{}} tokens, and no candidate that is allowed "
-            f"takes as many (the most is {limits.max():.0f})",
+            f"takes as many (the most is {limits[allowed].max():.0f})",
             "tokens",
         )
         return _Stage(tokens <= limits, frame.select(words).to_series())

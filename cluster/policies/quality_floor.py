@@ -31,8 +31,8 @@ class QualityFloor(Policy):
         promise: what may be told of it, in words.
         like: `DriftCounts` of the rows that were calibrated on, on the router's profile: where
             new queries must lie too. None where the router has no profile.
-        by_price: names of the candidates, the cheapest first, for rows where no candidate's cost
-            is known: routers learned from tables without tokens.
+        by_price: names of the candidates, the cheapest first, those of one price together; for rows
+            where no candidate's cost is known: routers learned from tables without tokens.
         candidates: in the order of the columns; set by `among`.
         settled: whether the file was looked at, for drift.
     """
@@ -47,7 +47,7 @@ class QualityFloor(Policy):
     calibration: str = ""
     promise: str = ""
     like: DriftCounts | None = None
-    by_price: tuple[str, ...] = ()
+    by_price: tuple[tuple[str, ...], ...] = ()
     candidates: tuple[str, ...] = ()
     settled: bool = False
 
@@ -62,13 +62,14 @@ class QualityFloor(Policy):
         Raises:
             InputError: the reference, or one that was ranked by price, is not there.
         """
-        named = {self.reference} - {""} | set(self.by_price)
+        ranked = {name for names in self.by_price for name in names}
+        named = {self.reference} - {""} | ranked
         if named - set(candidates):
             raise InputError(
                 f"policy 'quality_floor': {', '.join(sorted(named - set(candidates)))}: not among "
                 f"the router's candidates; these are {', '.join(candidates)}"
             )
-        assert not self.by_price or set(self.by_price) == set(candidates), "a rank for everyone"
+        assert not ranked or ranked == set(candidates), "a rank for everyone"
         return self.model_copy(update={"candidates": candidates})
 
     @property
@@ -115,8 +116,13 @@ class QualityFloor(Policy):
         )
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:  # noqa: ARG002
-        """(n_queries, n_candidates): all; the reference needs no prediction and no cost."""
-        return np.ones(prediction.reward.shape, dtype=np.bool_)
+        """(n_queries, n_candidates): who has a prediction; the reference needs none, and no cost.
+
+        Where the reference may not answer the best does, whatever is known of its cost.
+        """
+        known: BoolMatrix = ~np.isnan(prediction.reward)
+        known[:, self._column()] = True
+        return known
 
     def choose(
         self,
@@ -167,5 +173,9 @@ class QualityFloor(Policy):
             raise InputError("policy 'quality_floor' needs the candidates' prices; none were given")
         if not self.by_price:
             return cost
-        rank = np.array([float(self.by_price.index(name)) for name in self.candidates])
-        return np.where(np.isnan(cost).all(axis=1, keepdims=True), rank, cost)
+        return np.where(np.isnan(cost).all(axis=1, keepdims=True), self.ranks(), cost)
+
+    def ranks(self) -> FloatMatrix:
+        """(n_candidates,) by price, 0 for the cheapest; all 0 where that was not told."""
+        place = {name: rank for rank, names in enumerate(self.by_price) for name in names}
+        return np.array([float(place.get(name, 0)) for name in self.candidates])

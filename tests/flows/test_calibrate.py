@@ -71,7 +71,10 @@ def test_a_calibrated_floor_routes_and_says_what_it_promises(signalbox: Any, sho
     calibrated = done.manifest
     assert calibrated["certified"]
     assert 0.3 < calibrated["saved"] < 0.7
-    promise = "the mean reward of new queries drawn like it is at least 0.9 times that of 'dear'"
+    promise = (
+        "the mean reward of new queries drawn like it, each text once, is at least 0.9 times that "
+        "of 'dear'"
+    )
     assert promise in calibrated["promise"]
     assert promise in done.err
     assert (page / "calibration.html").exists()
@@ -123,11 +126,20 @@ def test_another_mix_of_queries_is_not_promised_anything(signalbox: Any, shop: S
 def test_what_cannot_be_promised_is_told_before_anything_starts(told: Any, shop: Shop) -> None:
     lake = ("--router", shop.router, "--lake", shop.lake)
     told("calibrate", "--floor", "1.5", *lake).refused("--floor", status=2)
-    told("calibrate", "--dataset", "gone", *lake).refused("dataset 'gone' is not in")
+    told("calibrate", "--dataset", "gone", "--prices", shop.prices, *lake).refused(
+        "dataset 'gone' is not in"
+    )
     told("calibrate", "--strong", "dear", *lake).refused("--strong and --weak name a pair")
     told("calibrate", "--allowed", "gone", *lake).refused("gone: not among the router's")
     files = ("--input", shop.queries, "--output", shop.folder / "none.parquet")
     route = ("route", *files, "--policy", "quality_floor", *lake)
     told(*route, "--explore", "0.1").refused("--explore", "the promise of")
-    told(*route, "--calibrated-on", "gone").refused("dataset 'gone' is not in")
+    told(*route).refused("no price for cheap, dear", "--prices")
+    told("calibrate", *lake).refused("no price for cheap, dear", "--prices")
+    priced = (*route, "--prices", shop.prices)
+    told(*priced, "--reference", "gone").refused("gone: not among the router's candidates")
+    only = ("--allowed", "cheap", "--reference", "dear")
+    told(*priced, *only).refused("'dear' is not among those of --allowed")
+    told("calibrate", *lake, *only, "--prices", shop.prices).refused("not among those of --allowed")
+    told(*priced, "--calibrated-on", "gone").refused("dataset 'gone' is not in")
     told("route", *files, "--calibrated-on", "shop", *lake).refused("--calibrated-on", "best")

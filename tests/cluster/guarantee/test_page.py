@@ -4,6 +4,7 @@ from cluster.guarantee.calibration import Setting
 from cluster.guarantee.page import page
 from cluster.guarantee.picture import picture
 from cluster.guarantee.record import Calibration
+from cluster.guarantee.rows import COPIES
 from cluster.policies.constraints import Constraints
 from cluster.policies.quality_floor import QualityFloor
 from cluster.price import Price
@@ -56,9 +57,9 @@ def test_the_promise_stands_as_it_was_agreed() -> None:
     words = record().promise
     assert words.startswith(
         "With probability at least 0.9 over the calibration sample, the mean reward of new queries "
-        "drawn like it is at least 0.95 times that of 'dear'. It says nothing about one file, one "
-        "tag, another mix of queries, or errors of the reward itself, and it does not survive "
-        "calibrating on rows used for training, selection or promotion."
+        "drawn like it, each text once, is at least 0.95 times that of 'dear'. It says nothing "
+        "about one file, one tag, another mix of queries, or errors of the reward itself, and it "
+        "does not survive calibrating on rows used for training, selection or promotion."
     )
     assert record(bound="clt").promise.startswith("With probability about 0.9 over")
     assert record(tau=None).promise.startswith("No saving certified")
@@ -74,6 +75,13 @@ def test_a_page_shows_names_as_they_are_and_fetches_nothing() -> None:
     assert told.count('class="chosen"') == 1
     assert 'src="http' not in told
     assert "<script" not in told
+
+
+def test_many_copies_are_warned_of() -> None:
+    warning = "% of the calibration rows repeat a text. The promise counts each text once"
+    assert warning not in page(record(left_out={COPIES: 20})).decode()
+    told = page(record(left_out={COPIES: 780})).decode()
+    assert f"39 {warning}" in told
 
 
 def test_what_is_saved_is_told_in_money_or_by_the_price_of_a_token() -> None:

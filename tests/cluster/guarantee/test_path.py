@@ -62,7 +62,7 @@ def test_nobody_beside_the_reference_leaves_no_path() -> None:
 
 def test_without_any_cost_the_rank_by_price_is_followed() -> None:
     reward = np.random.default_rng(1).random((500, 3))
-    ranked = POLICY.model_copy(update={"by_price": NAMES})
+    ranked = POLICY.model_copy(update={"by_price": tuple((name,) for name in NAMES)})
     cost = np.full((500, 3), np.nan)
     taus = path(ranked, of(reward), texts=texts(500), cost=cost)
     made = choices(ranked, taus, of(reward), texts=texts(500), cost=cost)

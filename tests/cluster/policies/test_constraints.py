@@ -51,6 +51,13 @@ def test_a_query_that_is_too_long_for_a_candidate_is_not_for_it() -> None:
     assert "the most is 500" in admitted.reasons[2]
 
 
+def test_the_longest_context_is_that_of_the_candidates_that_are_allowed() -> None:
+    queries = asked(["long"], tokens=[[100.0, 200.0, 10.0]])
+    admitted = admit(queries, allowed=("a", "b"), context={"a": 15, "b": 50})
+    assert "take 105 tokens" in admitted.reasons[0]
+    assert "the most is 50)" in admitted.reasons[0]
+
+
 def test_without_a_known_tokenizer_four_characters_are_a_token() -> None:
     queries = asked(["x" * 39, "x" * 41], tokens=np.nan)
     assert who(admit(queries, context={"a": 15})) == ["abc", "bc"]

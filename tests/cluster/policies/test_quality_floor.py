@@ -63,11 +63,28 @@ def test_a_dearer_candidate_is_not_chosen_though_it_is_better() -> None:
 
 def test_where_no_cost_is_known_the_rank_by_price_decides() -> None:
     reward, unknown = np.array([[0.8, 0.9, 0.85]]), np.full((1, 3), np.nan)
-    ranks = {"by_price": ("odd", "cheap", "strong")}
+    ranks = {"by_price": (("odd",), ("cheap",), ("strong",))}
     assert choose(reward, unknown, tau=0.2, **ranks)[0] == NAMES.index("odd")
     assert choose(reward, unknown, tau=0.2)[0] == STRONG
     known = np.array([[1.0, 3.0, 2.0]])
     assert choose(reward, known, tau=0.2, **ranks)[0] == NAMES.index("cheap")
+
+
+def test_of_candidates_of_one_price_the_best_is_chosen() -> None:
+    unknown, ranks = np.full((1, 3), np.nan), {"by_price": (("cheap", "odd"), ("strong",))}
+    assert choose(np.array([[0.8, 0.9, 0.85]]), unknown, tau=0.2, **ranks)[0] == NAMES.index("odd")
+    assert choose(np.array([[0.85, 0.9, 0.8]]), unknown, tau=0.2, **ranks)[0] == 0
+
+
+@given(with_gaps, with_gaps, taus | st.none(), arrays(bool, (ROWS, 3)))
+def test_whoever_is_left_of_the_eligible_can_be_chosen(reward, cost, tau, allowed) -> None:
+    prediction = Prediction(reward=reward, completion_tokens=np.ones(reward.shape))
+    settings = {"floor": 0.9, "reference": "strong", "tau": tau}
+    policy = load_policy("quality_floor", settings=settings).among(NAMES)
+    left = allowed & policy.eligible(prediction, cost=cost)
+    rows = left.any(axis=1)
+    chosen = choose(reward[rows], cost[rows], tau=tau, texts=TEXTS.filter(rows), allowed=left[rows])
+    assert left[rows][np.arange(rows.sum()), chosen].all()
 
 
 def test_what_may_not_be_chosen_is_not() -> None:
