@@ -19,6 +19,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.tables import QUERIES
 from cluster.outcome import OutcomeMatrix
 from cluster.policies.best import Best
+from cluster.policies.constraints import Constraints
 from cluster.policies.load import POLICIES
 from cluster.price import Price
 from cluster.query import split_of
@@ -199,6 +200,20 @@ def test_a_promise_is_for_files_like_the_calibration_rows(routed, checkpoint) ->
     assert "like" not in manifest["policy_facts"]
     with pytest.raises(InputError, match="mix of queries than it was calibrated on"):
         routed(mixed(160, 160), "other.parquet", **promised)
+
+
+def test_exploration_and_who_may_answer_are_told_beside_the_policy(routed) -> None:
+    own = Constraints(allowed=("cheap", "strong"), explore=0.2)
+    manifest = routed(mixed(120, 80), constraints=own)
+    page = Path(manifest["report"]).read_text()
+    assert "Allowed: cheap, strong." in page
+    assert f"Exploration: {manifest['explored']} of the 200 queries (20 %" in page
+
+
+def test_a_pair_goes_by_its_names(routed) -> None:
+    share = {"policy": "threshold", "policy_settings": {"strong_share": 0.5}}
+    manifest = routed(mixed(60, 60), strong="strong", weak="cheap", **share)
+    assert "A query goes to strong instead of cheap" in Path(manifest["report"]).read_text()
 
 
 def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, tmp_path) -> None:
