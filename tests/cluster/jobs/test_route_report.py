@@ -1,5 +1,6 @@
 """What a route job tells of a file beside the routed rows, and what of it comes back."""
 
+import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -231,6 +232,20 @@ def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, 
     again = routed(rows, "again.parquet", feedback=0.1, feedback_dataset="asked")
     assert again["feedback"] | {"new": told["new"]} == told
     assert again["feedback"]["new"] == 0
+
+
+def test_a_chat_comes_back_with_what_was_said_before(routed, tmp_path) -> None:
+    before = [{"role": "user", "content": "sum?"}, {"role": "assistant", "content": "twice"}]
+    texts = mixed(300, 200)["text"].to_list()
+    chats = [json.dumps([*before, {"role": "user", "content": text}]) for text in texts]
+    settled = {"policy": "threshold", "policy_settings": {"strong_share": 0.5}}
+    for name, policy in (("out.parquet", {}), ("settled.parquet", settled)):
+        where = {"lake": str(tmp_path / f"{name}.lake"), "texts": "messages", "text_column": "chat"}
+        routed(pl.DataFrame({"chat": chats}), name, feedback=0.1, **where, **policy)
+        queries = Lake.open(tmp_path / f"{name}.lake").read(QUERIES)
+        assert queries.height > 20
+        for text, chat in queries.select("text", "messages").iter_rows():
+            assert json.loads(chat) == [*before, {"role": "user", "content": text}]
 
 
 def test_a_run_that_broke_after_the_copy_copies_nothing_twice(
