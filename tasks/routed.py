@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 
 from cluster.jobs.run import Manifest
-from cluster.routing.policy_words import policy_words
+from cluster.routing.constraint_words import run_words
 from cluster.routing.report import alarms, headline
 from tasks.artifacts import markdown_artifact, table_artifact
 from tasks.report import say, show_pairs
@@ -48,7 +48,7 @@ def _drift(routed: Manifest) -> list[dict[str, Any]]:
 
 def _words(routed: Manifest) -> str:
     """As Markdown, with nothing in it that a name could turn into markup."""
-    told = policy_words(routed["policy"], facts=routed["policy_facts"])
+    told = run_words(routed)
     lines = [f"{name}: {value}" for name, value in headline(routed)]
     items = [f"- {plain(line)}" for line in [*alarms(routed), *lines]]
     return "\n".join([plain(" ".join(told)), "", *items, "", f"Report: `{routed['report']}`"])

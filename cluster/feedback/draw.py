@@ -13,6 +13,7 @@ import hashlib
 
 import polars as pl
 
+from cluster.messages import chat_trouble
 from cluster.outcome import FloatMatrix
 from cluster.query import VALIDATION_FROM, normalise_texts, split_of
 
@@ -21,24 +22,42 @@ from cluster.query import VALIDATION_FROM, normalise_texts, split_of
 LEAST, MOST = 0.25, 1.75
 FEEDBACK_SCHEMA: dict[str, type[pl.DataType]] = {
     "text": pl.String,
+    "messages": pl.String,
     "candidate": pl.String,
     "sampling_probability": pl.Float64,
 }
 
 
 def draw_shard(
-    texts: pl.Series, *, margin: FloatMatrix, candidates: pl.Series, share: float
+    texts: pl.Series,
+    *,
+    margin: FloatMatrix,
+    candidates: pl.Series,
+    share: float,
+    chats: pl.Series | None = None,
 ) -> pl.DataFrame:
     """The queries of a shard that come back, columns `FEEDBACK_SCHEMA`, each text once.
+
+    Of chats that end with the same text the first, as everywhere in the lake. A chat with more
+    than texts in it, such as an image, does not come back: the lake has no room for it, and its
+    last turn alone would be another query.
 
     Args:
         texts: (n_rows,) the queries.
         margin: (n_rows,) how sure the router is.
         candidates: (n_rows,) names of those chosen.
         share: of the distinct texts of all splits, that are to come back.
+        chats: (n_rows,) JSON of the messages that lead to each; null for a text alone. None where
+            all are.
     """
     rows = pl.DataFrame(
-        {"text": normalise_texts(texts), "candidate": candidates, "margin": pl.Series(margin)}
+        {
+            "text": normalise_texts(texts),
+            "messages": [None] * len(texts) if chats is None else chats,
+            "candidate": candidates,
+            "margin": pl.Series(margin),
+        },
+        schema_overrides={"messages": pl.String},
     )
     once = rows.unique("text", keep="first", maintain_order=True)
     probability = inclusion(once["margin"], share=share)
@@ -46,7 +65,8 @@ def draw_shard(
     lots = pl.Series([lot(text) for text in once["text"]], dtype=pl.Float64)
     drawn = once.filter(lots < once["sampling_probability"])
     is_train = pl.Series([split_of(text) == "train" for text in drawn["text"]], dtype=pl.Boolean)
-    return drawn.filter(is_train).select(list(FEEDBACK_SCHEMA))
+    train = drawn.filter(is_train)
+    return train.filter(chat_trouble(train["messages"]).is_null()).select(list(FEEDBACK_SCHEMA))
 
 
 def inclusion(margin: pl.Series, *, share: float) -> pl.Series:

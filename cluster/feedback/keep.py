@@ -1,4 +1,5 @@
-"""Putting routed queries into the lake: the text, how likely it was to be drawn, and who chose."""
+"""Putting routed queries into the lake: the text with the chat that leads to it, how likely it was
+to be drawn, and who chose."""
 
 import logging
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Kept:
 def keep_feedback(drawn: pl.DataFrame, *, dataset: str, router: str, lake: Lake) -> Kept:
     """Append the texts that the lake does not have yet, all of split train; again adds nothing.
 
-    Nothing of a row but its text is copied.
+    Nothing of a row but its text, and the chat before it, is copied.
 
     Args:
         drawn: as `cluster.feedback.draw.together` gives them.

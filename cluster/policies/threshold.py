@@ -35,7 +35,8 @@ class Threshold(Policy):
     Attributes:
         strong_share: of the file's queries that go to the strong candidate; or
         threshold: what it must promise more, in the reward's own unit.
-        strong, weak: names of the pair. Empty: the router's only two, the strong one first.
+        strong, weak: names of the pair. Empty: the router's only two, the strong one first, whom
+            `among` names.
         columns: of the strong and the weak candidate; `among` finds them.
         at: settled: the threshold that the share reaches on the file.
         number: settled: queries that promise exactly that go to the strong candidate if their
@@ -89,7 +90,8 @@ class Threshold(Policy):
                     f"candidates: {', '.join(candidates)}"
                 )
         columns = (candidates.index(names[0]), candidates.index(names[1]))
-        return self.model_copy(update={"columns": columns})
+        named = {"strong": names[0], "weak": names[1], "columns": columns}
+        return self.model_copy(update=named)
 
     def eligible(self, prediction: Prediction, *, cost: FloatMatrix | None = None) -> BoolMatrix:
         """The pair alone; see `Policy.eligible`."""

@@ -17,6 +17,7 @@ from cluster.routing.score import Scores
 from cluster.routing.spec import RouteSpec
 from cluster.routing.summary import ShardSummary
 from cluster.routing.tally import Tallies, tallies
+from cluster.routing.texts import chats_of, queries_of
 
 Rows = npt.NDArray[np.int64]
 
@@ -76,14 +77,15 @@ def seen_drift(texts: pl.Series, *, key: str, routing: Routing) -> dict[str, Any
 
 
 def coming_back(
-    texts: pl.Series, *, scores: Scores, chosen: Choices, routing: Routing
+    rows: pl.DataFrame, *, scores: Scores, chosen: Choices, routing: Routing
 ) -> pl.DataFrame:
     """The queries of a shard that come back into the lake, `FEEDBACK_SCHEMA`."""
     return draw_shard(
-        texts,
+        queries_of(rows, spec=routing.spec),
         margin=margins(scores.prediction.reward, allowed=scores.allowed),
         candidates=pl.Series(routing.candidates, dtype=pl.String).gather(chosen),
         share=routing.spec.feedback,
+        chats=chats_of(rows),
     )
 
 

@@ -70,7 +70,14 @@ def _threshold(facts: Mapping[str, Any]) -> list[str]:
     if "strong_share" in facts:
         told.append(f"The file's {100 * facts['strong_share']:.4g} % that gain most are sent there")
         at = facts.get("at")
-        told[-1] += "." if at is None else f": those that gain {number(at)} or more."
+        told[-1] += (
+            "."
+            if at is None
+            else (
+                f": those that gain more than {number(at)}, and of those that gain just that as "
+                "many as the share has room for, by lot."
+            )
+        )
     else:
         told.append(f"Enough is {number(facts.get('threshold'))}.")
     if facts.get("forced"):

@@ -10,7 +10,8 @@ from cluster.evaluation.page import STYLE, cells, folded, nothing, section, tabl
 from cluster.evaluation.styles import styles
 from cluster.quality.report import TILES
 from cluster.routing import report_charts as charts
-from cluster.routing.policy_words import number, policy_words
+from cluster.routing.constraint_words import run_words
+from cluster.routing.policy_words import number
 
 # Tables of words, which are read from the left and may take several lines.
 WORDS = """
@@ -115,7 +116,7 @@ def _alarms(manifest: Mapping[str, Any]) -> str:
 
 def _policy(manifest: Mapping[str, Any]) -> str:
     facts = manifest.get("policy_facts", {})
-    words = " ".join(policy_words(manifest["policy"], facts=facts))
+    words = " ".join(run_words(manifest))
     rows = [(name, _told(value)) for name, value in facts.items()]
     table = _words(("setting", "value"), rows)
     body = folded("Settings, and what was settled on this file", body=table) if rows else ""

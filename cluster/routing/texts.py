@@ -3,7 +3,7 @@
 import polars as pl
 
 from cluster.errors import InputError
-from cluster.files.batch import CHARACTERS, CHAT_COLUMNS, ROW, Batch
+from cluster.files.batch import CHARACTERS, CHAT_COLUMNS, MESSAGES, ROW, Batch
 from cluster.files.queries import with_queries
 from cluster.files.schema import FileSchema
 from cluster.files.source import Format
@@ -49,6 +49,11 @@ def rows_with_query(batch: Batch, *, spec: RouteSpec) -> Batch:
 def queries_of(rows: pl.DataFrame, *, spec: RouteSpec) -> pl.Series:
     """(n_rows,) what is routed of each row."""
     return rows[spec.queries.text]
+
+
+def chats_of(rows: pl.DataFrame) -> pl.Series | None:
+    """(n_rows,) the chats that lead to the queries, JSON, null for a text alone; None: all are."""
+    return rows[MESSAGES] if MESSAGES in rows.columns else None
 
 
 def characters_of(rows: pl.DataFrame) -> pl.Series | None:

@@ -92,7 +92,7 @@ def _keep_routed(
     told = counted(scores, chosen=columns)
     told |= observed(rows, texts=texts, scores=scores, chosen=columns, key=key, routing=routing)
     if routing.spec.feedback:
-        drawn = coming_back(texts, scores=scores, chosen=columns, routing=routing)
+        drawn = coming_back(rows, scores=scores, chosen=columns, routing=routing)
         store.write_feedback(drawn, key=key)
         told["feedback"] = drawn.height
     return told

@@ -1,5 +1,7 @@
 """Which routed queries come back."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -79,7 +81,26 @@ def test_probabilities_fall_with_the_margin_and_their_mean_is_the_share(margin, 
     assert ordered.diff().drop_nulls().max() is None or ordered.diff().drop_nulls().max() <= 1e-12
 
 
+def test_a_chat_comes_back_with_its_query_and_not_where_it_is_more_than_texts(shard):
+    rows = shard.head(200)
+    said = [[{"role": "system", "content": f"be {n}"}] for n in range(200)]
+    images = [{"role": "user", "content": [{"type": "image_url"}]}]
+    chats = [json.dumps(images if n % 2 else said[n]) for n in range(200)]
+    chats[0] = None
+    found = draw_shard(
+        rows["text"],
+        margin=np.zeros(200),
+        candidates=rows["candidate"],
+        share=1.0,
+        chats=pl.Series(chats),
+    )
+    train = [n for n, text in enumerate(rows["text"]) if split_of(text) == "train" and n % 2 == 0]
+    assert dict(found.select("text", "messages").iter_rows()) == {
+        rows["text"][n]: chats[n] for n in train
+    }
+
+
 def test_an_empty_shard_gives_nothing_back():
     empty = pl.DataFrame(schema={"text": pl.String, "candidate": pl.String, "margin": pl.Float64})
     assert together([drawn(empty)]).height == 0
-    assert together([]).columns == ["text", "candidate", "sampling_probability"]
+    assert together([]).columns == ["text", "messages", "candidate", "sampling_probability"]

@@ -1,5 +1,6 @@
 """What a route job tells of a file beside the routed rows, and what of it comes back."""
 
+import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.tables import QUERIES
 from cluster.outcome import OutcomeMatrix
 from cluster.policies.best import Best
+from cluster.policies.constraints import Constraints
 from cluster.policies.load import POLICIES
 from cluster.price import Price
 from cluster.query import split_of
@@ -201,6 +203,20 @@ def test_a_promise_is_for_files_like_the_calibration_rows(routed, checkpoint) ->
         routed(mixed(160, 160), "other.parquet", **promised)
 
 
+def test_exploration_and_who_may_answer_are_told_beside_the_policy(routed) -> None:
+    own = Constraints(allowed=("cheap", "strong"), explore=0.2)
+    manifest = routed(mixed(120, 80), constraints=own)
+    page = Path(manifest["report"]).read_text()
+    assert "Allowed: cheap, strong." in page
+    assert f"Exploration: {manifest['explored']} of the 200 queries (20 %" in page
+
+
+def test_a_pair_goes_by_its_names(routed) -> None:
+    share = {"policy": "threshold", "policy_settings": {"strong_share": 0.5}}
+    manifest = routed(mixed(60, 60), strong="strong", weak="cheap", **share)
+    assert "A query goes to strong instead of cheap" in Path(manifest["report"]).read_text()
+
+
 def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, tmp_path) -> None:
     rows = mixed(600, 400)
     manifest = routed(rows, feedback=0.1, feedback_dataset="asked")
@@ -216,6 +232,20 @@ def test_a_sample_comes_back_once_and_says_where_it_is_from(routed, checkpoint, 
     again = routed(rows, "again.parquet", feedback=0.1, feedback_dataset="asked")
     assert again["feedback"] | {"new": told["new"]} == told
     assert again["feedback"]["new"] == 0
+
+
+def test_a_chat_comes_back_with_what_was_said_before(routed, tmp_path) -> None:
+    before = [{"role": "user", "content": "sum?"}, {"role": "assistant", "content": "twice"}]
+    texts = mixed(300, 200)["text"].to_list()
+    chats = [json.dumps([*before, {"role": "user", "content": text}]) for text in texts]
+    settled = {"policy": "threshold", "policy_settings": {"strong_share": 0.5}}
+    for name, policy in (("out.parquet", {}), ("settled.parquet", settled)):
+        where = {"lake": str(tmp_path / f"{name}.lake"), "texts": "messages", "text_column": "chat"}
+        routed(pl.DataFrame({"chat": chats}), name, feedback=0.1, **where, **policy)
+        queries = Lake.open(tmp_path / f"{name}.lake").read(QUERIES)
+        assert queries.height > 20
+        for text, chat in queries.select("text", "messages").iter_rows():
+            assert json.loads(chat) == [*before, {"role": "user", "content": text}]
 
 
 def test_a_run_that_broke_after_the_copy_copies_nothing_twice(

@@ -31,6 +31,7 @@ def test_a_floor_s_promise_is_told_with_what_it_does_not_promise():
         ),
         ("budget", {"usd_total": 7, "binds": False}, "enough for the best candidate"),
         ("threshold", {"strong_share": 0.3, "at": 0.1}, "30 % that gain most"),
+        ("threshold", {"strong_share": 0.3, "at": 0.1}, "just that as many as the share has room"),
         ("threshold", {"threshold": 0.2, "strong": "a", "weak": "b"}, "a instead of b"),
         ("threshold", {"strong_share": 0.3, "forced": 1200}, "For 1,200 queries nobody but"),
         ("cascade", {"accept_from": 0.8}, "at least 0.8"),
