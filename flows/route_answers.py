@@ -91,7 +91,6 @@ def answer_routed(
         rounds=tuple(rounds),
         output=answers_uri(spec.output),
         prefix=spec.prefix,
-        json_columns=tuple(kept["json_columns"]),
         candidates=tuple(kept["candidates"]),
         candidate_ids=tuple(kept["candidate_ids"]),
         ratios=kept["ratios"],

@@ -2,11 +2,13 @@
 
 runs/<work_id>/answers/rows/<key>.parquet      the routed rows of a shard
                        ids/<key>.parquet       their query ids, row by row
+                       json/<key>.json         names of the columns that hold JSON
                        asked/00000.parquet …   the distinct requests, in the order of the input
 """
 
 import io
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -14,6 +16,23 @@ import polars as pl
 from cluster.storage import Storage
 
 FOLDER = "answers"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Rows of a shard that are to be answered.
+
+    Attributes:
+        key: the shard's.
+        rows: the routed rows.
+        ids: (n_rows,) their query ids.
+        json_columns: columns of the rows that hold JSON of what were lists and objects.
+    """
+
+    key: str
+    rows: pl.DataFrame
+    ids: pl.Series
+    json_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,15 +58,21 @@ class AnswerFolder:
         """Keep some of a shard's rows."""
         write_frame(rows, f"{self.uri}/rows/{key}.parquet")
 
-    def write_ids(self, key: str, ids: pl.Series) -> None:
-        """Keep the query ids of a shard's rows."""
+    def write_ids(self, key: str, ids: pl.Series, *, json_columns: Sequence[str]) -> None:
+        """Keep the query ids of a shard's rows, and which of their columns hold JSON."""
         write_frame(ids.to_frame(), f"{self.uri}/ids/{key}.parquet")
+        if json_columns:
+            names = json.dumps(list(json_columns)).encode()
+            Storage.at(self.uri).write(f"{self.uri}/json/{key}.json", names)
 
-    def shards(self) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
-        """Rows and their query ids, shard by shard in the order of the input."""
+    def shards(self) -> Iterator[Asking]:
+        """What is to be answered, shard by shard in the order of the input."""
+        storage = Storage.at(self.uri)
         for uri in frames_in(f"{self.uri}/rows"):
-            ids = uri.replace(f"{self.uri}/rows/", f"{self.uri}/ids/")
-            yield read_frame(uri), read_frame(ids)["query_id"]
+            key = uri.rsplit("/", 1)[-1].removesuffix(".parquet")
+            ids = read_frame(f"{self.uri}/ids/{key}.parquet")["query_id"]
+            names = storage.read_bytes_or_none(f"{self.uri}/json/{key}.json")
+            yield Asking(key, read_frame(uri), ids, tuple(json.loads(names or b"[]")))
 
     def clear(self) -> None:
         """Forget an attempt that did not come to its end."""

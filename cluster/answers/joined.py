@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from cluster.answers.folder import frames_in
+from cluster.answers.folder import Asking, frames_in
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT, Price
@@ -18,14 +18,12 @@ ADDED = (
 JOIN_ROWS = 200_000
 
 
-def batched(
-    shards: Iterator[tuple[pl.DataFrame, pl.Series]], *, rows: int = JOIN_ROWS
-) -> Iterator[list[tuple[pl.DataFrame, pl.Series]]]:
+def batched(shards: Iterator[Asking], *, rows: int = JOIN_ROWS) -> Iterator[list[Asking]]:
     """Shards together until they have about so many rows."""
-    held: list[tuple[pl.DataFrame, pl.Series]] = []
+    held: list[Asking] = []
     for shard in shards:
         held.append(shard)
-        if sum(len(ids) for _, ids in held) >= rows:
+        if sum(len(one.ids) for one in held) >= rows:
             yield held
             held = []
     if held:

@@ -33,7 +33,6 @@ def to_answer(
         "candidates": routing.candidates,
         "candidate_ids": candidate_ids(routing),
         "ratios": prompt_ratios(routing),
-        "json_columns": sorted({name for one in summaries for name in one.json_columns}),
         "expected": [{"candidate": name, **one.told()} for name, one in expected.items()],
     }
 
@@ -60,7 +59,7 @@ def write_requests(
             wanted = asks["query_id"].is_in(drawn.implode())
             folder.write_rows(summary.key, store.read_rows(summary.key).filter(wanted))
             asks = asks.filter(wanted)
-        folder.write_ids(summary.key, asks["query_id"])
+        folder.write_ids(summary.key, asks["query_id"], json_columns=summary.json_columns)
         new = asks.filter(seen.first(asks["query_id"]))
         for column, name in enumerate(routing.candidates):
             expected[name] += _expected(new, column=column, routing=routing)

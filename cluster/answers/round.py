@@ -8,7 +8,7 @@ import polars as pl
 
 from cluster.answers.blocks import block, required_block
 from cluster.answers.requests import addressed
-from cluster.outcome import FloatMatrix
+from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.policies.cascade import NOBODY, Cascade
 from cluster.policies.policy import Choices, Scored, text_numbers
 from cluster.routers.router import Prediction, Router
@@ -35,6 +35,18 @@ class Judged:
         """(n_requests,) who has answered."""
         return self.calls["column"].to_numpy().astype(np.int64)
 
+    @property
+    def has_answer(self) -> BoolMatrix:
+        """(n_requests,) whether the request did not fail."""
+        answered: BoolMatrix = (self.calls["outcome"] != "error").to_numpy()
+        return answered
+
+    @property
+    def to_cut(self) -> Scored:
+        """What a share is settled on: requests that failed go on beside it."""
+        kept = self.has_answer
+        return judged(self.calls.filter(kept), reward=self.scored.prediction.reward[kept]).scored
+
 
 def judged(calls: pl.DataFrame, *, reward: FloatMatrix) -> Judged:
     """Requests with the rewards that are expected of everybody now, (n_requests, n_candidates)."""
@@ -53,7 +65,8 @@ def escalated(one: Judged, *, policy: Cascade, ids: list[str]) -> pl.DataFrame:
     """
     scored, columns, texts = one.scored, one.columns, one.calls["query"]
     prediction = scored.prediction
-    good = policy.accepts(prediction, columns, texts=texts)
+    # Where there is no answer, there is none to accept.
+    good = policy.accepts(prediction, columns, texts=texts) & one.has_answer
     # Whom nothing is known of may still be asked: what was expected before counts for that.
     known = replace(prediction, reward=required_block(one.calls, "reward"))
     after = policy.following(known, columns, cost=scored.cost, allowed=scored.allowed)
@@ -68,7 +81,7 @@ def read_after(router: Router) -> Judge:
 
     def expected(calls: pl.DataFrame) -> FloatMatrix:
         reward: FloatMatrix = required_block(calls, "reward").copy()
-        mine = (calls["column"] == column).to_numpy()
+        mine = ((calls["column"] == column) & (calls["outcome"] != "error")).to_numpy()
         if mine.any():
             own = calls.filter(pl.Series(mine))
             reward[mine] = router.predict_after(own["query"], own["text"]).reward

@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,13 +51,24 @@ def write_shard(frame: pl.DataFrame, uri: str, *, json_columns: Collection[str] 
     storage.write(storage.uri, data)
 
 
-def write_file(
-    frames: Iterable[pl.DataFrame], uri: str, *, json_columns: Collection[str] = ()
-) -> int:
+@dataclass(frozen=True)
+class Rows:
+    """Rows to write.
+
+    Attributes:
+        frame: the rows.
+        json_columns: text columns that hold JSON (as `Batch.json_columns`).
+    """
+
+    frame: pl.DataFrame
+    json_columns: Collection[str] = ()
+
+
+def write_file(parts: Iterable[Rows], uri: str) -> int:
     """Write or replace one file from many frames of the same columns, as `write_shard` does.
 
-    Only one frame is in memory at a time; the file appears when the last is written. Returns the
-    number of rows.
+    Only one frame is in memory at a time; the file appears when the last is written. What is JSON
+    in one frame may be a plain text in the next. Returns the number of rows.
 
     Raises:
         InputError: as `write_shard`.
@@ -66,18 +78,22 @@ def write_file(
     rows = 0
     with whole_file(storage) as sink:
         if kind == "parquet":
-            return _parquet_file(frames, sink)
+            return _parquet_file((part.frame for part in parts), sink)
         packed = (
             sink
             if compression == "none"
             else pa.CompressedOutputStream(pa.PythonFile(sink, mode="w"), CODECS[compression])
         )
-        for number, frame in enumerate(frames):
+        for number, part in enumerate(parts):
             data = _rendered(
-                frame, kind=kind, uri=uri, json_columns=json_columns, header=number == 0
+                part.frame,
+                kind=kind,
+                uri=uri,
+                json_columns=part.json_columns,
+                header=number == 0,
             )
             packed.write(data)
-            rows += frame.height
+            rows += part.frame.height
         if packed is not sink:
             packed.close()
     return rows

@@ -11,7 +11,7 @@ from cluster.answers.folder import AnswerFolder
 from cluster.answers.joined import Answered, batched, final, with_answers
 from cluster.errors import InputError
 from cluster.files.repeated import Seen
-from cluster.files.writer import write_file
+from cluster.files.writer import Rows, write_file
 from cluster.jobs.claim import claim, owner
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
@@ -30,7 +30,6 @@ class AnswerSpec(JobSpec):
         rounds: folders of the requests that were made, in the order of the rounds.
         output: file for the answers.
         prefix: put before the names of the columns that are added.
-        json_columns: columns of the rows that hold JSON of what were lists and objects.
         candidates: names, the order of the router's columns.
         candidate_ids: the same by id.
         ratios: prompt tokens a character by name, where known.
@@ -46,7 +45,6 @@ class AnswerSpec(JobSpec):
     rounds: tuple[str, ...]
     output: str
     prefix: str = ""
-    json_columns: tuple[str, ...] = ()
     candidates: tuple[str, ...]
     candidate_ids: tuple[str, ...]
     ratios: dict[str, float]
@@ -67,9 +65,9 @@ def answer(spec: AnswerSpec, run: Run) -> Manifest:
     # The routing that kept the rows: answered anew, they may replace their own answers.
     claim(spec.output, work=spec.work, run=run)
     counts = {"rows": 0, "answers": 0, "errors": 0}
-    frames = _frames(spec, accounts=accounts, counts=counts, run=run)
+    parts = _parts(spec, accounts=accounts, counts=counts, run=run)
     try:
-        write_file(frames, spec.output, json_columns=spec.json_columns)
+        write_file(parts, spec.output)
     except OSError as error:
         raise InputError(
             f"{spec.output}: cannot be written ({error}); name another --output"
@@ -87,9 +85,9 @@ def answer(spec: AnswerSpec, run: Run) -> Manifest:
     }
 
 
-def _frames(
+def _parts(
     spec: AnswerSpec, *, accounts: Accounts, counts: dict[str, int], run: Run
-) -> Iterator[pl.DataFrame]:
+) -> Iterator[Rows]:
     """The rows with their answers, shard by shard; counts on the way."""
     names = dict(zip(spec.candidate_ids, spec.candidates, strict=True))
     answered = Answered(
@@ -97,16 +95,16 @@ def _frames(
     )
     seen = Seen()
     for shards in batched(AnswerFolder(spec.folder).shards()):
-        ids = pl.concat([own for _, own in shards])
+        ids = pl.concat([one.ids for one in shards])
         calls = answered.calls(ids)
         new = ids.filter(seen.first(ids))
         accounts.add(calls.join(new.to_frame(), on="query_id", how="semi"))
         last = final(calls)
-        for rows, own in shards:
-            frame = with_answers(rows, ids=own, last=last, prefix=spec.prefix)
+        for one in shards:
+            frame = with_answers(one.rows, ids=one.ids, last=last, prefix=spec.prefix)
             _count(frame[f"{spec.prefix}outcome"], counts=counts)
             run.progress(Part("answers", done=counts["rows"], total=0))
-            yield frame
+            yield Rows(frame, one.json_columns)
 
 
 def _count(outcomes: pl.Series, *, counts: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ def escalate(spec: EscalateSpec, run: Run) -> Manifest:
             answered += calls.height
             run.progress(Part("answers looked at", done=answered, total=0))
         usage = spent()
-    settled = policy.settle(lambda: (one.scored for one in _judged(run)))
+    settled = policy.settle(lambda: (one.to_cut for one in _judged(run)))
     assert isinstance(settled, Cascade), "a cascade stays one"
     for number, one in enumerate(_judged(run)):
         onward = escalated(one, policy=settled, ids=list(spec.candidate_ids))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
-from cluster.files.writer import write_file, write_shard
+from cluster.files.writer import Rows, write_file, write_shard
 from cluster.jobs.claim import claim
 from cluster.jobs.run import Part, Run
 from cluster.routing.output import is_file
@@ -41,14 +41,10 @@ def publish(
         ) from error
 
 
-def _json_columns(summaries: Sequence[ShardSummary]) -> set[str]:
-    return {column for summary in summaries for column in summary.json_columns}
-
-
 def _one_file(summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Store) -> str:
     output = Storage.at(spec.output).uri
-    frames = (store.read_rows(summary.key) for summary in summaries)
-    write_file(frames, output, json_columns=_json_columns(summaries))
+    parts = (Rows(store.read_rows(summary.key), summary.json_columns) for summary in summaries)
+    write_file(parts, output)
     return output
 
 

@@ -131,14 +131,24 @@ def test_lists_of_the_input_are_lists_again(desk: Desk) -> None:
     spec = desk.spec(text, output=str(desk.folder / "out.jsonl"))
     routed = desk.route(spec)
     desk.answer(desk.asked(f"{routed['to_answer']['folder']}/asked"))
-    columns = routed["to_answer"]["json_columns"]
-    manifest = desk.join(
-        spec, routed, output=str(desk.folder / "out.answers.jsonl.gz"), json_columns=columns
-    )
+    manifest = desk.join(spec, routed, output=str(desk.folder / "out.answers.jsonl.gz"))
     with gzip.open(manifest["outputs"][0], "rt") as stream:
         found = [json.loads(line) for line in stream]
     assert [row["tags"] for row in found] == [line["tags"] for line in lines]
     assert [row["answer"] for row in found] == ["id-1!"] * 3
+
+
+def test_what_is_a_list_in_one_file_and_a_text_in_another_stays_both(desk: Desk) -> None:
+    other = {"text": "add 9 and 7", "tags": "hello"}
+    (desk.folder / "in.b.jsonl").write_text(json.dumps(other))
+    one = {"text": "add 1 and 7", "tags": ["x"]}
+    spec = desk.spec(json.dumps(one), output=str(desk.folder / "out.jsonl"))
+    routed = desk.route(spec)
+    desk.answer(desk.asked(f"{routed['to_answer']['folder']}/asked"))
+    manifest = desk.join(spec, routed, output=str(desk.folder / "out.answers.jsonl"))
+    for file in (spec.output, manifest["outputs"][0]):
+        lines = [json.loads(line) for line in Path(file).read_text().splitlines()]
+        assert sorted(map(str, (line["tags"] for line in lines))) == ["['x']", "hello"]
 
 
 def test_a_file_that_is_not_of_this_routing_is_refused_or_replaced(
@@ -186,7 +196,7 @@ def test_chats_come_back_as_they_were_with_the_answer_to_all_of_them(desk: Desk)
     assert asked["query"].to_list() == ["add 1 and 7"] * 2
     assert asked["characters"].to_list() == [11, 19]
     desk.answer(asked, reply=lambda q, c: answered(q, c, text=q))
-    manifest = desk.join(spec, routed, output=str(desk.folder / "a.jsonl"), json_columns=["chat"])
+    manifest = desk.join(spec, routed, output=str(desk.folder / "a.jsonl"))
     rows = [json.loads(line) for line in Path(manifest["outputs"][0]).read_text().splitlines()]
     assert [row["n"] for row in rows] == [0, 1, 2, 4]
     assert [row["chat"] for row in rows] == [add, told, add, told]

@@ -170,6 +170,39 @@ def test_a_router_that_reads_the_answer_decides_who_goes_on(
     assert (told["asked"], second.height) == ({"strong": 4, "cheap": 0}, 4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "poems_that_go_on"), [({"threshold": 1.0}, 0), ({"strong_share": 0.5}, 2)]
+)
+def test_an_answer_that_failed_goes_on_beside_what_the_router_sends_on(
+    desk: Desk,
+    rows: pl.DataFrame,
+    reads_answers: tuple[str, str],
+    settings: dict,
+    poems_that_go_on: int,
+) -> None:
+    """All sums fail: they go on whatever is expected, and a share is one of the answers alone."""
+    desk.checkpoint = reads_answers
+    spec = desk.spec(rows, policy="cascade", policy_settings=settings, rounds=True)
+    routed = desk.route(spec)
+    first = f"{routed['to_answer']['folder']}/asked"
+    asked = desk.asked(first)
+    poems = dict(asked.select("query_id", pl.col("text").str.starts_with("a poem")).iter_rows())
+
+    def said(query_id: str, candidate_id: str) -> dict:
+        if not poems[query_id]:
+            return failed(query_id, candidate_id)
+        return answered(query_id, candidate_id, text="sure")
+
+    desk.answer(asked, reply=said)
+    told = desk.escalate(
+        first, routed, policy_settings=settings, router=spec.router, checkpoint=spec.checkpoint
+    )
+    texts = desk.asked(told["requests"])["text"]
+    assert texts.str.starts_with("add").sum() == 4
+    assert texts.str.starts_with("a poem").sum() == poems_that_go_on
+    assert told["accepted"] == 4 - poems_that_go_on
+
+
 def test_without_rounds_such_a_router_is_refused(
     desk: Desk, rows: pl.DataFrame, reads_answers: tuple[str, str]
 ) -> None:

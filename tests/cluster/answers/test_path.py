@@ -37,6 +37,7 @@ def test_the_path_is_who_is_asked_when_answers_are_as_expected(case) -> None:
     blocks = {"reward": scores.prediction.reward, "tokens": scores.prediction.completion_tokens}
     blocks |= {"cost": scores.cost, "allowed": scores.allowed}
     calls = pl.DataFrame({"row": range(n), "query": texts, "column": first, **as_columns(blocks)})
+    calls = calls.with_columns(outcome=pl.lit("ok"))
     asked = np.zeros((n, m), dtype=bool)
     turns = 0
     while calls.height:
