@@ -9,9 +9,11 @@ from pydantic import Field
 from cluster import registry
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.files.source import find_files
 from cluster.guarantee.spec import CalibrateSpec
 from cluster.jobs.answer import refuse_answers_that_are_there
 from cluster.jobs.calibrate import kept_record
+from cluster.jobs.claim import refuse_foreign_files
 from cluster.jobs.ingest import pin_files
 from cluster.jobs.run import Manifest, Run
 from cluster.lake.candidates import newest_specs
@@ -26,7 +28,7 @@ from cluster.routers.checkpoint import read_manifest
 from cluster.routers.router import Method
 from cluster.routers.transfer import has_strong_first
 from cluster.routing.candidate_files import batches_uri, refuse_batches_that_are_there
-from cluster.routing.output import check_name, is_file, refuse_output_that_is_there
+from cluster.routing.output import check_name, is_file, refuse_inputs, refuse_output_that_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
 from flows.answer_fields import AnswerFields
@@ -138,9 +140,16 @@ def _refuse_outputs_that_are_there(params: RouteParams, *, lake: Lake) -> None:
     output = Storage.at(params.output)
     answers = answers_uri(params.output)
     places = [output.uri, *([answers] if params.answer else [])]
-    places += [batches_uri(output.uri)] if params.per_candidate else []
+    batches = [batches_uri(output.uri)] if params.per_candidate else []
+    inputs = [file.uri for file in find_files(params.input)]
+    for place in (*places, *batches):
+        refuse_inputs(place, inputs=inputs)
+    if params.overwrite:
+        for folder in (*(place for place in places if not is_file(place)), *batches):
+            refuse_foreign_files(folder, lake=lake.storage)
+        return
     # Whether it is this very work's takes the input's digest, so look only where something is.
-    if params.overwrite or not any(map(output.filesystem().exists, places)):
+    if not any(map(output.filesystem().exists, (*places, *batches))):
         return
     spec = _spec(params, lake=lake, settings=_settings(params, lake=lake))
     run = Run.of(spec)

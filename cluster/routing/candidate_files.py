@@ -5,9 +5,10 @@ runner would load the model for every one of them, so it gets a single file.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -15,9 +16,9 @@ import polars as pl
 from cluster.candidate import Candidate
 from cluster.errors import InputError
 from cluster.files.writer import whole_file
-from cluster.jobs.claim import claim, owner
+from cluster.jobs.claim import claim, owner, refuse_foreign_files, remove_replaced
 from cluster.jobs.run import Run
-from cluster.routing.output import is_file, refuse_what_is_there
+from cluster.routing.output import is_file, refuse_inputs, refuse_what_is_there
 from cluster.routing.spec import RouteSpec
 from cluster.routing.store import Store
 from cluster.routing.summary import ShardSummary
@@ -45,8 +46,13 @@ def refuse_batches_that_are_there(spec: RouteSpec, *, run: Run) -> None:
         InputError: something else is in the folder they go to.
     """
     folder = batches_uri(spec.output)
-    if spec.served and not spec.overwrite and owner(folder, lake=run.storage) != run.work_id:
+    if not spec.served:
+        return
+    refuse_inputs(folder, inputs=(file.uri for file in spec.files))
+    if not spec.overwrite and owner(folder, lake=run.storage) != run.work_id:
         refuse_what_is_there(folder)
+    else:
+        refuse_foreign_files(folder, lake=run.storage)
 
 
 def publish_batches(
@@ -62,10 +68,11 @@ def publish_batches(
     if not spec.served:
         return {}
     folder = Storage.at(batches_uri(spec.output))
-    claim(folder.uri, work=run.work_id, run=run)
+    claims = partial(claim, folder.uri, work=run.work_id, run=run)
+    claims()
     try:
         with ExitStack() as stack:
-            files = _opened(spec.served, folder=folder, stack=stack)
+            files = _opened(spec.served, folder=folder, own=claims, stack=stack)
             for summary in summaries:
                 lines = store.read_beside(summary.key, what="lines")
                 for (name,), own in lines.partition_by("candidate", as_dict=True).items():
@@ -74,19 +81,28 @@ def publish_batches(
         raise InputError(
             f"{folder.uri}: cannot be written ({error}); name another --output"
         ) from error
-    written = {name: one.uris for name, one in files.items() if one.uris}
-    _remove_others(folder, kept={uri for uris in written.values() for uri in uris})
-    return written
+    names = [name for one in files.values() for name in one.names]
+    remove_replaced(folder.uri, kept=names, work=run.work_id, run=run)
+    return {
+        name: [folder.join(file) for file in one.names] for name, one in files.items() if one.names
+    }
 
 
 @dataclass
 class _Files:
-    """The files of one candidate, the last of which is open."""
+    """The files of one candidate, the last of which is open.
 
+    Attributes:
+        own: claims the names of files.
+        names: of those that were opened.
+    """
+
+    folder: Storage
     stem: str
     is_split: bool
+    own: Callable[..., None]
     stack: ExitStack
-    uris: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     stream: Any = None
     requests: int = 0
     size: int = 0
@@ -106,21 +122,25 @@ class _Files:
 
     def _open_next(self) -> None:
         self.stack.close()
-        name = (
-            f"{self.stem}-{len(self.uris) + 1:05d}.jsonl" if self.is_split else f"{self.stem}.jsonl"
-        )
-        self.stream = self.stack.enter_context(whole_file(Storage.at(name)))
-        self.uris.append(name)
+        number = f"-{len(self.names) + 1:05d}" if self.is_split else ""
+        name = f"{self.stem}{number}.jsonl"
+        self.own(files=[name])
+        self.stream = self.stack.enter_context(whole_file(Storage.at(self.folder.join(name))))
+        self.names.append(name)
         self.requests = self.size = 0
 
 
 def _opened(
-    served: Mapping[str, Candidate | None], *, folder: Storage, stack: ExitStack
+    served: Mapping[str, Candidate | None],
+    *,
+    folder: Storage,
+    own: Callable[..., None],
+    stack: ExitStack,
 ) -> dict[str, _Files]:
     files: dict[str, _Files] = {}
     for (name, candidate), stem in zip(served.items(), file_stems(list(served)), strict=True):
         is_split = candidate is not None and candidate.endpoint is not None
-        files[name] = _Files(folder.join(stem), is_split, stack.enter_context(ExitStack()))
+        files[name] = _Files(folder, stem, is_split, own, stack.enter_context(ExitStack()))
     return files
 
 
@@ -133,10 +153,3 @@ def file_stems(names: Sequence[str]) -> list[str]:
             stem += "_"
         stems.append(stem)
     return stems
-
-
-def _remove_others(folder: Storage, *, kept: set[str]) -> None:
-    """Remove the files of a run that was replaced."""
-    for uri, _ in folder.list(folder.uri):
-        if uri not in kept and uri.endswith(".jsonl"):
-            folder.delete(uri)

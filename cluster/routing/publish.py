@@ -1,12 +1,11 @@
 """From the parts of a run to what the user asked for: one file, or a folder with one a part."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.files.writer import Rows, write_file, write_shard
-from cluster.jobs.claim import claim
+from cluster.jobs.claim import claim, remove_replaced
 from cluster.jobs.run import Part, Run
 from cluster.routing.output import is_file
 from cluster.routing.spec import RouteSpec
@@ -29,7 +28,8 @@ def publish(
         InputError: it cannot be written.
     """
     run.progress(Part("writing", done=0, total=len(summaries), unit="parts"), now=True)
-    claim(spec.output, work=run.work_id, run=run)
+    names = [] if is_file(spec.output) else _names(summaries, spec=spec)
+    claim(spec.output, work=run.work_id, run=run, files=names)
     failpoint("route.before_output")
     try:
         if is_file(spec.output):
@@ -48,28 +48,20 @@ def _one_file(summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Stor
     return output
 
 
+def _names(summaries: Sequence[ShardSummary], *, spec: RouteSpec) -> list[str]:
+    return [f"{PART_PREFIX}{summary.key}.{spec.output_format}" for summary in summaries]
+
+
 def _folder(
     summaries: Sequence[ShardSummary], *, spec: RouteSpec, store: Store, run: Run
 ) -> list[str]:
-    output = Storage.at(spec.output)
-    outputs = []
-    for number, summary in enumerate(summaries):
-        name = f"{PART_PREFIX}{summary.key}.{spec.output_format}"
-        outputs.append(output.join(name))
+    output, names = Storage.at(spec.output), _names(summaries, spec=spec)
+    for number, (summary, name) in enumerate(zip(summaries, names, strict=True)):
         if spec.output_format == "parquet":
-            output.copy_from(store.part(summary.key), outputs[-1])
+            output.copy_from(store.part(summary.key), output.join(name))
         else:
             rows = store.read_rows(summary.key)
-            write_shard(rows, outputs[-1], json_columns=summary.json_columns)
+            write_shard(rows, output.join(name), json_columns=summary.json_columns)
         run.progress(Part("writing", done=number + 1, total=len(summaries), unit="parts"))
-    _remove_other_parts(output, kept=outputs)
-    return outputs
-
-
-def _remove_other_parts(output: Storage, *, kept: list[str]) -> None:
-    """Remove the parts of a run that was replaced and had more of them."""
-    for uri in {uri for uri, _ in output.list(output.uri)} - set(kept):
-        folder, name = uri.rsplit("/", 1)
-        ours = name.startswith(PART_PREFIX) and Path(name).suffix in (".parquet", ".jsonl")
-        if folder == output.uri and ours:
-            output.delete(uri)
+    remove_replaced(output.uri, kept=names, work=run.work_id, run=run)
+    return [output.join(name) for name in names]

@@ -133,7 +133,7 @@ class StretchReader:
         assert shard.stretch is not None, "these rows are handed over, not read"
         if shard.stretch != self.stretch or self.next_row > shard.first_row:
             self._open(shard.stretch, rows=shard.rows)
-        self._take(shard.first_row - self.next_row)
+        self._skip(shard.first_row - self.next_row)
         frame = self._take(shard.rows)
         source = self.files[shard.file].source
         return Batch(source.uri, frame, broken_frame(source.uri, rows=[]), shard.first_row)
@@ -147,6 +147,14 @@ class StretchReader:
             groups=stretch.groups,
             first_row=stretch.first_row,
         )
+
+    def _skip(self, rows: int) -> None:
+        """Pass over the next rows; of a large row group none is held but what is read just now."""
+        self.next_row += rows
+        while self.rest.height < rows:
+            rows -= self.rest.height
+            self.rest = next(self.frames)
+        self.rest = self.rest[rows:]
 
     def _take(self, rows: int) -> pl.DataFrame:
         """The next rows of the stretch."""

@@ -116,15 +116,22 @@ def test_a_batch_file_comes_back_as_batch_files(desk: Desk) -> None:
     assert not [name for name in routed.columns if name.startswith("__")]
 
 
-def test_a_folder_with_other_files_is_refused_or_replaced(desk: Desk, rows: pl.DataFrame) -> None:
+def test_a_folder_with_other_files_is_refused(desk: Desk, rows: pl.DataFrame) -> None:
     folder = desk.folder / "out.batches"
     folder.mkdir()
     (folder / "old.jsonl").write_text("{}\n")
     spec = desk.spec(rows, answer_rows=0, served=SERVED)
     with pytest.raises(InputError, match=r"out\.batches: is there already.*--overwrite"):
         desk.route(spec)
-    desk.route(desk.spec(rows, answer_rows=0, served=SERVED, overwrite=True))
+    replacing = desk.spec(rows, answer_rows=0, served=SERVED, overwrite=True)
+    with pytest.raises(InputError, match=r"old\.jsonl: is in the way"):
+        desk.route(replacing)
+    (folder / "old.jsonl").unlink()
+    desk.route(replacing)
     assert sorted(file.name for file in folder.iterdir()) == ["cheap-00001.jsonl", "strong.jsonl"]
+    poems = rows.filter(pl.col("text").str.contains("poem"))
+    desk.route(desk.spec(poems, answer_rows=0, served=SERVED, overwrite=True))
+    assert [file.name for file in folder.iterdir()] == ["strong.jsonl"]
 
 
 def test_names_that_no_file_can_have(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cluster.errors import InputError
 from cluster.jobs import route as route_module
 from cluster.jobs.run import Run
 from cluster.storage import Storage
@@ -48,6 +49,33 @@ def test_a_folder_may_change_its_format_when_it_is_replaced(tmp_path: Path) -> N
     run(spec("folder"))
     manifest = run(spec("folder", output_format="jsonl", overwrite=True))
     assert sorted(map(str, (tmp_path / "folder").iterdir())) == manifest["outputs"]
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "part-00000-000000000099.parquet", "a/notes"])
+def test_files_of_others_are_neither_mixed_with_nor_removed(tmp_path, root, name) -> None:
+    """Whatever they are called, and though this lake has written there before."""
+    folder = Storage.at(f"{root}/out")
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    spec = specs(tmp_path)
+    run(spec(folder.uri))
+    folder.write(folder.join(name), b"mine")
+    before = folder.list(folder.uri)
+    query_rows(5).write_parquet(tmp_path / "in.parquet")
+    with pytest.raises(InputError, match=f"{name}: is in the way"):
+        run(spec(folder.uri, overwrite=True))
+    assert folder.list(folder.uri) == before
+    folder.delete(folder.join(name))
+    assert len(run(spec(folder.uri, overwrite=True))["outputs"]) == 1
+
+
+@pytest.mark.parametrize("output", ["", "in.jsonl", "in.jsonl/out", "link"])
+def test_an_input_is_never_replaced(tmp_path: Path, output: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    query_rows(5).write_ndjson(tmp_path / "in.jsonl")
+    before = (tmp_path / "in.jsonl").read_bytes()
+    with pytest.raises(InputError, match="never replaces its input"):
+        run(specs(tmp_path)(output, overwrite=True))
+    assert (tmp_path / "in.jsonl").read_bytes() == before
 
 
 def test_what_is_published_is_left_alone_when_the_scratch_folder_goes(tmp_path: Path) -> None:

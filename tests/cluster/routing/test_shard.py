@@ -1,5 +1,7 @@
 """Shards cover a file once, in order, and depend on nothing but its row groups."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import polars as pl
@@ -58,6 +60,38 @@ def test_rows_are_read_right_in_any_order(tmp_path, order) -> None:
     whole = pl.concat(batch.frame for batch in batches)
     assert whole["__row__"].to_list() == list(range(1, 54))
     assert whole.drop("__row__").equals(rows)
+
+
+SKIPS = """
+import re, sys
+from pathlib import Path
+from cluster.files.parquet import row_groups
+from cluster.files.source import SeenFile, find_files
+from cluster.routing.shard import shards, stretches
+from cluster.routing.work import StretchReader
+
+[source] = find_files(sys.argv[1])
+[stretch] = stretches(row_groups(source), file=0, rows=4000)
+cut = shards(stretch, rows=4000, size=2**40)
+for order in (cut, cut[-1:]):
+    reader = StretchReader([SeenFile(source, source.stamp())])
+    for shard in order:
+        reader.read(shard)
+    print(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_a_reader_that_begins_far_inside_a_row_group_holds_no_more_than_one_that_reads_on(
+    tmp_path,
+) -> None:
+    """KiB at the peak: those skipped are 100 MB."""
+    texts = [f"{n} " + "lorem ipsum dolor " * 70 for n in range(80_000)]
+    rows = pl.DataFrame({"text": texts})
+    rows.write_parquet(tmp_path / "in.parquet", row_group_size=rows.height)
+    words = [sys.executable, "-c", SKIPS, str(tmp_path / "in.parquet")]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    reading, skipping = map(int, told.split())
+    assert skipping - reading < rows.estimated_size() / 4 / 1024
 
 
 def test_a_file_that_is_written_again_meanwhile_is_not_read_on(tmp_path) -> None:
