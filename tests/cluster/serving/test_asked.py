@@ -33,6 +33,16 @@ def test_bytes_that_are_no_request_are_refused(content) -> None:
         read_asked(b"\x00" + content, path=CHAT)
 
 
+@pytest.mark.parametrize("value", [r'"\ud800 x"', "NaN", "-Infinity", "1e999", '"\ud800"'])
+@pytest.mark.parametrize("field", ["prompt", "user", "model"])
+def test_what_other_readers_of_json_cannot_read_is_refused(field, value) -> None:
+    fields = {"model": '"router"', "prompt": '"add 1 and 2"'} | {field: value}
+    body = ", ".join(f'"{name}": {written}' for name, written in fields.items())
+    with pytest.raises(Refusal, match="not JSON") as refused:
+        read_asked(f"{{{body}}}".encode("utf-8", "surrogatepass"), path=COMPLETIONS)
+    assert refused.value.status == 400
+
+
 @given(extra=st.dictionaries(st.sampled_from(["n", "stop", "user", "é"]), VALUES))
 def test_all_else_is_passed_on_as_it_came(extra) -> None:
     body = extra | {"model": "router", "prompt": "Wie geht’s?"}
