@@ -61,8 +61,10 @@ def read_asked(content: bytes, *, path: str) -> Asked:
     """
     try:
         body = json.loads(content)
+        # NaN, an infinite number, half a surrogate pair: Python reads them, and no other reader.
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
-        raise Refusal("the body is not JSON") from None
+        raise Refusal("the body is not JSON in UTF-8") from None
     if not isinstance(body, dict):
         raise Refusal("the body is not a JSON object")
     if not isinstance(body.get("model"), str):

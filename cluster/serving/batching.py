@@ -29,22 +29,37 @@ class Batching:
         self._batched = batched(self._scored)
 
     async def score(self, query: Query, *, routing: Routing) -> Scored:
-        """What a router expects for a query."""
+        """What a router expects for a query; raises what predicting for it alone raises."""
         await self._idle.wait()
-        scored: Scored = await self._batched((routing, query))
+        scored: Scored | Exception = await self._batched((routing, query))
+        if isinstance(scored, Exception):
+            raise scored
         return scored
 
-    async def _scored(self, items: Sequence[Item]) -> list[Scored]:
+    async def _scored(self, items: Sequence[Item]) -> list[Scored | Exception]:
         self._idle.clear()
         self._metrics.batches.observe(len(items))
-        found: dict[int, Scored] = {}
+        found: dict[int, Scored | Exception] = {}
         try:
             # Of two versions only around a swap.
             for routing in {id(one): one for one, _ in items}.values():
                 rows = [row for row, (one, _) in enumerate(items) if one is routing]
                 queries = [items[row][1] for row in rows]
-                scored = await asyncio.to_thread(routing.score, queries)
+                scored = await asyncio.to_thread(_each, routing, queries=queries)
                 found |= zip(rows, scored, strict=True)
         finally:
             self._idle.set()
         return [found[row] for row in range(len(items))]
+
+
+def _each(routing: Routing, *, queries: Sequence[Query]) -> Sequence[Scored | Exception]:
+    """Predicted at once; where that fails, one by one, so that one query fails no other."""
+    try:
+        return routing.score(queries)
+    except Exception as error:  # noqa: BLE001 - told to the one whose query it is
+        return [error] if len(queries) == 1 else [_alone(routing, query=one) for one in queries]
+
+
+def _alone(routing: Routing, *, query: Query) -> Scored | Exception:
+    (scored,) = _each(routing, queries=[query])
+    return scored

@@ -4,8 +4,10 @@ import asyncio
 import hmac
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,6 +31,8 @@ from cluster.serving.wish import Named, Routed, Wish
 
 # What Serve writes to the files of the replica.
 LOG = logging.getLogger("ray.serve")
+# The last calls before a fault, from the endpoint's on in most cases.
+_PLACES = 8
 
 
 class Gateway:
@@ -92,6 +96,16 @@ class Gateway:
 
     async def complete(self, request: Request) -> Response:
         """A completion, of a chat or a prompt, by the candidate that the model's name asks for."""
+        try:
+            return await self._completed(request)
+        except (Refusal, SignalboxError, HTTPException):
+            raise
+        # Starlette would hand it on to Serve, which writes down its words, and they may hold a
+        # query's text.
+        except Exception as error:  # noqa: BLE001
+            return await self._failed(request, error)
+
+    async def _completed(self, request: Request) -> Response:
         start = time.perf_counter()
         self._admit(request)
         content = await self._content(request)
@@ -175,5 +189,11 @@ class Gateway:
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         """A fault of ours; the client is told no more than that."""
-        LOG.error("a request failed: %s", type(error).__name__)
+        LOG.error("a request failed: %s at %s", type(error).__name__, _places(error))
         return await self._refused(request, Refusal("internal error", status=500, kind="internal"))
+
+
+def _places(error: Exception) -> str:
+    """Files and lines of the calls that led to an error, the last first."""
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_PLACES:])
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)

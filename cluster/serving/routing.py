@@ -46,7 +46,8 @@ class Routing:
     Attributes:
         checkpoint: the router, with its version.
         prices: by candidate's name.
-        backends: of every candidate that can be called, the router's or not.
+        backends: of every candidate that can be called, the router's or not; where some alone are
+            allowed, of those.
         callable: (n_candidates,), those that may be chosen and have a back-end.
         constraints: which of them may answer which query.
     """
@@ -169,6 +170,9 @@ def load_routing(spec: ServeSpec, *, lake: Lake) -> Routing:
     backends = lake_backends(lake) | spec.backends
     spec.constraints.check(router.candidates)
     wanted = spec.constraints.allowed or router.candidates
+    if spec.constraints.allowed:
+        # Whom a client may not get from the router it may not get by the name either.
+        backends = {name: backends[name] for name in wanted if name in backends}
     usable = [name in wanted and name in backends for name in router.candidates]
     if not any(usable):
         raise InputError(

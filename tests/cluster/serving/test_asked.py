@@ -14,7 +14,7 @@ from cluster.serving.model_name import policy_of, written
 from cluster.serving.refusal import Refusal
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
@@ -31,6 +31,16 @@ def test_whatever_is_sent_is_read_or_refused(body, path) -> None:
 def test_bytes_that_are_no_request_are_refused(content) -> None:
     with pytest.raises(Refusal):
         read_asked(b"\x00" + content, path=CHAT)
+
+
+@pytest.mark.parametrize("value", [r'"\ud800 x"', "NaN", "-Infinity", "1e999", '"\ud800"'])
+@pytest.mark.parametrize("field", ["prompt", "user", "model"])
+def test_what_other_readers_of_json_cannot_read_is_refused(field, value) -> None:
+    fields = {"model": '"router"', "prompt": '"add 1 and 2"'} | {field: value}
+    body = ", ".join(f'"{name}": {written}' for name, written in fields.items())
+    with pytest.raises(Refusal, match="not JSON") as refused:
+        read_asked(f"{{{body}}}".encode("utf-8", "surrogatepass"), path=COMPLETIONS)
+    assert refused.value.status == 400
 
 
 @given(extra=st.dictionaries(st.sampled_from(["n", "stop", "user", "é"]), VALUES))

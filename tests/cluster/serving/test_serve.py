@@ -21,6 +21,8 @@ from .conftest import BACKEND_KEY, CLIENT_KEY, promote, register, serving
 from .fake_backend import fake_backend
 
 POEM, STORY = "a poem on 7 green trees", "tell a story about 7 old dogs"
+HALF = rb'{"model": "teller", "user": "\ud800", "messages": [{"role": "user", "content": "hm"}]}'
+ENDLESS = HALF.replace(rb'"\ud800"', b"1e999")
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +127,7 @@ def test_what_cannot_be_read_is_refused_in_words(served) -> None:
     assert long.value.status_code == 413
     with pytest.raises(openai.NotFoundError):
         client.embeddings.create(model="router", input="x")
-    for body in (b"{", b"[]", b'{"messages": []}', b"\xff", b"[" * 100_000):
+    for body in (b"{", b"[]", b'{"messages": []}', b"\xff", b"[" * 100_000, HALF, ENDLESS):
         with pytest.raises(urllib.error.HTTPError) as broken:
             urllib.request.urlopen(
                 urllib.request.Request(
