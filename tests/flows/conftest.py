@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -232,11 +231,17 @@ def told(
     def run(*arguments: object, **env: str) -> Result:
         _log_to_current_stderr()
         words = [str(argument) for argument in arguments]
-        with mock.patch.dict(os.environ, private_home | {"PREFECT_API_URL": nowhere} | env):
+        # Not mock.patch.dict, which empties the environment and fills it again: a thread of the
+        # lake's reader that looks something up at that moment ends the process.
+        before = set(os.environ)
+        with pytest.MonkeyPatch.context() as own, pytest.raises(SystemExit) as ended:
+            for name, value in (private_home | {"PREFECT_API_URL": nowhere} | env).items():
+                own.setenv(name, value)
             for name in ("SIGNALBOX_LAKE", "SIGNALBOX_RAY_ADDRESS"):
-                os.environ.pop(name, None)
-            with pytest.raises(SystemExit) as ended:
-                main(words)
+                own.delenv(name, raising=False)
+            main(words)
+        for name in set(os.environ) - before:
+            del os.environ[name]
         captured = capsys.readouterr()
         return Result(int(ended.value.code or 0), captured.out, captured.err)
 
