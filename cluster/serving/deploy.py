@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from cluster.errors import JobError
 from cluster.serving.app import APPLICATION, DEPLOYMENT
@@ -15,6 +16,7 @@ START_SECONDS = 300.0
 STOP_SECONDS = 10.0
 # A dashboard right after its start, or on a busy machine, refuses now and then.
 ANSWER_PATIENCE_SECONDS = 30.0
+_ALL_ADDRESSES = ("", "0.0.0.0", "::")
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 LOG = logging.getLogger("signalbox.serve")
 
@@ -42,9 +44,12 @@ def deployed(
         client.deploy_applications(_config(spec, host=host, port=port))
         application = Deployed(client)
         application.wait()
-        yield application
+        try:
+            yield application
+        finally:
+            url = f"http://{_reached(host, address=address)}:{port}/health"
+            _drain(client, config=_config(spec, host=host, port=port, is_stopping=True), url=url)
     finally:
-        _drain(client, host=host, port=port)
         if not is_own:
             _end(client)
 
@@ -91,20 +96,21 @@ class Deployed:
             raise JobError(f"the router is not served any more: {why}")
 
 
-def _config(spec: ServeSpec | None, *, host: str, port: int) -> dict[str, Any]:
-    """What Serve is told to be; without a spec, one that serves nothing."""
+def _config(spec: ServeSpec, *, host: str, port: int, is_stopping: bool = False) -> dict[str, Any]:
+    """What Serve is told to be. `is_stopping` reaches the replica that is there already."""
     application = {
         "name": APPLICATION,
         "route_prefix": "/",
         "import_path": "cluster.serving.app:build",
-        "args": spec.model_dump(mode="json") if spec else {},
+        "args": spec.model_dump(mode="json"),
+        "deployments": [{"name": DEPLOYMENT, "user_config": {"stopping": is_stopping}}],
     }
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": host, "port": port},
         # One line a request would be most of the work of a small one; /metrics counts them.
         "logging_config": {"enable_access_log": False},
-        "applications": [application] if spec else [],
+        "applications": [application],
     }
 
 
@@ -171,22 +177,49 @@ def _why(found: dict[str, Any]) -> str:
     return lines[-1] if lines else "no reason was given"
 
 
-def _drain(client: Any, *, host: str, port: int) -> None:
-    """Take the application down; its replicas end what they have begun.
+def _drain(client: Any, *, config: dict[str, Any], url: str) -> None:
+    """Have new requests refused, and those that are under way ended.
 
-    The proxy stays for that: Serve's own end takes it away at once, and with it the connections on
-    which answers are still under way.
+    The route stays for that: Serve's own end takes route and connections away at once, and answers
+    status 404 in between.
     """
     from requests import RequestException
 
     deadline = time.monotonic() + STOP_SECONDS
     try:
-        client.deploy_applications(_config(None, host=host, port=port))
-        while client.get_serve_details().get("applications") and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        found = client.get_serve_details().get("applications", {}).get(APPLICATION, {})
+        # One that somebody has taken down is not brought up again.
+        if found.get("status") != "RUNNING":
+            return
+        client.deploy_applications(config)
     # The cluster is gone, and the application with it.
     except (RequestException, RuntimeError) as error:
         LOG.warning("what was served could not be stopped: %s", error)
+        return
+    while not _is_drained(url) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    # The last bytes are still on their way from the replica to the client.
+    time.sleep(POLL_SECONDS)
+
+
+def _is_drained(url: str) -> bool:
+    """Whether the replica says that nothing is under way, and nothing comes any more."""
+    from requests import RequestException, Session
+
+    try:
+        with Session() as session:
+            # The way is as direct as the dashboard's; a proxy for the internet is none.
+            session.trust_env = False
+            health = session.get(url, timeout=POLL_SECONDS * 4).json()
+    except (RequestException, ValueError):
+        return False
+    return bool(health.get("status") == "stopping" and health.get("under_way") == 0)
+
+
+def _reached(host: str, *, address: str) -> str:
+    """The name by which the head's machine is reached from here."""
+    name = urlsplit(address).hostname if host in _ALL_ADDRESSES else host
+    return f"[{name}]" if name and ":" in name else str(name)
 
 
 def _end(client: Any) -> None:

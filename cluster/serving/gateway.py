@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,6 +22,7 @@ from cluster.errors import InputError, SignalboxError
 from cluster.serving import model_list
 from cluster.serving.asked import CHAT, COMPLETIONS, Asked, read_asked
 from cluster.serving.batching import Batching
+from cluster.serving.door import Door
 from cluster.serving.follower import Follower
 from cluster.serving.metrics import Metrics
 from cluster.serving.model_name import asks_router, policy_of, row_by_row
@@ -50,6 +52,7 @@ class Gateway:
         address = Address(url="http://clients", key_variable=self._spec.key_variable)
         self._client_key = read_key(address)
         self._metrics = Metrics()
+        self._door = Door(self._metrics)
         self._follower = Follower(self._spec, metrics=self._metrics)
         self._passing = Passing(self._metrics)
         self._batching = Batching(self._metrics, size=self._spec.max_batch)
@@ -70,19 +73,33 @@ class Gateway:
             HTTPException: self._unknown,
             Exception: self._failed,
         }
-        return Starlette(routes=routes, lifespan=self._life, exception_handlers=handlers)
+        return Starlette(
+            routes=routes,
+            lifespan=self._life,
+            exception_handlers=handlers,
+            middleware=[Middleware(self._door.before)],
+        )
+
+    def reconfigure(self, told: dict[str, Any]) -> None:
+        """Close or open the door, as Ray Serve passes it on: `{"stopping": true}`."""
+        self._door.is_closed = bool(told.get("stopping"))
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
-        """Which router is in service, and which back-ends were down a moment ago."""
+        """Which router is in service, and which back-ends were down a moment ago.
+
+        With status 503 once the replica is to stop, so that nobody is sent here any more.
+        """
         routing = self._follower.routing
         return JSONResponse(
             {
-                "status": "ok",
+                "status": "stopping" if self._door.is_closed else "ok",
+                "under_way": self._door.under_way,
                 "router": routing.version,
                 "method": routing.checkpoint.router.method,
                 "policy": self._policy.name,
                 "down": self._passing.down(),
-            }
+            },
+            status_code=503 if self._door.is_closed else 200,
         )
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002

@@ -18,6 +18,7 @@ class FakeBackend:
         status: of its replies; from 400 on they are errors.
         error: an error's message.
         delay: seconds before a reply.
+        may_reply: whether it replies at all, and until when not.
         breaks: break the connection off amid a reply.
         asked: (authorization, body) of every request.
     """
@@ -28,6 +29,7 @@ class FakeBackend:
     error: str = "it failed"
     delay: float = 0.0
     breaks: bool = False
+    may_reply: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str | None, dict[str, Any]]] = field(default_factory=list)
 
     @property
@@ -51,6 +53,7 @@ class FakeBackend:
 def fake_backend(name: str, *, port: int = 0) -> Iterator[FakeBackend]:
     """One that listens for the length of a block."""
     fake = FakeBackend(name)
+    fake.may_reply.set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -60,6 +63,7 @@ def fake_backend(name: str, *, port: int = 0) -> Iterator[FakeBackend]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             fake.asked.append((self.headers["Authorization"], body))
             time.sleep(fake.delay)
+            fake.may_reply.wait(30)
             if fake.status >= 400:
                 self.send({"error": {"message": fake.error}}, status=fake.status)
             elif body.get("stream"):

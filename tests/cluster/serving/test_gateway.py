@@ -66,3 +66,21 @@ def test_a_fault_is_logged_by_its_place_and_not_by_its_words(routers, monkeypatc
     assert "gateway.py:" in told, "where it was called from"
     assert "test_gateway.py:" in told, "where it was raised"
     assert "planted" not in told
+
+
+def test_once_it_is_to_stop_it_refuses_what_comes_and_says_so(routers) -> None:
+    spec = ServeSpec(
+        lake=routers.lake.storage.uri, router=routers.first, policy="best", backends=BACKENDS
+    )
+    gateway = Gateway(spec.model_dump(mode="json"))
+    with TestClient(gateway.__serve_build_asgi_app__()) as client:
+        assert client.get("/health").json()["status"] == "ok"
+        gateway.reconfigure({"stopping": True})
+        refused = client.post("/v1/chat/completions", json=chat("poet"))
+        health, metrics = client.get("/health"), client.get("/metrics")
+        gateway.reconfigure({"stopping": False})
+        assert client.get("/v1/models").status_code == 200
+    assert refused.status_code == health.status_code == 503
+    assert "about to stop" in refused.json()["error"]["message"]
+    assert (health.json()["status"], health.json()["under_way"]) == ("stopping", 0)
+    assert 'signalbox_errors_total{kind="stopping"} 1.0' in metrics.text

@@ -7,8 +7,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import openai
@@ -299,7 +300,7 @@ def test_a_cluster_that_stays_is_left_as_it_was(routers, ray_address, tmp_path) 
             ):
                 pass
             assert json.loads(urllib.request.urlopen(f"{url}/health").read())["status"] == "ok"
-            poet.delay = 2.0
+            poet.may_reply.clear()
             client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
             messages = [{"role": "user", "content": "add 3 and 4"}]
             with ThreadPoolExecutor(1) as pool:
@@ -308,13 +309,36 @@ def test_a_cluster_that_stays_is_left_as_it_was(routers, ray_address, tmp_path) 
                 )
                 wait_until(lambda: poet.asked)
                 process.send_signal(signal.SIGTERM)
+                wait_until(lambda: status(f"{url}/health") == 503)
+                with pytest.raises(openai.InternalServerError, match="about to stop") as refused:
+                    client.chat.completions.create(model="router", messages=messages)
+                assert refused.value.status_code == 503
+                poet.may_reply.set()
                 # Whoever is allowed alone is chosen, and what was begun is ended.
                 assert under_way.result().choices[0].message.content == "poet answers"
+            # Refused to the end, and then nobody listens: no route is missing in between.
+            assert set(statuses_to_the_end(f"{url}/v1/models")) == {503}
             process.communicate(timeout=60)
             assert process.returncode == 0
         assert ServeSubmissionClient(ray_address).get_serve_details()["applications"] == {}
         with pytest.raises(urllib.error.URLError, match="refused"):
             urllib.request.urlopen(f"{url}/health")
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def statuses_to_the_end(url: str) -> Iterator[int]:
+    """Of requests one after the other, until the connection is lost or none is made."""
+    with suppress(OSError):
+        while True:
+            yield status(url)
+            time.sleep(0.01)
 
 
 def wait_until(true: Callable[[], object], *, seconds: float = 30.0) -> None:
