@@ -145,7 +145,7 @@ def drift(
     known = Known.trained(profile) if calibrated is None else Known.calibrated(calibrated)
     sizes = {"n_first": counts.n, "n_second": known.n}
     n_clusters = len(known.shares)
-    parts = stability_parts(counts.shares, known.shares, **sizes)
+    parts = stability_parts(counts.shares, second=known.shares, **sizes)
     return Drift(
         rows=counts.rows,
         sampled=counts.sampled,

@@ -16,7 +16,7 @@ HALF = 0.5
 
 
 def stability_parts(
-    first: FloatMatrix, second: FloatMatrix, *, n_first: float, n_second: float
+    first: FloatMatrix, *, second: FloatMatrix, n_first: float, n_second: float
 ) -> FloatMatrix:
     """(n_clusters,) what each cluster adds to the PSI of two lists of shares; none is below 0.
 
@@ -26,13 +26,6 @@ def stability_parts(
     """
     p, q = smoothed(first, n=n_first), smoothed(second, n=n_second)
     return np.asarray((p - q) * np.log(p / q))
-
-
-def stability_index(
-    first: FloatMatrix, second: FloatMatrix, *, n_first: float, n_second: float
-) -> float:
-    """PSI of two lists of shares; see `stability_parts`."""
-    return float(stability_parts(first, second, n_first=n_first, n_second=n_second).sum())
 
 
 def smoothed(shares: FloatMatrix, *, n: float) -> FloatMatrix:

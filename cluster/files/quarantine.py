@@ -38,10 +38,20 @@ class Quarantine:
     a small file every row was meant; one of a hundred passes at 5 %. No good row at all fails.
     """
 
-    def __init__(self, uri: str, *, max_error_share: float = MAX_ERROR_SHARE) -> None:
-        """Rows go to `uri` (JSON Lines: file, row, reason, raw), local or on S3."""
+    def __init__(
+        self,
+        uri: str,
+        *,
+        max_error_share: float = MAX_ERROR_SHARE,
+        empty: str = "no row can be used",
+    ) -> None:
+        """Rows go to `uri` (JSON Lines: file, row, reason, raw), local or on S3.
+
+        `empty` is said where every row is broken, though the budget allows as many.
+        """
         self.uri = uri
         self.max_error_share = max_error_share
+        self.empty = empty
         self.rows = 0
         self.broken = 0
         self._first = pl.DataFrame(schema=BROKEN_SCHEMA)
@@ -90,8 +100,7 @@ class Quarantine:
                 first few rows and the quarantine file.
         """
         self._publish()
-        spent = self.broken > self.max_error_share * self.rows
-        if spent or (self.broken and self.broken == self.rows):
+        if self._is_spent() or (self.broken and self.broken == self.rows):
             raise InputError(self._message())
         if self.broken:
             LOG.warning(
@@ -101,6 +110,9 @@ class Quarantine:
                 self._first_words(),
                 self.uri,
             )
+
+    def _is_spent(self) -> bool:
+        return self.broken > self.max_error_share * self.rows
 
     def _first_words(self) -> str:
         file, row, reason, _ = self._first.row(0)
@@ -116,18 +128,16 @@ class Quarantine:
             shutil.copyfileobj(self._spool, stream)
 
     def _message(self) -> str:
-        share = self.broken / self.rows
+        head, advice = f"{self.empty}; all {self.rows:,} are broken:", "mend them"
+        if self._is_spent():
+            head = (
+                f"{self.broken} of {self.rows} rows are broken ({self.broken / self.rows:.1%}), "
+                f"allowed are {self.max_error_share:.1%}:"
+            )
+            advice = "mend them, or raise max_error_share"
         rows = [
             f"  {file} row {row}: {reason}: {raw[:RAW_SHOWN]!r}"
             for file, row, reason, raw in self._first.iter_rows()
         ]
         more = [f"  and {self.broken - len(rows)} more"] if self.broken > len(rows) else []
-        return "\n".join(
-            [
-                f"{self.broken} of {self.rows} rows are broken ({share:.1%}), allowed are "
-                f"{self.max_error_share:.1%}:",
-                *rows,
-                *more,
-                f"All of them are in {self.uri}; mend them, or raise max_error_share.",
-            ]
-        )
+        return "\n".join([head, *rows, *more, f"All of them are in {self.uri}; {advice}."])

@@ -47,7 +47,8 @@ def keep_verdicts(table: VerdictTable, *, dataset: str, format_name: str, run: R
     uri = run.uri("quarantine.jsonl")
     broken = pl.concat([table.broken, broken_rows(unknown)]).sort("file", "row")
     # A routed file holds many queries that the lake does not, so no share of these is too great.
-    with Quarantine(uri, max_error_share=1.0) as quarantine:
+    empty = "no verdict is on a known query and candidate"
+    with Quarantine(uri, max_error_share=1.0, empty=empty) as quarantine:
         good = known.select("file", "row").unique()
         quarantine.add(Batch(file="", frame=good, broken=broken, first_row=1))
         quarantine.finish()
@@ -94,14 +95,18 @@ def _identified(
 
 
 def _queries(rows: pl.DataFrame, *, dataset: str, lake: Lake) -> pl.DataFrame:
-    """`place` of a verdict and `found`, the id of a query it is on: by its id, else by its text."""
-    there = lake.scan(QUERIES).select("query_id", "text", "dataset")
+    """`place` of a verdict and `found`, the id of a query it is on: by its id, else by its text.
+
+    And `sampling_probability`, with which that query came into the lake.
+    """
+    there = lake.scan(QUERIES).select("query_id", "text", "dataset", "sampling_probability")
     if dataset:
         there = there.filter(pl.col("dataset") == dataset)
+    found = ("place", pl.col("query_id").alias("found"), "sampling_probability")
     by_id = rows.lazy().select("place", "query_id").drop_nulls()
-    by_id = by_id.join(there, on="query_id").select("place", found="query_id")
+    by_id = by_id.join(there, on="query_id").select(found)
     by_text = rows.lazy().select("place", "text").drop_nulls()
-    by_text = by_text.join(there, on="text").select("place", found="query_id")
+    by_text = by_text.join(there, on="text").select(found)
     named = by_id.collect()
     others = by_text.collect().join(named, on="place", how="anti")
     return pl.concat([named, others]).sort("place", "found")
@@ -194,12 +199,17 @@ def _reasons(broken: pl.DataFrame) -> list[dict[str, Any]]:
 def _counts(known: pl.DataFrame) -> list[dict[str, Any]]:
     """By candidate: verdicts, their mean, and an estimate of the mean over all queries.
 
-    The estimate weighs each verdict by the inverse of the probability that the candidate was chosen
-    for the query (Hájek 1971), which exploration makes known; None where it is not known of all.
+    The estimate weighs each verdict by the inverse of its probability (Hájek 1971): that of the
+    candidate's being chosen for the query, which exploration makes known, times that of the
+    query's being in the lake, which 'route --feedback' brings in more of where the router is
+    unsure. A text of several queries has the greatest of theirs. None where it is not known of all.
     """
-    once = known.unique(["file", "row", "kind", "candidate"])
-    inverse = 1.0 / pl.col("choice_probability")
-    known_of_all = pl.col("choice_probability").gt(0).fill_null(False).all()
+    once = known.group_by("file", "row", "kind", "candidate").agg(
+        pl.col("value", "choice_probability").first(), pl.col("sampling_probability").max()
+    )
+    probability = pl.col("choice_probability") * pl.col("sampling_probability")
+    inverse = 1.0 / probability
+    known_of_all = probability.gt(0).fill_null(False).all()
     counts = once.group_by("candidate").agg(
         verdicts=pl.len(),
         mean=pl.col("value").mean(),

@@ -27,7 +27,11 @@ def constraint_words(manifest: Mapping[str, Any]) -> list[str]:
     ]
     if told:
         told.insert(0, "That is among the candidates that may answer a query.")
-    return [*told, *_fallback(constraints, manifest), *_explore(constraints, manifest)]
+    return [
+        *told,
+        *_fallback(constraints, manifest=manifest),
+        *_explore(constraints, manifest=manifest),
+    ]
 
 
 def _allowed(constraints: Constraints) -> list[str]:
@@ -49,14 +53,14 @@ def _rules(constraints: Constraints, *, rows: list[int]) -> list[str]:
     ]
 
 
-def _fallback(constraints: Constraints, manifest: Mapping[str, Any]) -> list[str]:
+def _fallback(constraints: Constraints, *, manifest: Mapping[str, Any]) -> list[str]:
     if not constraints.fallback:
         return []
     rows = manifest.get("fallbacks", 0)
     return [f"{rows:,} queries for which nobody was left go to {constraints.fallback}."]
 
 
-def _explore(constraints: Constraints, manifest: Mapping[str, Any]) -> list[str]:
+def _explore(constraints: Constraints, *, manifest: Mapping[str, Any]) -> list[str]:
     if not constraints.explore:
         return []
     return [

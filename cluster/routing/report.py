@@ -52,14 +52,12 @@ def report(manifest: Mapping[str, Any]) -> bytes:
 
 def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The few numbers to look at first: name and value."""
-    best = best_single(manifest)
-    gain = manifest["predicted_reward"] - manifest["predicted_reward_if_always"][best]
+    best, own = best_single(manifest), manifest["predicted_reward"]
     cost, always = manifest["predicted_cost_usd"], _cost_if_always(manifest).get(best)
-    told = [
-        ("queries", f"{manifest['rows']:,}"),
-        ("predicted reward", f"{manifest['predicted_reward']:.3f}"),
-        (f"against always {best}", signed(gain)),
-    ]
+    told = [("queries", f"{manifest['rows']:,}"), ("predicted reward", _reward(own, digits=3))]
+    if best and own is not None:
+        gain = own - manifest["predicted_reward_if_always"][best]
+        told.append((f"against always {best}", signed(gain)))
     if cost is not None:
         told.append(("predicted cost, USD", number(cost)))
     if cost is not None and always:
@@ -74,9 +72,13 @@ def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def best_single(manifest: Mapping[str, Any]) -> str:
-    """The candidate with the highest predicted reward on all rows."""
-    always: Mapping[str, float] = manifest["predicted_reward_if_always"]
-    return max(always, key=lambda name: always[name])
+    """The candidate with the highest predicted reward on all rows, of those whose is known of all.
+
+    Empty where nobody's is.
+    """
+    always: Mapping[str, float | None] = manifest["predicted_reward_if_always"]
+    known = {name: reward for name, reward in always.items() if reward is not None}
+    return max(known, key=lambda name: known[name], default="")
 
 
 def alarms(manifest: Mapping[str, Any]) -> list[str]:
@@ -136,7 +138,10 @@ def _shares(manifest: Mapping[str, Any]) -> str:
 def _against(manifest: Mapping[str, Any]) -> str:
     """This run beside always using one candidate."""
     rows, costs = manifest["rows"], _cost_if_always(manifest)
-    always = sorted(manifest["predicted_reward_if_always"].items(), key=lambda pair: -pair[1])
+    always = sorted(
+        manifest["predicted_reward_if_always"].items(),
+        key=lambda pair: (pair[1] is None, -(pair[1] or 0.0)),
+    )
     own, cost = manifest["predicted_reward"], manifest["predicted_cost_usd"]
     lines = [f'<tr class="router">{cells(_line("this run", own, cost, run=(own, cost)))}</tr>']
     lines += [
@@ -148,27 +153,40 @@ def _against(manifest: Mapping[str, Any]) -> str:
     priced = [
         (name, 1000 * usd / rows, reward)
         for name, reward in always
-        if (usd := costs.get(name)) is not None and rows
+        if (usd := costs.get(name)) is not None and rows and reward is not None
     ]
-    if cost is not None and priced:
+    if cost is not None and own is not None and priced:
         run = (1000 * cost / rows, own)
         body = charts.plane(priced, run=run, looks=_looks(manifest)) + body
     note = (
         "Mean predicted reward and total predicted cost, beside what one candidate alone would "
         "come to on the same queries."
     )
+    if None in manifest["predicted_reward_if_always"].values():
+        note += " A dash: the router knows nothing of some of the queries."
     if cost is None:
         note += " Costs are not known: a price or the tokens of some candidate are missing."
     return section("Quality and cost against one candidate", note=note, body=body)
 
 
 def _line(
-    name: str, reward: float, cost: float | None, *, run: tuple[float, float | None]
+    name: str,
+    reward: float | None,
+    cost: float | None,
+    *,
+    run: tuple[float | None, float | None],
 ) -> Sequence[str]:
     own, spent = run
     share = f"{100 * cost / spent:,.1f} %" if cost is not None and spent else DASH
-    difference = signed(reward - own) if name != "this run" else ""
-    return (name, f"{reward:.4f}", difference, number(cost), share)
+    difference = "" if name == "this run" else DASH
+    if name != "this run" and own is not None and reward is not None:
+        difference = signed(reward - own)
+    return (name, _reward(reward, digits=4), difference, number(cost), share)
+
+
+def _reward(value: float | None, *, digits: int) -> str:
+    """A dash where it is not known of all queries."""
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def _tags(manifest: Mapping[str, Any]) -> str:
@@ -184,7 +202,7 @@ def _tags(manifest: Mapping[str, Any]) -> str:
         (
             tag["tag"],
             f"{tag['rows']:,}",
-            f"{tag['predicted_reward']:.3f}",
+            _reward(tag["predicted_reward"], digits=3),
             number(tag["predicted_cost_usd"]),
             *(f"{100 * tag['shares'][name]:.1f} %" for name in candidates),
         )

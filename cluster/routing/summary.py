@@ -29,7 +29,8 @@ class ShardSummary(BaseModel):
         explored: rows whose candidate was drawn.
         rule_rows: by rule, the rows it is about, those left out too.
         chosen: rows by candidate, in the order of the router's.
-        reward: predicted, summed over the rows, of the candidates chosen.
+        reward: predicted, summed over the rows, of the candidates chosen; None where a row's is
+            not known.
         reward_if_always: the same had each row gone to one candidate.
         cost_usd: predicted, summed; None where a row's is not known.
         cost_if_always: the same had each row gone to one candidate.
@@ -50,8 +51,8 @@ class ShardSummary(BaseModel):
     explored: int = 0
     rule_rows: tuple[int, ...] = ()
     chosen: tuple[int, ...] = ()
-    reward: float = 0.0
-    reward_if_always: tuple[float, ...] = ()
+    reward: float | None = 0.0
+    reward_if_always: tuple[float | None, ...] = ()
     cost_usd: float | None = 0.0
     cost_if_always: tuple[float | None, ...] = ()
     tasks: dict[str, Tally] = Field(default_factory=dict)
@@ -64,34 +65,34 @@ class ShardSummary(BaseModel):
 def counted(scores: Scores, *, chosen: Choices) -> dict[str, Any]:
     """The fields of `ShardSummary` that tell of predictions and choices."""
     reward, picked = scores.prediction.reward, (np.arange(len(chosen)), chosen)
-    cost = float(scores.cost[picked].sum())
     return {
         "chosen": tuple(np.bincount(chosen, minlength=reward.shape[1]).tolist()),
-        "reward": float(reward[picked].sum()),
-        "reward_if_always": tuple(reward.sum(axis=0).tolist()),
-        "cost_usd": None if math.isnan(cost) else cost,
-        "cost_if_always": tuple(
-            None if math.isnan(total) else total for total in scores.cost.sum(axis=0).tolist()
-        ),
+        "reward": _known(reward[picked].sum()),
+        "reward_if_always": tuple(map(_known, reward.sum(axis=0))),
+        "cost_usd": _known(scores.cost[picked].sum()),
+        "cost_if_always": tuple(map(_known, scores.cost.sum(axis=0))),
     }
 
 
 def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, Any]:
-    """Rows, shares, predicted quality and cost, and the same for always using one candidate."""
+    """Rows, shares, predicted quality and cost, and the same for always using one candidate.
+
+    None stands for what is not known of all rows.
+    """
     rows = sum(summary.rows for summary in summaries)
     full = [summary for summary in summaries if summary.rows]
-    costs = [summary.cost_usd for summary in full if summary.cost_usd is not None]
     per = 1 / max(rows, 1)
     columns = list(enumerate(routing.candidates))
     constraints = routing.spec.constraints
     return {
         "rows": rows,
         "shares": {name: sum(s.chosen[column] for s in full) * per for column, name in columns},
-        "predicted_reward": sum(summary.reward for summary in full) * per,
+        "predicted_reward": _sum([s.reward for s in full], times=per),
         "predicted_reward_if_always": {
-            name: sum(s.reward_if_always[column] for s in full) * per for column, name in columns
+            name: _sum([s.reward_if_always[column] for s in full], times=per)
+            for column, name in columns
         },
-        "predicted_cost_usd": sum(costs) if len(costs) == len(full) else None,
+        "predicted_cost_usd": _sum([s.cost_usd for s in full]),
         "predicted_cost_usd_if_always": {
             name: _sum([s.cost_if_always[column] for s in full]) for column, name in columns
         },
@@ -106,7 +107,12 @@ def merged(summaries: Sequence[ShardSummary], *, routing: Routing) -> dict[str, 
     }
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
+def _known(total: float) -> float | None:
+    """None where a row's was not known: JSON has no NaN."""
+    return None if math.isnan(total) else float(total)
+
+
+def _sum(values: Sequence[float | None], *, times: float = 1.0) -> float | None:
     """None where one of them is not known."""
     known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    return sum(known) * times if len(known) == len(values) else None

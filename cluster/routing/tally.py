@@ -20,7 +20,7 @@ class Tally(BaseModel):
     Attributes:
         rows: how many; not whole numbers where a sample stands for all.
         chosen: of these, by candidate, in the router's order.
-        reward: predicted, summed, of the candidates chosen.
+        reward: predicted, summed, of the candidates chosen; None where a row's is not known.
         cost_usd: predicted, summed; None where a row's is not known.
     """
 
@@ -28,28 +28,31 @@ class Tally(BaseModel):
 
     rows: float
     chosen: tuple[float, ...]
-    reward: float
+    reward: float | None
     cost_usd: float | None
 
     def __add__(self, other: "Tally") -> "Tally":
         """Both together."""
-        known = self.cost_usd is not None and other.cost_usd is not None
         return Tally(
             rows=self.rows + other.rows,
             chosen=tuple(a + b for a, b in zip(self.chosen, other.chosen, strict=True)),
-            reward=self.reward + other.reward,
-            cost_usd=(self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
+            reward=_both(self.reward, other=other.reward),
+            cost_usd=_both(self.cost_usd, other=other.cost_usd),
         )
 
 
 Tallies = dict[str, Tally]
 
 
+def _both(own: float | None, *, other: float | None) -> float | None:
+    return None if own is None or other is None else own + other
+
+
 def tallies(rows: pl.DataFrame, *, n_candidates: int, stands_for: float = 1.0) -> Tallies:
     """By tag, the greatest `MOST_TAGS` of them, the others together.
 
     Args:
-        rows: `tag`, `column` (of the candidate chosen), `reward`, `cost` (NaN where unknown).
+        rows: `tag`, `column` (of the candidate chosen), `reward` and `cost` (NaN where unknown).
         n_candidates: of the router.
         stands_for: how many rows each of these stands for.
     """
@@ -65,7 +68,7 @@ def tallies(rows: pl.DataFrame, *, n_candidates: int, stands_for: float = 1.0) -
         found[tag] = Tally(
             rows=count * stands_for,
             chosen=tuple(n * stands_for for n in chosen),
-            reward=reward * stands_for,
+            reward=None if math.isnan(reward) else reward * stands_for,
             cost_usd=None if math.isnan(cost) else cost * stands_for,
         )
     return greatest(found)
@@ -102,7 +105,7 @@ def as_rows(found: Mapping[str, Tally], *, candidates: Sequence[str]) -> list[di
             "shares": {
                 name: n / tally.rows for name, n in zip(candidates, tally.chosen, strict=True)
             },
-            "predicted_reward": tally.reward / tally.rows,
+            "predicted_reward": None if tally.reward is None else tally.reward / tally.rows,
             "predicted_cost_usd": tally.cost_usd,
         }
         for tag, tally in found.items()

@@ -7,6 +7,7 @@ import pytest
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.feedback.keep import keep_feedback
 from cluster.jobs.import_table import ImportSpec, import_table, path_digest
 from cluster.jobs.run import Run
 from cluster.lake.candidates import keep_specs
@@ -111,8 +112,10 @@ def test_an_unknown_query_or_candidate_is_set_aside_with_the_reason(do, lake):
 
 
 def test_nothing_known_at_all_is_an_error(do):
-    with pytest.raises(InputError, match="no such query in dataset 'other'"):
+    with pytest.raises(InputError, match="no such query in dataset 'other'") as told:
         do(thumbs(("question 1", "small", "up")), dataset="other")
+    assert str(told.value).startswith("no verdict is on a known query and candidate")
+    assert "max_error_share" not in str(told.value)
 
 
 def test_a_query_may_go_by_its_id(do, lake):
@@ -185,3 +188,24 @@ def test_with_the_probabilities_of_exploration_the_mean_over_all_queries_is_esti
     assert counted["mean"] == pytest.approx(0.8)
     assert counted["mean_over_all"] == pytest.approx(0.5)
     assert manifest["with_choice_probability"] == 5
+
+
+def test_queries_that_came_in_by_a_lottery_count_for_those_that_did_not(do, lake):
+    """Unsure queries come back twice as often, and are half as good."""
+    drawn = pl.DataFrame(
+        {
+            "text": [f"unsure {n}" for n in range(4)] + [f"sure {n}" for n in range(2)],
+            "candidate": "small",
+            "sampling_probability": [0.2] * 4 + [0.1] * 2,
+        }
+    )
+    keep_feedback(drawn, dataset="routed", router="v1", lake=lake)
+    rows = drawn.select(
+        "text",
+        "candidate",
+        score=pl.Series([0.4] * 4 + [0.8] * 2),
+        choice_probability=pl.lit(0.9),
+    )
+    [counted] = do(rows)["counts"]
+    assert counted["mean"] == pytest.approx((4 * 0.4 + 2 * 0.8) / 6)
+    assert counted["mean_over_all"] == pytest.approx(0.6)

@@ -62,6 +62,17 @@ def manifest() -> dict:
     }
 
 
+def test_a_candidate_the_router_knows_nothing_of_is_not_the_best_and_has_a_dash(manifest):
+    manifest["predicted_reward_if_always"] = {"unknown": None, "small": 0.5, "large": 0.65}
+    manifest["predicted_cost_usd_if_always"]["unknown"] = 3.0
+    assert ("against always large", "+0.0500") in headline(manifest)
+    assert "nan" not in text_of(report(manifest)).lower()
+    manifest |= {"predicted_reward": None, "predicted_reward_if_always": {"small": None}}
+    manifest["tags"][0]["predicted_reward"] = None
+    assert ("predicted reward", "–") in headline(manifest)
+    assert "nan" not in text_of(report(manifest)).lower()
+
+
 def text_of(page: bytes) -> str:
     """What a reader sees; fails on tags that are not closed."""
 
