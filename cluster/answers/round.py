@@ -53,10 +53,10 @@ def escalated(one: Judged, *, policy: Cascade, ids: list[str]) -> pl.DataFrame:
     """
     scored, columns, texts = one.scored, one.columns, one.calls["query"]
     prediction = scored.prediction
-    good = policy.accepts(prediction, columns, texts=texts)
+    good = policy.accepts(prediction, columns=columns, texts=texts)
     # Whom nothing is known of may still be asked: what was expected before counts for that.
     known = replace(prediction, reward=required_block(one.calls, "reward"))
-    after = policy.following(known, columns, cost=scored.cost, allowed=scored.allowed)
+    after = policy.following(known, columns=columns, cost=scored.cost, allowed=scored.allowed)
     goes_on = ~good & (after != NOBODY)
     asked = one.calls.with_columns(column=pl.Series(after, dtype=pl.Int32))
     return addressed(asked.filter(goes_on), ids=ids)
