@@ -26,8 +26,10 @@ def expected_path(
     rows, column = np.arange(len(first)), first.copy()
     while rows.size:
         path[rows, column[rows]] = True
-        good = policy.accepts(prediction, np.maximum(column, 0), texts=texts)
-        after = policy.following(prediction, np.maximum(column, 0), cost=cost, allowed=allowed)
+        good = policy.accepts(prediction, columns=np.maximum(column, 0), texts=texts)
+        after = policy.following(
+            prediction, columns=np.maximum(column, 0), cost=cost, allowed=allowed
+        )
         column = np.where((column == NOBODY) | good, NOBODY, after)
         rows = np.flatnonzero(column != NOBODY)
     return first, path

@@ -66,10 +66,10 @@ def escalated(one: Judged, *, policy: Cascade, ids: list[str]) -> pl.DataFrame:
     scored, columns, texts = one.scored, one.columns, one.calls["query"]
     prediction = scored.prediction
     # Where there is no answer, there is none to accept.
-    good = policy.accepts(prediction, columns, texts=texts) & one.has_answer
+    good = policy.accepts(prediction, columns=columns, texts=texts) & one.has_answer
     # Whom nothing is known of may still be asked: what was expected before counts for that.
     known = replace(prediction, reward=required_block(one.calls, "reward"))
-    after = policy.following(known, columns, cost=scored.cost, allowed=scored.allowed)
+    after = policy.following(known, columns=columns, cost=scored.cost, allowed=scored.allowed)
     goes_on = ~good & (after != NOBODY)
     asked = one.calls.with_columns(column=pl.Series(after, dtype=pl.Int32))
     return addressed(asked.filter(goes_on), ids=ids)

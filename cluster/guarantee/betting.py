@@ -43,8 +43,8 @@ def holds(margin: FloatMatrix, *, floor: float, delta: float) -> npt.NDArray[np.
 
 def lower(
     route: FloatMatrix,
-    reference: FloatMatrix,
     *,
+    reference: FloatMatrix,
     weight: FloatMatrix,
     floor: float,
     delta: float,

@@ -27,8 +27,8 @@ class Lower(Protocol):
     def __call__(
         self,
         route: FloatMatrix,
-        reference: FloatMatrix,
         *,
+        reference: FloatMatrix,
         weight: FloatMatrix,
         floor: float,
         delta: float,

@@ -100,8 +100,8 @@ def calibrate(
     steps = (None, *taus)
     made = choices(
         policy,
-        steps,
-        sample.prediction,
+        taus=steps,
+        prediction=sample.prediction,
         texts=sample.texts,
         cost=sample.expected,
         allowed=sample.allowed,
@@ -153,7 +153,7 @@ def _barred_words(first: Setting, *, policy: QualityFloor, bound: Bound) -> str:
 def tried(chosen: Choices, *, policy: QualityFloor, sample: Sample, bound: Bound) -> Verdict:
     """Whether one setting holds on the sample."""
     reference = policy.candidates.index(policy.reference)
-    earned, against = worst_case(sample.reward, chosen, reference=reference)
+    earned, against = worst_case(sample.reward, chosen=chosen, reference=reference)
     margin = sample.rows.weight * (earned - policy.floor * against)
     passes = bound.holds(margin[None], floor=policy.floor, delta=policy.delta)
     differing = int((chosen != reference).sum())
@@ -170,12 +170,12 @@ def _setting(
     bound: Bound,
 ) -> Setting:
     reference = policy.candidates.index(policy.reference)
-    earned, against = worst_case(sample.reward, chosen, reference=reference)
+    earned, against = worst_case(sample.reward, chosen=chosen, reference=reference)
     weight = sample.rows.weight
     at_least = 1.0
     if (chosen != reference).any():
         at_least = bound.lower(
-            earned, against, weight=weight, floor=policy.floor, delta=policy.delta
+            earned, reference=against, weight=weight, floor=policy.floor, delta=policy.delta
         )
     shares = np.bincount(chosen, weights=weight, minlength=len(policy.candidates)) / weight.sum()
     mean = float(weight @ earned / weight.sum())

@@ -23,8 +23,8 @@ LOOKED_AT = 400
 
 def path(
     policy: QualityFloor,
-    prediction: Prediction,
     *,
+    prediction: Prediction,
     texts: pl.Series,
     cost: FloatMatrix,
     allowed: BoolMatrix | None = None,
@@ -48,10 +48,16 @@ def path(
     if not gaps.size:
         return ()
     steps = _between(np.unique(np.quantile(gaps, np.linspace(0, 1, LOOKED_AT))))
-    made = choices(policy, steps.tolist(), prediction, texts=texts, cost=cost, allowed=allowed)
-    spent = np.array([_mean_price(policy, chosen, cost=cost) for chosen in made])
-    dearest = choices(policy, [None], prediction, texts=texts, cost=cost, allowed=allowed)[0]
-    whole = _mean_price(policy, dearest, cost=cost)
+    dearest, *made = choices(
+        policy,
+        taus=[None, *steps.tolist()],
+        prediction=prediction,
+        texts=texts,
+        cost=cost,
+        allowed=allowed,
+    )
+    spent = np.array([_mean_price(policy, chosen=chosen, cost=cost) for chosen in made])
+    whole = _mean_price(policy, chosen=dearest, cost=cost)
     saves = spent < whole
     return tuple(steps[saves][_even(spent[saves], whole=whole)].tolist())
 
@@ -64,9 +70,9 @@ def _between(gaps: FloatMatrix) -> FloatMatrix:
 
 def choices(
     policy: QualityFloor,
+    *,
     taus: Sequence[float | None],
     prediction: Prediction,
-    *,
     texts: pl.Series,
     cost: FloatMatrix,
     allowed: BoolMatrix | None = None,
@@ -83,7 +89,7 @@ def choices(
     ]
 
 
-def _mean_price(policy: QualityFloor, chosen: Choices, *, cost: FloatMatrix) -> float:
+def _mean_price(policy: QualityFloor, *, chosen: Choices, cost: FloatMatrix) -> float:
     """Mean USD, or mean rank by price where no cost is known."""
     price = np.where(np.isnan(cost).all(axis=1, keepdims=True), policy.ranks(), cost)
     return float(np.nanmean(price[np.arange(len(chosen)), chosen]))

@@ -32,11 +32,11 @@ def drawn(record: Calibration) -> Any:
     """
     made, axes = figure(height=HEIGHT)
     place = axes[0, 0]
-    x = [_cost(record, one.usd_per_1000, one.shares) for one in record.settings]
+    x = [_cost(record, usd=one.usd_per_1000, shares=one.shares) for one in record.settings]
     reward = [one.reward for one in record.settings]
     level = record.reference_reward
     least = [min(one.reward, one.at_least * level) for one in record.settings]
-    _curve(place, record, x=x, reward=reward, least=least)
+    _curve(place, record=record, x=x, reward=reward, least=least)
     place.axhline(
         record.policy.floor * level,
         color=INK,
@@ -44,7 +44,7 @@ def drawn(record: Calibration) -> Any:
         linewidth=1.2,
         label=f"{record.policy.floor:g} of {plain(record.policy.reference)}",
     )
-    _candidates(place, record)
+    _candidates(place, record=record)
     chosen = record.settings.index(record.chosen)
     place.plot(
         x[chosen],
@@ -66,13 +66,13 @@ def drawn(record: Calibration) -> Any:
     return made
 
 
-def _cost(record: Calibration, usd: float | None, shares: Mapping[str, float]) -> float:
+def _cost(record: Calibration, *, usd: float | None, shares: Mapping[str, float]) -> float:
     """USD where known, else the price of a token in % of the reference's."""
     return usd if record.is_priced and usd is not None else 100 * record.token_price(shares)
 
 
 def _curve(
-    place: Any, record: Calibration, *, x: list[float], reward: list[float], least: list[float]
+    place: Any, *, record: Calibration, x: list[float], reward: list[float], least: list[float]
 ) -> None:
     """The certified part drawn through, the rest dashed; shaded down to the lower bound."""
     last = record.settings.index(record.chosen)
@@ -90,10 +90,10 @@ def _curve(
     place.plot([], [], color=ROUTER_COLOUR, alpha=0.2, linewidth=7, label="down to the lower bound")
 
 
-def _candidates(place: Any, record: Calibration) -> None:
+def _candidates(place: Any, *, record: Calibration) -> None:
     """Every candidate alone, by number, the cheapest first."""
     known = {
-        name: (_cost(record, usd, {name: 1.0}), reward)
+        name: (_cost(record, usd=usd, shares={name: 1.0}), reward)
         for name, (reward, usd) in record.alone.items()
         if usd is not None or not record.is_priced
     }

@@ -118,11 +118,11 @@ def one_a_text(outcomes: OutcomeMatrix) -> tuple[OutcomeMatrix, int]:
     place = np.empty(len(outcomes), dtype=np.int64)
     spread = groups.with_row_index("group").explode("row")
     place[spread["row"].to_numpy()] = spread["group"].to_numpy()
-    return _averaged(merged, outcomes, place=place), n_copies
+    return _averaged(merged, outcomes=outcomes, place=place), n_copies
 
 
 def _averaged(
-    merged: OutcomeMatrix, outcomes: OutcomeMatrix, *, place: npt.NDArray[np.int64]
+    merged: OutcomeMatrix, *, outcomes: OutcomeMatrix, place: npt.NDArray[np.int64]
 ) -> OutcomeMatrix:
     def mean(matrix: FloatMatrix) -> FloatMatrix:
         return group_means(matrix, place, n_groups=len(merged))
@@ -155,7 +155,7 @@ def check_bounded(outcomes: OutcomeMatrix, *, greatest: float) -> None:
 
 
 def worst_case(
-    reward: FloatMatrix, chosen: npt.NDArray[np.int64], *, reference: int
+    reward: FloatMatrix, *, chosen: npt.NDArray[np.int64], reference: int
 ) -> tuple[FloatMatrix, FloatMatrix]:
     """(n_queries,) what the route and the reference earn, missing rewards taken at their worst.
 

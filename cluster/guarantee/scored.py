@@ -111,7 +111,7 @@ def taus_of(
     )
     somebody = admitted.reasons.is_null().to_numpy()[:, None]
     allowed = np.where(somebody, admitted.allowed, True)
-    return path(policy, prediction, texts=texts, cost=cost, allowed=allowed)
+    return path(policy, prediction=prediction, texts=texts, cost=cost, allowed=allowed)
 
 
 def _asked(

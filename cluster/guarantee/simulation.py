@@ -5,8 +5,8 @@ whether the promise is kept is then no estimate: the setting's mean over the pop
 finite test half would add noise of its own to that.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,12 @@ class Population:
         return float(self.cost[self.holds(floor)].min(initial=1.0))
 
 
-Rule = Callable[[Population, Draws, float, float], Samples]
-"""Which setting each sample chooses: of a population, rows (n_samples, n), floor and delta."""
+class Rule(Protocol):
+    """Which setting each sample chooses: of a population, rows (n_samples, n), floor and delta."""
+
+    def __call__(
+        self, population: Population, *, rows: Draws, floor: float, delta: float
+    ) -> Samples: ...
 
 
 def draw(n_rows: int, *, n: int, samples: int, rng: np.random.Generator) -> Draws:
@@ -87,7 +91,7 @@ def certified(name: BoundName) -> Rule:
     """What `signalbox calibrate` does, with one of its bounds."""
     bound = BOUNDS[name]
 
-    def rule(population: Population, rows: Draws, floor: float, delta: float) -> Samples:
+    def rule(population: Population, *, rows: Draws, floor: float, delta: float) -> Samples:
         margins = population.margin(floor)
 
         def test(setting: int, alive: Samples) -> Verdict:
@@ -103,21 +107,23 @@ def certified(name: BoundName) -> Rule:
     return rule
 
 
-def fitted(population: Population, rows: Draws, floor: float, delta: float) -> Samples:  # noqa: ARG001
+def fitted(population: Population, *, rows: Draws, floor: float, delta: float) -> Samples:  # noqa: ARG001
     """The cheapest setting that does well enough on the sample: a threshold without a bound."""
-    means = _means(population, rows, floor=floor)
+    means = _means(population, rows=rows, floor=floor)
     price = np.where(means >= 0, population.cost, np.inf)
     return np.where(np.isfinite(price).any(axis=1), price.argmin(axis=1), NONE)
 
 
-def hoeffding_bentkus(population: Population, rows: Draws, floor: float, delta: float) -> Samples:
+def hoeffding_bentkus(
+    population: Population, *, rows: Draws, floor: float, delta: float
+) -> Samples:
     """Fixed-sequence testing by the p-value of Bates et al. (arXiv 2101.02703, theorem 2).
 
     It knows the mean of a loss and not its variance, which is small where most rows agree.
     """
     n = rows.shape[1]
     most = 1 / (1 + floor)
-    risk = (1 - _means(population, rows, floor=floor)) / (1 + floor)
+    risk = (1 - _means(population, rows=rows, floor=floor)) / (1 + floor)
     low = np.clip(np.minimum(risk, most), 1e-12, 1 - 1e-12)
     entropy = low * np.log(low / most) + (1 - low) * np.log((1 - low) / (1 - most))
     bentkus = np.e * binom.cdf(np.ceil(n * risk), n, most)
@@ -129,7 +135,7 @@ def hoeffding_bentkus(population: Population, rows: Draws, floor: float, delta: 
     return fixed_sequence(test, n_settings=passes.shape[1], n_samples=len(rows))
 
 
-def _means(population: Population, rows: Draws, *, floor: float) -> FloatMatrix:
+def _means(population: Population, *, rows: Draws, floor: float) -> FloatMatrix:
     """(n_samples, n_settings): mean margin of every setting on every sample."""
     margins = population.margin(floor)
     n_rows = margins.shape[1]

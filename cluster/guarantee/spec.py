@@ -12,6 +12,8 @@ from cluster.query import digest
 from cluster.storage import Storage
 
 FOLDER = "calibrations"
+# Of the fields and words of a record: one of another form is made anew.
+FORM = 2
 
 
 class CalibrateSpec(JobSpec):
@@ -58,7 +60,7 @@ class CalibrateSpec(JobSpec):
     @property
     def record_id(self) -> str:
         """Identity of the record: where its page is shown makes no other one."""
-        return digest([version("signalbox"), self.model_dump_json(exclude={"output"})])[:16]
+        return digest([version("signalbox"), FORM, self.model_dump_json(exclude={"output"})])[:16]
 
     @property
     def record_uri(self) -> str:

@@ -19,7 +19,6 @@ from cluster.errors import InputError
 from cluster.outcome import BoolMatrix, FloatMatrix
 from cluster.policies.policy import (
     Choices,
-    Passes,
     Policy,
     highest,
     require_a_choice,
@@ -38,7 +37,8 @@ class Cascade(Threshold):
     Attributes:
         accept_from: the expected reward from which an answer is accepted; or, for a strong and a
             weak candidate, of which the weak one is asked first:
-        strong_share: of the queries that go on to the strong candidate; or
+        strong_share: of the queries that go on to the strong candidate; with answers it is settled
+            on what is expected after the weak one has answered; or
         threshold: what the strong candidate must promise more for that.
     """
 
@@ -72,13 +72,6 @@ class Cascade(Threshold):
         if self.accept_from is None:
             return super().eligible(prediction, cost=cost)
         return Policy.eligible(self, prediction, cost=cost)
-
-    def settle(self, scored: Passes) -> Policy:
-        """See `Threshold.settle`.
-
-        With answers, the passes are over what is expected after the weak candidate has answered.
-        """
-        return super().settle(scored)
 
     def choose(
         self,
@@ -120,7 +113,7 @@ class Cascade(Threshold):
         least: Choices = np.where(usable, cost, np.inf).argmin(axis=1)
         return least
 
-    def accepts(self, prediction: Prediction, columns: Choices, *, texts: pl.Series) -> BoolMatrix:
+    def accepts(self, prediction: Prediction, *, columns: Choices, texts: pl.Series) -> BoolMatrix:
         """(n_queries,) whether the answers of `columns` are good enough.
 
         Args:
@@ -140,8 +133,8 @@ class Cascade(Threshold):
     def following(
         self,
         prediction: Prediction,
-        columns: Choices,
         *,
+        columns: Choices,
         cost: FloatMatrix | None = None,
         allowed: BoolMatrix | None = None,
     ) -> Choices:

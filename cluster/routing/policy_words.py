@@ -5,13 +5,6 @@ from typing import Any
 
 from cluster.policies.load import POLICIES
 
-PROMISE = (
-    "With probability at least {confidence} over the calibration sample, the mean reward of new "
-    "queries drawn like it is at least {floor} times that of {reference}. It says nothing about "
-    "one file, one tag, another mix of queries, or errors of the reward itself."
-)
-NO_SAVING = "No saving was certified, so every query goes to {reference}."
-
 
 def policy_words(name: str, *, facts: Mapping[str, Any]) -> list[str]:
     """Sentences on a policy; those of its own docstring where nothing else is known of it.
@@ -95,12 +88,9 @@ def _cascade(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
-    confidence = f"{1 - float(facts.get('delta', 0.1)):.4g}"
-    words = PROMISE.format(confidence=confidence, floor=facts["floor"], **_reference(facts))
-    told = [facts.get("promise") or words]
-    if facts.get("tau") is None and not facts.get("promise"):
-        told.append(NO_SAVING.format(**_reference(facts)))
-    elif facts.get("tau") is not None:
+    # What is promised is the calibration's to say.
+    told = [facts.get("promise") or _first_line("quality_floor")]
+    if facts.get("tau") is not None:
         told.append(
             "The cheapest candidate is taken whose predicted reward is at most "
             f"{number(facts['tau'])} below that of {facts['reference']}."
@@ -108,10 +98,6 @@ def _quality_floor(facts: Mapping[str, Any]) -> list[str]:
     if facts.get("calibration"):
         told.append(f"Calibration {facts['calibration']}.")
     return told
-
-
-def _reference(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {"reference": str(facts.get("reference", "the reference"))}
 
 
 def _first_line(name: str) -> str:

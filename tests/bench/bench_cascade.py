@@ -99,7 +99,7 @@ def goes_on(prediction: Prediction, *, share: float, texts: pl.Series) -> BoolMa
     settled = policy.settle(lambda: iter([scored]))
     assert isinstance(settled, Cascade), "a cascade stays one"
     weak = np.ones(len(texts), dtype=np.int64)
-    return ~settled.accepts(prediction, weak, texts=texts)
+    return ~settled.accepts(prediction, columns=weak, texts=texts)
 
 
 def bought(alone: Prediction, *, budget: float, cost: FloatMatrix) -> BoolMatrix:

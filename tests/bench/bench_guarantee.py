@@ -134,7 +134,7 @@ def world_of(dataset: str, outcomes: OutcomeMatrix) -> World:
     policy = QualityFloor(floor=1.0, reference=reference).among(router.candidates)
     taus = path(
         policy,
-        router.predict(train.texts),
+        prediction=router.predict(train.texts),
         texts=train.texts,
         cost=cost_of(router, prices, n=len(train)),
     )
@@ -187,7 +187,8 @@ def population_of(
     reward, place = rows.reward[:, columns], np.arange(len(rows))
     cost = cost_of(router, prices, n=len(rows))
     reference = policy.candidates.index(policy.reference)
-    made = np.stack(choices(policy, taus, router.predict(rows.texts), texts=rows.texts, cost=cost))
+    prediction = router.predict(rows.texts)
+    made = np.stack(choices(policy, taus=taus, prediction=prediction, texts=rows.texts, cost=cost))
     return Population(
         earned=reward[place, made],
         reference=reward[:, reference],
@@ -239,7 +240,7 @@ def simulated(
     rng, spent, n_broken = np.random.default_rng(SEED), [], 0
     for source, judged in pairs:
         rows = draw(len(source.reference), n=size, samples=samples // len(pairs), rng=rng)
-        chosen = rule(source, rows, floor, delta)
+        chosen = rule(source, rows=rows, floor=floor, delta=delta)
         n_broken += broken(chosen, population=judged, floor=floor)
         spent.append(judged.cost_of(chosen).mean())
     return float(np.mean(spent)), n_broken

@@ -234,12 +234,13 @@ def told(
         # Not mock.patch.dict, which empties the environment and fills it again: a thread of the
         # lake's reader that looks something up at that moment ends the process.
         before = set(os.environ)
-        with pytest.MonkeyPatch.context() as own, pytest.raises(SystemExit) as ended:
+        with pytest.MonkeyPatch.context() as own:
             for name, value in (private_home | {"PREFECT_API_URL": nowhere} | env).items():
                 own.setenv(name, value)
             for name in ("SIGNALBOX_LAKE", "SIGNALBOX_RAY_ADDRESS"):
                 own.delenv(name, raising=False)
-            main(words)
+            with pytest.raises(SystemExit) as ended:
+                main(words)
         for name in set(os.environ) - before:
             del os.environ[name]
         captured = capsys.readouterr()

@@ -64,7 +64,9 @@ def test_what_is_never_worse_needs_no_more_than_the_fewest_rows() -> None:
 @given(rewards, floors, st.sampled_from([0.1, 0.01]))
 def test_a_floor_holds_exactly_where_the_bound_is_above_it(pair, floor, delta) -> None:
     route, reference = pair
-    at_least = betting.lower(route, reference, weight=np.ones(len(route)), floor=floor, delta=delta)
+    at_least = betting.lower(
+        route, reference=reference, weight=np.ones(len(route)), floor=floor, delta=delta
+    )
     holds = bool(betting.holds(route - floor * reference, floor=floor, delta=delta))
     assert holds == (at_least >= floor)
 

@@ -33,7 +33,9 @@ def test_a_floor_holds_exactly_where_the_bound_is_above_it() -> None:
     for _ in range(50):
         reference = (rng.random(300) < 0.8).astype(float)
         route = np.where(rng.random(300) < 0.12, 1 - reference, reference)
-        at_least = normal.lower(route, reference, weight=np.ones(300), floor=0.9, delta=0.1)
+        at_least = normal.lower(
+            route, reference=reference, weight=np.ones(300), floor=0.9, delta=0.1
+        )
         found.append(bool(normal.holds((route - 0.9 * reference)[None], floor=0.9, delta=0.1)[0]))
         assert found[-1] == (at_least >= 0.9)
     assert {True, False} == set(found)

@@ -112,7 +112,7 @@ def test_whatever_is_missing_the_margin_is_no_better_than_it_would_be(
     truth, missing, chosen, floor
 ) -> None:
     seen = np.where(missing, np.nan, truth)
-    earned, against = worst_case(seen, chosen, reference=1)
+    earned, against = worst_case(seen, chosen=chosen, reference=1)
     true = truth[np.arange(9), chosen] - floor * truth[:, 1]
     assert (earned - floor * against <= true + 1e-12).all()
     whole = ~missing.any(axis=1)

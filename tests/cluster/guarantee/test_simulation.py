@@ -46,7 +46,7 @@ def rows():
 
 
 def test_the_promise_is_kept_and_saves_money(pool, rows) -> None:
-    chosen = certified("betting")(pool, rows, FLOOR, DELTA)
+    chosen = certified("betting")(pool, rows=rows, floor=FLOOR, delta=DELTA)
     assert broken(chosen, population=pool, floor=FLOOR) <= most_broken(SAMPLES, delta=DELTA)
     least, spent = pool.least_cost(FLOOR), pool.cost_of(chosen).mean()
     assert least < 0.7
@@ -54,32 +54,35 @@ def test_the_promise_is_kept_and_saves_money(pool, rows) -> None:
 
 
 def test_the_approximation_saves_more_and_nearly_keeps_it(pool, rows) -> None:
-    exact, about = (certified(name)(pool, rows, FLOOR, DELTA) for name in ("betting", "clt"))
+    exact, about = (
+        certified(name)(pool, rows=rows, floor=FLOOR, delta=DELTA) for name in ("betting", "clt")
+    )
     assert broken(about, population=pool, floor=FLOOR) <= 1.5 * DELTA * SAMPLES
     assert pool.cost_of(about).mean() < pool.cost_of(exact).mean()
 
 
 def test_a_threshold_without_a_bound_breaks_it(pool, rows) -> None:
-    chosen = fitted(pool, rows, FLOOR, DELTA)
+    chosen = fitted(pool, rows=rows, floor=FLOOR, delta=DELTA)
     assert broken(chosen, population=pool, floor=FLOOR) > most_broken(SAMPLES, delta=DELTA)
 
 
 def test_an_older_bound_keeps_it_and_saves_less(pool, rows) -> None:
     older, ours = (
-        rule(pool, rows, FLOOR, DELTA) for rule in (hoeffding_bentkus, certified("betting"))
+        rule(pool, rows=rows, floor=FLOOR, delta=DELTA)
+        for rule in (hoeffding_bentkus, certified("betting"))
     )
     assert broken(older, population=pool, floor=FLOOR) <= most_broken(SAMPLES, delta=DELTA)
     assert pool.cost_of(older).mean() > pool.cost_of(ours).mean() + 0.1
 
 
 def test_calibrated_on_rows_that_flatter_the_router_it_is_broken(pool, rows) -> None:
-    chosen = certified("betting")(population(over=0.1), rows, FLOOR, DELTA)
+    chosen = certified("betting")(population(over=0.1), rows=rows, floor=FLOOR, delta=DELTA)
     assert broken(chosen, population=pool, floor=FLOOR) > 0.9 * SAMPLES
 
 
 def test_where_no_setting_holds_nothing_is_certified(pool, rows) -> None:
     useless = replace(pool, earned=np.where(pool.differs, 0.0, pool.earned))
-    assert (certified("betting")(useless, rows, 0.99, DELTA) == NONE).all()
+    assert (certified("betting")(useless, rows=rows, floor=0.99, delta=DELTA) == NONE).all()
 
 
 def test_2000_draws_may_break_227_or_120() -> None:

@@ -48,8 +48,8 @@ def test_in_rounds_everyone_who_may_is_asked_once_by_rising_cost(cost, allowed) 
     columns = cascade.first(prediction, cost=cost, allowed=allowed)
     asked = [[int(column)] for column in columns]
     for _ in range(3):
-        assert not cascade.accepts(prediction, columns, texts=TEXTS).any()
-        found = cascade.following(prediction, columns, cost=cost, allowed=allowed)
+        assert not cascade.accepts(prediction, columns=columns, texts=TEXTS).any()
+        found = cascade.following(prediction, columns=columns, cost=cost, allowed=allowed)
         for row in np.flatnonzero(found != NOBODY):
             asked[row].append(int(found[row]))
         columns = np.where(found == NOBODY, columns, found)
@@ -60,7 +60,7 @@ def test_in_rounds_everyone_who_may_is_asked_once_by_rising_cost(cost, allowed) 
 
 def test_an_answer_is_accepted_by_what_is_expected_after_it_is_read() -> None:
     after = predicted([[0.9, 0.2], [0.9, 0.7]])
-    accepted = Cascade(accept_from=0.6).accepts(after, np.array([1, 1]), texts=TEXTS[:2])
+    accepted = Cascade(accept_from=0.6).accepts(after, columns=np.array([1, 1]), texts=TEXTS[:2])
     assert accepted.tolist() == [False, True]
 
 
@@ -74,11 +74,11 @@ def test_of_a_pair_so_many_go_on_as_were_asked_for() -> None:
     assert (first == 1).all()
     settled = cascade.settle(lambda: [Scored(after, text_numbers(TEXTS))])
     assert isinstance(settled, Cascade)
-    goes_on = ~settled.accepts(after, first, texts=TEXTS)
+    goes_on = ~settled.accepts(after, columns=first, texts=TEXTS)
     gain = after.reward[:, 0] - after.reward[:, 1]
     assert np.flatnonzero(goes_on).tolist() == sorted(np.argsort(-gain)[:2].tolist())
-    assert (settled.following(after, first) == 0).all()
-    assert (settled.following(after, np.zeros(ROWS, dtype=np.int64)) == NOBODY).all()
+    assert (settled.following(after, columns=first) == 0).all()
+    assert (settled.following(after, columns=np.zeros(ROWS, dtype=np.int64)) == NOBODY).all()
 
 
 def test_what_is_missing_is_told() -> None:

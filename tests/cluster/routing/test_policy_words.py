@@ -8,15 +8,17 @@ from cluster.routing.policy_words import policy_words
 FLOOR = {"floor": 0.95, "delta": 0.1, "reference": "large", "tau": 0.04, "calibration": "c-1"}
 
 
-def test_a_floor_s_promise_is_told_with_what_it_does_not_promise():
+def test_a_floor_s_promise_is_told_as_its_calibration_has_it():
+    said = policy_words("quality_floor", facts=FLOOR | {"promise": "So it is."})
+    assert said[0] == "So it is."
+    assert "at most 0.04 below that of large" in said[1]
+    assert said[2] == "Calibration c-1."
+
+
+def test_without_a_calibration_nothing_is_promised():
     said = " ".join(policy_words("quality_floor", facts=FLOOR))
-    assert "probability at least 0.9" in said
-    assert "at least 0.95 times that of large" in said
-    assert "It says nothing about one file" in said
+    assert "probability" not in said
     assert "at most 0.04 below that of large" in said
-    nothing = {name: value for name, value in FLOOR.items() if name != "tau"}
-    said = " ".join(policy_words("quality_floor", facts=nothing))
-    assert "No saving was certified, so every query goes to large" in said
 
 
 @pytest.mark.parametrize(
