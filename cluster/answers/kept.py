@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cluster.answers.asks import asks_of
+from cluster.answers.asks import ask_key, asks_of
 from cluster.answers.batch_request import CUSTOM_ID, lines_for
 from cluster.answers.blocks import as_columns
 from cluster.answers.path import expected_path
@@ -65,7 +65,7 @@ def _asked(
     rows: pl.DataFrame, *, asks: pl.DataFrame, scores: Scores, chosen: Choices, routing: Routing
 ) -> pl.DataFrame:
     """(n_rows,) requests, who gets them first, what is expected of everybody (`reward:…`,
-    `tokens:…`, `cost:…`, maybe `allowed:…`), and who is expected to be asked (`asked:…`)."""
+    `tokens:…`, `cost:…`, `allowed:…`), and who is expected to be asked (`asked:…`)."""
     texts = queries_of(rows, spec=routing.spec)
     whole = characters_of(rows)
     first, path = _first(texts, scores=scores, chosen=chosen, routing=routing)
@@ -75,14 +75,16 @@ def _asked(
         "cost": scores.cost,
         "asked": path,
     }
-    if scores.allowed is not None:
-        blocks["allowed"] = np.broadcast_to(scores.allowed, scores.cost.shape)
-    return asks.with_columns(
+    # In every shard, or parts of several could not be put together.
+    everyone: BoolMatrix = np.ones(scores.cost.shape, dtype=bool)
+    blocks["allowed"] = everyone if scores.allowed is None else scores.allowed
+    found = asks.with_columns(
         query=texts,
         characters=(texts.str.len_chars() if whole is None else whole).cast(pl.Int64),
         column=pl.Series(first, dtype=pl.Int32),
         **as_columns(blocks),
     )
+    return found.with_columns(ask_key(found, rounds=routing.spec.rounds))
 
 
 def _first(
