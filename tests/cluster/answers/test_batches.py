@@ -127,6 +127,12 @@ def test_a_folder_with_other_files_is_refused_or_replaced(desk: Desk, rows: pl.D
     assert sorted(file.name for file in folder.iterdir()) == ["cheap-00001.jsonl", "strong.jsonl"]
 
 
+def test_outputs_that_differ_in_what_follows_a_dot_have_folders_of_their_own() -> None:
+    names = ["day.1.parquet", "day.2.parquet", "day.2.csv.gz", "day", "day.parquet"]
+    folders = [candidate_files.batches_uri(f"/out/{name}") for name in names]
+    assert folders == [f"/out/{name}.batches" for name in ("day.1", "day.2", "day.2", "day", "day")]
+
+
 def test_names_that_no_file_can_have(desk: Desk) -> None:
     files = candidate_files.file_stems(["a/b", "a:b", "A_b", "..", "日本"])
     assert files == ["a_b", "a_b_", "A_b__", "_", "__"]
