@@ -41,7 +41,11 @@ def keep_for_answers(
         return
     asks = asks_of(rows, queries=spec.queries)
     if spec.served:
-        given = rows if spec.texts == "openai_batch" else asks.with_columns(_ids(rows, key, spec))
+        given = (
+            rows
+            if spec.texts == "openai_batch"
+            else asks.with_columns(_ids(rows, key=key, spec=spec))
+        )
         names = pl.Series("candidate", routing.candidates, dtype=pl.String).gather(chosen)
         lines = lines_for(given.with_columns(names), served=spec.served)
         store.write_beside(lines, key=key, what="lines")
@@ -50,7 +54,7 @@ def keep_for_answers(
         store.write_beside(asked, key=key, what="asks")
 
 
-def _ids(rows: pl.DataFrame, key: str, spec: RouteSpec) -> pl.Expr:
+def _ids(rows: pl.DataFrame, *, key: str, spec: RouteSpec) -> pl.Expr:
     """An id of its own for every row, which stays the same wherever its file lies."""
     number = int(key.split("-", maxsplit=1)[0])
     digests = [file.digest for file in spec.files]
