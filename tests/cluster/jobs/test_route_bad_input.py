@@ -84,6 +84,15 @@ def test_a_text_column_of_the_wrong_type_is_refused(tmp_path, spec) -> None:
     assert not (tmp_path / "out.parquet").exists()
 
 
+@pytest.mark.parametrize("dtype", [pl.Categorical(), pl.Enum(query_rows(5)["text"])])
+def test_texts_that_are_kept_as_categories_are_texts(tmp_path, spec, dtype) -> None:
+    query_rows(5).with_columns(pl.col("text").cast(dtype)).write_parquet(tmp_path / "in.parquet")
+    query_rows(5).write_parquet(tmp_path / "in.2.parquet")
+    run(spec("out.parquet"))
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found["text"].to_list() == query_rows(5)["text"].to_list() * 2
+
+
 def test_values_that_are_no_texts_are_broken_rows(tmp_path, spec) -> None:
     lines = [*query_rows(40).write_ndjson().splitlines(), '{"id": 40, "text": ["a", "b"]}']
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
