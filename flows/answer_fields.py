@@ -29,7 +29,8 @@ class AnswerFields(BaseModel):
         allow_inf_nan=False,
         title="Most to spend",
         description="With --answer: USD after which no candidate is asked any more; what is "
-        "answered by then is kept, and a rerun goes on. What a verifier costs counts. 0: no cap",
+        "answered by then is kept, and a rerun goes on with as much again. What a verifier costs "
+        "counts. 0: no cap",
     )
     retry_errors: bool = Field(
         default=False,

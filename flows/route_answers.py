@@ -8,6 +8,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.files.source import without_extension
 from cluster.jobs.answer import AnswerSpec
 from cluster.jobs.escalate import EscalateSpec, check_verifier
 from cluster.jobs.generate import GenerateSpec
@@ -211,7 +212,7 @@ def answers_uri(output: str) -> str:
     if not is_file(uri):
         return f"{uri}.answers.parquet"
     folder, name = uri.rsplit("/", 1)
-    stem, ending = name.split(".", 1)
+    stem, ending = without_extension(name)
     return f"{folder}/{stem}.answers.{ending}"
 
 

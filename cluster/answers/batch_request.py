@@ -21,6 +21,7 @@ from cluster.files.openai_batch import BODY, CHAT_URL, CUSTOM_ID, TEXT_URL
 __all__ = ["BARE_TEMPLATE", "CUSTOM_ID", "lines_for", "readdressed_lines", "request_lines"]
 
 BARE_TEMPLATE = "{{ messages[0]['content'] }}"
+BARE_PROMPT: dict[str, Any] = {"chat_template": BARE_TEMPLATE, "add_special_tokens": True}
 Served = Mapping[str, Candidate | None]
 """Candidates by name; None where nothing is known of one but its name, as of an imported one."""
 
@@ -36,7 +37,7 @@ def lines_for(rows: pl.DataFrame, *, served: Served) -> pl.DataFrame:
     write = _readdressed if BODY in rows.columns else _requested
     found = []
     for (name,), own in rows.partition_by("candidate", as_dict=True).items():
-        lines = write(own, str(name), served[str(name)])
+        lines = write(own, name=str(name), candidate=served[str(name)])
         found.append(pl.DataFrame({"candidate": [name] * len(lines), "line": lines}))
     schema = {"candidate": pl.String(), "line": pl.Binary()}
     return pl.concat([pl.DataFrame(schema=schema), *found])
@@ -58,25 +59,41 @@ def request_lines(asks: pl.DataFrame, *, candidate: Candidate) -> list[bytes]:
     return lines
 
 
-def readdressed_lines(requests: pl.DataFrame, *, model: str) -> list[bytes]:
+def readdressed_lines(requests: pl.DataFrame, *, model: str, as_chats: bool = False) -> list[bytes]:
     """(n_requests,) requests of a batch file with `body.model` replaced and nothing else.
 
     Args:
         requests: `custom_id`, `body` (JSON), and `url` where the file has it.
         model: what the candidate is served as.
+        as_chats: whether a completion's prompt becomes a chat, as `vllm run-batch` needs it.
     """
     url = pl.col("url") if "url" in requests.columns else pl.lit(CHAT_URL).alias("url")
-    return [
-        _line(custom_id, url=place, body=from_json(body) | {"model": model})
-        for custom_id, place, body in requests.select(CUSTOM_ID, url, BODY).iter_rows()
-    ]
+    lines = []
+    for custom_id, place, content in requests.select(CUSTOM_ID, url, BODY).iter_rows():
+        body = from_json(content) | {"model": model}
+        if as_chats and place == TEXT_URL:
+            lines.append(_line(custom_id, url=CHAT_URL, body=_as_chat(body)))
+        else:
+            lines.append(_line(custom_id, url=place, body=body))
+    return lines
 
 
-def _readdressed(requests: pl.DataFrame, name: str, candidate: Candidate | None) -> list[bytes]:
-    return readdressed_lines(requests, model=candidate.model if candidate else name)
+def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
+    """The body of a completion's request as that of a chat with the same prompt."""
+    rest = {key: value for key, value in body.items() if key not in ("prompt", "logprobs")}
+    if body.get("logprobs") is not None:
+        rest |= {"logprobs": True, "top_logprobs": body["logprobs"]}
+    return rest | {"messages": [{"role": "user", "content": body["prompt"]}]} | BARE_PROMPT
 
 
-def _requested(asks: pl.DataFrame, name: str, candidate: Candidate | None) -> list[bytes]:
+def _readdressed(requests: pl.DataFrame, *, name: str, candidate: Candidate | None) -> list[bytes]:
+    if candidate is None:
+        return readdressed_lines(requests, model=name)
+    is_local = candidate.endpoint is None
+    return readdressed_lines(requests, model=candidate.model, as_chats=is_local)
+
+
+def _requested(asks: pl.DataFrame, *, name: str, candidate: Candidate | None) -> list[bytes]:
     if candidate is not None:
         return request_lines(asks, candidate=candidate)
     return [
@@ -99,12 +116,12 @@ def _asked(request: Request, *, candidate: Candidate, seed: int) -> tuple[str, d
     if candidate.endpoint is not None:
         url = CHAT_URL if candidate.chat else TEXT_URL
         return url, request_body(request, candidate=candidate, seed=seed)
-    bare = {}
+    bare: dict[str, Any] = {}
     if not candidate.chat:
         prompt = candidate.template.replace("{text}", request.text)
         request = Request(request.query_id, prompt)
         candidate = candidate.model_copy(update={"chat": True, "template": "{text}"})
-        bare = {"chat_template": BARE_TEMPLATE, "add_special_tokens": True}
+        bare = BARE_PROMPT
     body = request_body(request, candidate=candidate, seed=seed)
     # As our engines do it, in one pass.
     longest = {"max_tokens": candidate.sampling.max_tokens + candidate.extend}

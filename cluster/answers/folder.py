@@ -1,7 +1,7 @@
 """Where a run keeps what is to be answered, beyond its own end.
 
 runs/<work_id>/answers/rows/<key>.parquet      the routed rows of a shard
-                       ids/<key>.parquet       their query ids, row by row
+                       asks/<key>.parquet      the request of each row
                        json/<key>.json         names of the columns that hold JSON
                        asked/00000.parquet …   the distinct requests, in the order of the input
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from cluster.answers.asks import ASK
 from cluster.storage import Storage
 
 FOLDER = "answers"
@@ -25,13 +26,13 @@ class Asking:
     Attributes:
         key: the shard's.
         rows: the routed rows.
-        ids: (n_rows,) their query ids.
+        asks: (n_rows,) the request of each (`cluster.answers.asks.ask_key`).
         json_columns: columns of the rows that hold JSON of what were lists and objects.
     """
 
     key: str
     rows: pl.DataFrame
-    ids: pl.Series
+    asks: pl.Series
     json_columns: tuple[str, ...] = ()
 
 
@@ -58,9 +59,9 @@ class AnswerFolder:
         """Keep some of a shard's rows."""
         write_frame(rows, f"{self.uri}/rows/{key}.parquet")
 
-    def write_ids(self, key: str, ids: pl.Series, *, json_columns: Sequence[str]) -> None:
-        """Keep the query ids of a shard's rows, and which of their columns hold JSON."""
-        write_frame(ids.to_frame(), f"{self.uri}/ids/{key}.parquet")
+    def write_asks(self, key: str, asks: pl.Series, *, json_columns: Sequence[str]) -> None:
+        """Keep the request of each of a shard's rows, and which of their columns hold JSON."""
+        write_frame(asks.to_frame(), f"{self.uri}/asks/{key}.parquet")
         if json_columns:
             names = json.dumps(list(json_columns)).encode()
             Storage.at(self.uri).write(f"{self.uri}/json/{key}.json", names)
@@ -70,9 +71,9 @@ class AnswerFolder:
         storage = Storage.at(self.uri)
         for uri in frames_in(f"{self.uri}/rows"):
             key = uri.rsplit("/", 1)[-1].removesuffix(".parquet")
-            ids = read_frame(f"{self.uri}/ids/{key}.parquet")["query_id"]
+            asks = read_frame(f"{self.uri}/asks/{key}.parquet")[ASK]
             names = storage.read_bytes_or_none(f"{self.uri}/json/{key}.json")
-            yield Asking(key, read_frame(uri), ids, tuple(json.loads(names or b"[]")))
+            yield Asking(key, read_frame(uri), asks, tuple(json.loads(names or b"[]")))
 
     def clear(self) -> None:
         """Forget an attempt that did not come to its end."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from cluster.answers.asks import ASK
 from cluster.answers.folder import Asking, frames_in
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS
@@ -23,7 +24,7 @@ def batched(shards: Iterator[Asking], *, rows: int = JOIN_ROWS) -> Iterator[list
     held: list[Asking] = []
     for shard in shards:
         held.append(shard)
-        if sum(len(one.ids) for one in held) >= rows:
+        if sum(len(one.asks) for one in held) >= rows:
             yield held
             held = []
     if held:
@@ -48,16 +49,16 @@ class Answered:
     names: Mapping[str, str]
     prices: Mapping[str, Price] = field(default_factory=dict)
 
-    def calls(self, ids: pl.Series) -> pl.DataFrame:
-        """Every request of some queries, with the answer to it where there is one.
+    def calls(self, asks: pl.Series) -> pl.DataFrame:
+        """Every request of some rows (`ask_key`), with the answer to it where there is one.
 
-        `query_id`, `round` (from 0), what the request says of it, `name`, and the columns of
+        `ask`, `query_id`, `round` (from 0), what the request says of it, `name`, and the columns of
         `completions`; `outcome` is null where it was never asked.
         """
-        wanted = pl.LazyFrame({"query_id": ids.unique()})
+        wanted = pl.LazyFrame({ASK: asks.unique()})
         found_in = (
             pl.scan_parquet(uri, storage_options=self.lake.storage.polars_options())
-            .join(wanted, on="query_id", how="semi")
+            .join(wanted, on=ASK, how="semi")
             .drop("text", "messages", "query")
             .with_columns(round=pl.lit(number, dtype=pl.Int32))
             .collect()
@@ -98,7 +99,7 @@ def priced(prices: Mapping[str, Price]) -> pl.Expr:
 
 
 def final(calls: pl.DataFrame) -> pl.DataFrame:
-    """One row a query: the last answer there is, and what all calls for it came to.
+    """One row an `ask`: the last answer there is, and what all calls for it came to.
 
     Where nobody answered, the last error; all null where nobody was asked. A sum is null where an
     answer's part of it is not known; a failed call may have none.
@@ -111,8 +112,8 @@ def final(calls: pl.DataFrame) -> pl.DataFrame:
         return pl.when((known | ~good).all() & known.any()).then(pl.col(name).sum())
 
     said = ["name", "text", "outcome", "error", "finish_reason"]
-    ordered = calls.sort("query_id", ~asked, ~good, "round", descending=[False] * 3 + [True])
-    return ordered.group_by("query_id", maintain_order=True).agg(
+    ordered = calls.sort(ASK, ~asked, ~good, "round", descending=[False] * 3 + [True])
+    return ordered.group_by(ASK, maintain_order=True).agg(
         *(pl.when(asked.first()).then(pl.col(name).first()).alias(name) for name in said),
         calls=asked.sum().cast(pl.Int32),
         **{name: total(name) for name in (*TOKENS, "cost_usd")},
@@ -120,17 +121,17 @@ def final(calls: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_answers(
-    rows: pl.DataFrame, *, ids: pl.Series, last: pl.DataFrame, prefix: str
+    rows: pl.DataFrame, *, asks: pl.Series, last: pl.DataFrame, prefix: str
 ) -> pl.DataFrame:
     """The rows, as they are and in their order, with `ADDED` columns of `final` answers.
 
     Args:
         rows: of a shard.
-        ids: (n_rows,) their query ids.
+        asks: (n_rows,) what each has asked.
         last: as `final` has it.
         prefix: put before the added columns' names.
     """
-    found = ids.to_frame().join(last, on="query_id", how="left", maintain_order="left")
+    found = asks.to_frame().join(last, on=ASK, how="left", maintain_order="left")
     renamed = found.rename({"name": "answered_by", "text": "answer"}).select(
         pl.col(name).alias(prefix + name) for name in ADDED
     )

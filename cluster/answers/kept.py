@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cluster.answers.asks import asks_of
+from cluster.answers.asks import ask_key, asks_of
 from cluster.answers.batch_request import CUSTOM_ID, lines_for
 from cluster.answers.blocks import as_columns
 from cluster.answers.path import expected_path
@@ -41,7 +41,11 @@ def keep_for_answers(
         return
     asks = asks_of(rows, queries=spec.queries)
     if spec.served:
-        given = rows if spec.texts == "openai_batch" else asks.with_columns(_ids(rows, key, spec))
+        given = (
+            rows
+            if spec.texts == "openai_batch"
+            else asks.with_columns(_ids(rows, key=key, spec=spec))
+        )
         names = pl.Series("candidate", routing.candidates, dtype=pl.String).gather(chosen)
         lines = lines_for(given.with_columns(names), served=spec.served)
         store.write_beside(lines, key=key, what="lines")
@@ -50,7 +54,7 @@ def keep_for_answers(
         store.write_beside(asked, key=key, what="asks")
 
 
-def _ids(rows: pl.DataFrame, key: str, spec: RouteSpec) -> pl.Expr:
+def _ids(rows: pl.DataFrame, *, key: str, spec: RouteSpec) -> pl.Expr:
     """An id of its own for every row, which stays the same wherever its file lies."""
     number = int(key.split("-", maxsplit=1)[0])
     digests = [file.digest for file in spec.files]
@@ -65,7 +69,7 @@ def _asked(
     rows: pl.DataFrame, *, asks: pl.DataFrame, scores: Scores, chosen: Choices, routing: Routing
 ) -> pl.DataFrame:
     """(n_rows,) requests, who gets them first, what is expected of everybody (`reward:…`,
-    `tokens:…`, `cost:…`, maybe `allowed:…`), and who is expected to be asked (`asked:…`)."""
+    `tokens:…`, `cost:…`, `allowed:…`), and who is expected to be asked (`asked:…`)."""
     texts = queries_of(rows, spec=routing.spec)
     whole = characters_of(rows)
     first, path = _first(texts, scores=scores, chosen=chosen, routing=routing)
@@ -75,14 +79,16 @@ def _asked(
         "cost": scores.cost,
         "asked": path,
     }
-    if scores.allowed is not None:
-        blocks["allowed"] = np.broadcast_to(scores.allowed, scores.cost.shape)
-    return asks.with_columns(
+    # In every shard, or parts of several could not be put together.
+    everyone: BoolMatrix = np.ones(scores.cost.shape, dtype=bool)
+    blocks["allowed"] = everyone if scores.allowed is None else scores.allowed
+    found = asks.with_columns(
         query=texts,
         characters=(texts.str.len_chars() if whole is None else whole).cast(pl.Int64),
         column=pl.Series(first, dtype=pl.Int32),
         **as_columns(blocks),
     )
+    return found.with_columns(ask_key(found, rounds=routing.spec.rounds))
 
 
 def _first(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from cluster.answers.asks import ASK
 from cluster.answers.blocks import block
 from cluster.answers.expected import Expected
 from cluster.answers.folder import FOLDER, AnswerFolder, write_frame
@@ -43,14 +44,15 @@ def write_requests(
     """Keep the rows to answer and their distinct requests; returns, by candidate's name, what
     their answers are expected to come to.
 
-    Equal queries are asked once, by whom their first row chose. A sample is drawn by the queries'
+    Equal queries that go to the same candidate are asked once. A sample is drawn by the queries'
     hashes, so that neither order nor repetition matters.
     """
     folder.clear()
     drawn = _drawn(summaries, size=routing.spec.answer_rows, store=store)
     ids = dict(zip(routing.candidates, candidate_ids(routing), strict=True))
-    parts, seen = Parts(folder.asked), Seen()
+    parts, seen, told = Parts(folder.asked), Seen(), Once()
     expected = {name: Expected() for name in routing.candidates}
+    ratios = prompt_ratios(routing)
     for summary in summaries:
         asks = store.read_beside(summary.key, what="asks")
         if drawn is None:
@@ -59,10 +61,11 @@ def write_requests(
             wanted = asks["query_id"].is_in(drawn.implode())
             folder.write_rows(summary.key, store.read_rows(summary.key).filter(wanted))
             asks = asks.filter(wanted)
-        folder.write_ids(summary.key, asks["query_id"], json_columns=summary.json_columns)
-        new = asks.filter(seen.first(asks["query_id"]))
+        folder.write_asks(summary.key, asks[ASK], json_columns=summary.json_columns)
+        new = asks.filter(seen.first(asks[ASK]))
         for column, name in enumerate(routing.candidates):
-            expected[name] += _expected(new, column=column, routing=routing)
+            own = told.once(_reaching(new, column=column), who=name)
+            expected[name] += Expected.of(own, column=column, ratio=ratios.get(name))
         parts.add(addressed(new, ids=list(ids.values())))
     parts.finish()
     return expected
@@ -82,6 +85,17 @@ def addressed(asks: pl.DataFrame, *, ids: Sequence[str]) -> pl.DataFrame:
         candidate_id=pl.Series(ids, dtype=pl.String).gather(columns),
         predicted_usd=pl.Series(spent, dtype=pl.Float64).fill_nan(None),
     )
+
+
+@dataclass
+class Once:
+    """Requests for one answer, however many rows under other rules ask for it."""
+
+    seen: dict[str, Seen] = field(default_factory=dict)
+
+    def once(self, asks: pl.DataFrame, *, who: str) -> pl.DataFrame:
+        """Those of a candidate's requests whose query has not come before."""
+        return asks.filter(self.seen.setdefault(who, Seen()).first(asks["query_id"]))
 
 
 @dataclass
@@ -128,11 +142,9 @@ def _ids(summaries: Sequence[ShardSummary], *, store: Store) -> Iterator[pl.Seri
         yield store.read_beside(summary.key, what="asks")["query_id"].unique()
 
 
-def _expected(asks: pl.DataFrame, *, column: int, routing: Routing) -> Expected:
-    """What a candidate's answers to those of the requests that are expected to reach it come to."""
-    own = asks.filter(pl.col(f"asked:{column}")) if asks.height else asks
-    ratio = prompt_ratios(routing).get(routing.candidates[column])
-    return Expected.of(own, column=column, ratio=ratio)
+def _reaching(asks: pl.DataFrame, *, column: int) -> pl.DataFrame:
+    """Those of the requests that are expected to reach a candidate."""
+    return asks.filter(pl.col(f"asked:{column}")) if asks.height else asks
 
 
 def prompt_ratios(routing: Routing) -> Mapping[str, float]:

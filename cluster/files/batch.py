@@ -98,19 +98,31 @@ def rebatch(
         pending.append(part)
         if bytes_per_batch and sum(p.frame.estimated_size() for p in pending) > bytes_per_batch:
             pieces = _cut(_joined(pending), size=rows_per_batch)
-            yield from (_batch(piece, file, json_columns) for piece in pieces if len(piece))
+            yield from (
+                _batch(piece, file=file, json_columns=json_columns)
+                for piece in pieces
+                if len(piece)
+            )
             pending = []
             continue
         if sum(map(len, pending)) >= rows_per_batch:
             pieces = _cut(_joined(pending), size=rows_per_batch)
-            yield from (_batch(piece, file, json_columns) for piece in pieces[:-1])
+            yield from (
+                _batch(piece, file=file, json_columns=json_columns) for piece in pieces[:-1]
+            )
             pending = pieces[-1:]
     if sum(map(len, pending)):
-        yield _batch(_joined(pending), file, json_columns)
+        yield _batch(_joined(pending), file=file, json_columns=json_columns)
 
 
 def rows_with_text(batch: Batch, *, text_column: str) -> Batch:
-    """The batch with rows whose text is missing, blank or not a text moved to the broken ones."""
+    """The batch with rows whose text is missing, blank or not a text moved to the broken ones.
+
+    Texts that are kept as categories are texts from here on.
+    """
+    if batch.frame.schema[text_column] in (pl.Categorical, pl.Enum):
+        frame = batch.frame.with_columns(pl.col(text_column).cast(pl.String))
+        batch = replace(batch, frame=frame)
     dtype, text = batch.frame.schema[text_column], pl.col(text_column)
     if text_column in batch.json_columns:
         unfit, blank = pl.lit("is a list or an object"), pl.lit(False)
@@ -166,7 +178,7 @@ def _cut(part: Part, *, size: int) -> list[Part]:
     ]
 
 
-def _batch(part: Part, file: str, json_columns: tuple[str, ...]) -> Batch:
+def _batch(part: Part, *, file: str, json_columns: tuple[str, ...]) -> Batch:
     firsts = [
         frame[0, column]
         for frame, column in ((part.frame, ROW), (part.broken, "row"))

@@ -151,7 +151,9 @@ def _fitting(
     broken: list[BrokenRow],
 ) -> list[Row]:
     """Rows whose fields are all known and fit; appends the others to `broken`."""
-    accepts = {name: _accepted(name, schema, strict_text) for name in schema.dtypes}
+    accepts = {
+        name: _accepted(name, schema=schema, strict_text=strict_text) for name in schema.dtypes
+    }
     good = []
     for row in rows:
         reason = _misfit(row[2], accepts=accepts)
@@ -162,7 +164,7 @@ def _fitting(
     return good
 
 
-def _accepted(name: str, schema: FileSchema, strict_text: Collection[str]) -> frozenset[type]:
+def _accepted(name: str, *, schema: FileSchema, strict_text: Collection[str]) -> frozenset[type]:
     if name in strict_text:
         return frozenset({str})
     if name in schema.json_columns:

@@ -121,6 +121,17 @@ def file_format(uri: str) -> tuple[Format, Compression]:
     return FORMATS[last], compression
 
 
+def without_extension(name: str) -> tuple[str, str]:
+    """A file's name in two: `day.1.csv.gz` → `day.1` and `csv.gz`.
+
+    Raises:
+        InputError: as `file_format`.
+    """
+    _, compression = file_format(name)
+    parts = name.rsplit(".", 1 if compression == "none" else 2)
+    return parts[0], ".".join(parts[1:])
+
+
 def find_files(pattern: str) -> list[SourceFile]:
     """The files behind a path, a glob or a folder, local or on S3, sorted by name.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from polars.datatypes import DataTypeClass
 
 from cluster.errors import InputError
 from cluster.files.batch import ROW
@@ -136,6 +137,31 @@ def whole_file(storage: Storage) -> Iterator[Any]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(schema: pl.Schema, *, uri: str) -> None:
+    """Make sure that a file's format can hold some columns.
+
+    Raises:
+        InputError: it cannot, or the extension is unknown.
+    """
+    kind, _ = file_format(uri)
+    if kind == "parquet":
+        return
+    for name, dtype in schema.items():
+        what = "bytes" if _holds_bytes(dtype) else ""
+        if dtype == pl.Duration and kind != "jsonl":
+            what = "durations"
+        if what:
+            raise InputError(f"{uri}: column '{name}' holds {what}; write .parquet or leave it out")
+
+
+def _holds_bytes(dtype: pl.DataType | DataTypeClass) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(map(_holds_bytes, dtype.to_schema().values()))
+    if isinstance(dtype, pl.List | pl.Array):
+        return _holds_bytes(dtype.inner)
+    return dtype == pl.Binary
+
+
 def _rendered(
     frame: pl.DataFrame,
     *,
@@ -148,9 +174,7 @@ def _rendered(
     if kind == "parquet":
         frame.write_parquet(buffer)
         return buffer.getvalue()
-    binary = [name for name, dtype in frame.schema.items() if dtype == pl.Binary]
-    if binary:
-        raise InputError(f"{uri}: column '{binary[0]}' holds bytes; write .parquet or leave it out")
+    check_writable(frame.schema, uri=uri)
     if kind == "jsonl" and set(json_columns) & set(frame.columns):
         return _json_lines(frame, json_columns=json_columns)
     if kind == "jsonl":

@@ -9,8 +9,8 @@ from cluster.answers.account import Accounts
 from cluster.answers.expected import plus
 from cluster.answers.folder import AnswerFolder
 from cluster.answers.joined import Answered, batched, final, with_answers
+from cluster.answers.requests import Once
 from cluster.errors import InputError
-from cluster.files.repeated import Seen
 from cluster.files.writer import Rows, write_file
 from cluster.jobs.claim import claim, owner
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -93,15 +93,14 @@ def _parts(
     answered = Answered(
         Lake.open(spec.lake), spec.inputs["completions"], spec.rounds, names, spec.prices
     )
-    seen = Seen()
+    once = Once()
     for shards in batched(AnswerFolder(spec.folder).shards()):
-        ids = pl.concat([one.ids for one in shards])
-        calls = answered.calls(ids)
-        new = ids.filter(seen.first(ids))
-        accounts.add(calls.join(new.to_frame(), on="query_id", how="semi"))
+        calls = answered.calls(pl.concat([one.asks for one in shards]))
+        for name in spec.candidates:
+            accounts.add(once.once(calls.filter(pl.col("name") == name), who=name))
         last = final(calls)
         for one in shards:
-            frame = with_answers(one.rows, ids=one.ids, last=last, prefix=spec.prefix)
+            frame = with_answers(one.rows, asks=one.asks, last=last, prefix=spec.prefix)
             _count(frame[f"{spec.prefix}outcome"], counts=counts)
             run.progress(Part("answers", done=counts["rows"], total=0))
             yield Rows(frame, one.json_columns)

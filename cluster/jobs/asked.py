@@ -70,7 +70,10 @@ class Requests:
             return None
         cost = pl.col(EXPECTED)
         sums = [
-            part.group_by(WHO).agg(cost.sum(), unknown=cost.null_count()).collect()
+            part.unique(["query_id", WHO])
+            .group_by(WHO)
+            .agg(cost.sum(), unknown=cost.null_count())
+            .collect()
             for part in self.parts
         ]
         rows = pl.concat(sums).group_by(WHO).sum()

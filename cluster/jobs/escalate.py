@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from cluster.answers.asks import ASK
 from cluster.answers.blocks import as_columns, required_block
 from cluster.answers.folder import frames_in, read_frame, write_frame
 from cluster.answers.joined import Answered
@@ -102,9 +103,9 @@ def _calls(spec: EscalateSpec) -> Iterator[pl.DataFrame]:
     for uri in frames_in(spec.requests):
         requests = read_frame(uri)
         answered = Answered(lake, version, (uri,), names)
-        calls = answered.calls(requests["query_id"]).filter(pl.col("outcome").is_not_null())
-        asked = requests.select("query_id", "query", "messages", asked_text="text")
-        joined = calls.join(asked, on="query_id", maintain_order="left")
+        calls = answered.calls(requests[ASK]).filter(pl.col("outcome").is_not_null())
+        asked = requests.select(ASK, "query", "messages", asked_text="text")
+        joined = calls.join(asked, on=ASK, maintain_order="left")
         if joined.height:
             yield joined
 
@@ -197,7 +198,7 @@ def _refuse_if_blind(values: pl.Series, *, calls: pl.DataFrame, name: str) -> No
 def _kept(calls: pl.DataFrame) -> list[pl.Expr]:
     """The columns of a request, without those of the answer before."""
     blocks = [name for name in calls.columns if name.split(":")[0] in BLOCKS and ":" in name]
-    plain = ("query_id", "messages", "query", "characters", "column", "candidate_id")
+    plain = (ASK, "query_id", "messages", "query", "characters", "column", "candidate_id")
     return [*map(pl.col, (*plain, "predicted_usd", *blocks)), pl.col("asked_text").alias("text")]
 
 

@@ -11,6 +11,7 @@ from cluster.files.reader import read_batches, read_schema
 from cluster.files.repeated import Seen
 from cluster.files.schema import FileSchema
 from cluster.files.source import SourceFile, find_files
+from cluster.files.writer import check_writable
 from cluster.jobs.ingest import open_pinned
 from cluster.jobs.route_queue import Queue
 from cluster.jobs.route_worker import Task
@@ -75,13 +76,27 @@ def look_at(routing: Routing, *, size: ShardSize) -> list[Input]:
         inputs.append(
             Input(number, source, stamp, schema, _stretches(source, number=number, size=size))
         )
-        first = inputs[0].schema
-        if is_file(spec.output) and schema.dtypes != first.dtypes:
-            raise InputError(
-                f"{schema.file}: its columns differ from those of {first.file}, so they do not "
-                "fit one output file; name a folder as --output"
-            )
+        _check_fits(schema, first=inputs[0].schema, spec=spec)
     return inputs
+
+
+def _check_fits(schema: FileSchema, *, first: FileSchema, spec: RouteSpec) -> None:
+    """Make sure that a file's columns can be written where they are to go, beside the first's.
+
+    Raises:
+        InputError: they cannot.
+    """
+    one_file = is_file(spec.output)
+    if (one_file or spec.answer_rows) and schema.dtypes != first.dtypes:
+        where, instead = "output file", "name a folder as --output"
+        if spec.answer_rows:
+            where, instead = "file of answers", "route them one after the other"
+        raise InputError(
+            f"{schema.file}: its columns differ from those of {first.file}, so they do not "
+            f"fit one {where}; {instead}"
+        )
+    written = spec.output if one_file else f"{spec.output}/rows.{spec.output_format}"
+    check_writable(schema.dtypes, uri=written)
 
 
 def _stretches(source: SourceFile, *, number: int, size: ShardSize) -> tuple[Stretch, ...]:

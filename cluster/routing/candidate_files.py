@@ -15,6 +15,7 @@ import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.errors import InputError
+from cluster.files.source import without_extension
 from cluster.files.writer import whole_file
 from cluster.jobs.claim import claim, owner, refuse_foreign_files, remove_replaced
 from cluster.jobs.run import Run
@@ -36,7 +37,7 @@ def batches_uri(output: str) -> str:
     if not is_file(uri):
         return f"{uri}.batches"
     folder, name = uri.rsplit("/", 1)
-    return f"{folder}/{name.split('.', 1)[0]}.batches"
+    return f"{folder}/{without_extension(name)[0]}.batches"
 
 
 def refuse_batches_that_are_there(spec: RouteSpec, *, run: Run) -> None:

@@ -23,7 +23,11 @@ def check_texts(schema: FileSchema, *, spec: RouteSpec, file_format: Format) -> 
     if spec.texts == "openai_batch":
         return checked
     dtype = schema.dtypes[spec.text_column]
-    is_text, is_list = dtype in (pl.String, pl.Null), isinstance(dtype, pl.List)
+    is_category = dtype in (pl.Categorical, pl.Enum)
+    if is_category and spec.texts == "text":
+        checked = checked.with_text([spec.text_column])
+    is_text = is_category or dtype in (pl.String, pl.Null)
+    is_list = isinstance(dtype, pl.List)
     # In JSON Lines each row's value is judged by itself.
     if file_format == "parquet" and not (is_text or (is_list and spec.texts == "messages")):
         expected, flag = ("a text", "--text-column")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from flows.collect import CollectParams
 from flows.flags import UsageError, parse_flags
+from flows.route import RouteParams
 from flows.train import TrainParams
 
 
@@ -73,9 +73,9 @@ def test_a_wrong_flag_is_named(arguments: tuple[str, ...], words: tuple[str, ...
 
 
 def test_every_missing_flag_is_named_with_what_it_takes() -> None:
-    message = usage_error(params=CollectParams)
-    for name in ("queries", "candidates"):
-        assert f"--{name} is missing: {CollectParams.model_fields[name].description}" in message
+    message = usage_error(params=RouteParams)
+    for name in ("input", "output"):
+        assert f"--{name} is missing: {RouteParams.model_fields[name].description}" in message
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,19 @@ def test_what_is_a_list_in_one_file_and_a_text_in_another_stays_both(desk: Desk)
         assert sorted(map(str, (line["tags"] for line in lines))) == ["['x']", "hello"]
 
 
+def test_a_rule_about_a_tag_holds_for_a_text_that_stands_there_twice(desk: Desk) -> None:
+    rows = pl.DataFrame({"text": ["add 1 and 7"] * 3, "tag": ["chat", "medical", "chat"]})
+    rule = {"tag": "medical", "never": ["cheap"]}
+    spec = desk.spec(rows, constraints={"tag_column": "tag", "rules": [rule]})
+    routed = desk.route(spec)
+    asked = desk.asked(f"{routed['to_answer']['folder']}/asked")
+    assert asked["candidate_id"].to_list() == ["id-1", "id-2"]
+    desk.answer(asked)
+    found = output(desk.join(spec, routed))
+    assert found["candidate"].to_list() == ["cheap", "strong", "cheap"]
+    assert found["answered_by"].to_list() == ["cheap", "strong", "cheap"]
+
+
 def test_a_file_that_is_not_of_this_routing_is_refused_or_replaced(
     desk: Desk, rows: pl.DataFrame
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cluster.answers.batch_request import BARE_TEMPLATE
 from cluster.candidate import Candidate
 from cluster.errors import InputError
 from cluster.jobs.ingest import pin_files
@@ -116,6 +117,28 @@ def test_a_batch_file_comes_back_as_batch_files(desk: Desk) -> None:
     assert not [name for name in routed.columns if name.startswith("__")]
 
 
+def test_a_completion_is_a_chat_to_a_runner_that_knows_no_completions(desk: Desk) -> None:
+    body = {"prompt": "a poem on 5 trees", "model": "any", "max_tokens": 5, "logprobs": 2}
+    line = {"custom_id": "p", "method": "POST", "url": "/v1/completions", "body": body}
+    other = line | {"custom_id": "s", "body": body | {"prompt": "add 1 and 7"}}
+    text = "".join(json.dumps(one) + "\n" for one in (line, other))
+    spec = desk.spec(text, texts="openai_batch", answer_rows=0, served=SERVED)
+    manifest = desk.route(spec)
+    [local] = requests(manifest["batches"]["strong"][0])
+    assert (local["custom_id"], local["url"]) == ("p", "/v1/chat/completions")
+    assert local["body"] == {
+        "model": "/models/large",
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "a poem on 5 trees"}],
+        "logprobs": True,
+        "top_logprobs": 2,
+        "chat_template": BARE_TEMPLATE,
+        "add_special_tokens": True,
+    }
+    [remote] = requests(manifest["batches"]["cheap"][0])
+    assert remote == other | {"body": other["body"] | {"model": "small-1"}}
+
+
 def test_a_folder_with_other_files_is_refused(desk: Desk, rows: pl.DataFrame) -> None:
     folder = desk.folder / "out.batches"
     folder.mkdir()
@@ -132,6 +155,12 @@ def test_a_folder_with_other_files_is_refused(desk: Desk, rows: pl.DataFrame) ->
     poems = rows.filter(pl.col("text").str.contains("poem"))
     desk.route(desk.spec(poems, answer_rows=0, served=SERVED, overwrite=True))
     assert [file.name for file in folder.iterdir()] == ["strong.jsonl"]
+
+
+def test_outputs_that_differ_in_what_follows_a_dot_have_folders_of_their_own() -> None:
+    names = ["day.1.parquet", "day.2.parquet", "day.2.csv.gz", "day", "day.parquet"]
+    folders = [candidate_files.batches_uri(f"/out/{name}") for name in names]
+    assert folders == [f"/out/{name}.batches" for name in ("day.1", "day.2", "day.2", "day", "day")]
 
 
 def test_names_that_no_file_can_have(desk: Desk) -> None:

@@ -63,6 +63,32 @@ def test_a_verifier_sends_on_what_it_does_not_accept(desk: Desk, rows: pl.DataFr
     assert (counts["cheap"]["answered"], counts["strong"]["answered"]) == (8, 8 - sum(accepted))
 
 
+def test_a_rule_about_a_tag_holds_in_every_round(desk: Desk) -> None:
+    """The same text may go on in one row and may not in another; the first answer serves both."""
+    texts = ["add 1 and 7"] * 3
+    rows = pl.DataFrame({"text": texts, "tag": ["chat", "secret", "medical"]})
+    rules = [
+        {"tag": "secret", "never": ["strong"]},
+        {"tag": "medical", "never": ["cheap"]},
+    ]
+    spec = desk.spec(rows, constraints={"tag_column": "tag", "rules": rules}, **VERIFIED)
+    routed = desk.route(spec)
+    expected = by_name(routed["to_answer"]["expected"])
+    assert (expected["cheap"]["requests"], expected["strong"]["requests"]) == (1, 1)
+    first = f"{routed['to_answer']['folder']}/asked"
+    desk.answer(desk.asked(first).unique(["query_id", "candidate_id"]))
+    settings = VERIFIED["policy_settings"]
+    label = Label(name="never", method="regex", settings={"pattern": "never"})
+    told = desk.escalate(first, routed, policy_settings=settings, verifier=label)
+    manifest = desk.join(spec, routed, told["requests"])
+    found = pl.read_parquet(manifest["outputs"][0])
+    assert found["answered_by"].to_list() == ["strong", "cheap", "strong"]
+    assert found["calls"].to_list() == [2, 1, 1]
+    counts = by_name(manifest["candidates"])
+    assert (counts["cheap"]["answered"], counts["strong"]["answered"]) == (1, 1)
+    assert manifest["cost_usd"] == pytest.approx(1320e-6)
+
+
 def test_nobody_is_asked_after_the_last(desk: Desk, rows: pl.DataFrame) -> None:
     routed = desk.route(desk.spec(rows, **VERIFIED))
     first = f"{routed['to_answer']['folder']}/asked"

@@ -40,6 +40,32 @@ def test_files_of_several_schemas_fit_a_folder_and_no_file(tmp_path, spec) -> No
     assert pl.read_parquet(two).select("id", "tag").rows() == [(n, "t") for n in range(5, 10)]
 
 
+def test_files_of_several_schemas_are_not_answered_together(tmp_path, spec) -> None:
+    """Before anybody is paid: all answers go to one file."""
+    query_rows(5).write_parquet(tmp_path / "in.1.parquet")
+    query_rows(5).with_columns(tag=pl.lit("t")).write_parquet(tmp_path / "in.2.parquet")
+    with pytest.raises(InputError, match=r"in\.2\.parquet.*one file of answers; route them one"):
+        run(spec("folder", answer_rows=-1))
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv.gz"])
+@pytest.mark.parametrize(
+    ("dtype", "what"),
+    [(pl.Binary(), "bytes"), (pl.List(pl.Binary()), "bytes"), (pl.Duration(), "durations")],
+)
+def test_a_column_that_the_output_cannot_hold_is_told_before_anything_is_routed(
+    tmp_path, spec, output, dtype, what
+) -> None:
+    rows = query_rows(5).with_columns(odd=pl.lit(None, dtype=dtype))
+    rows.write_parquet(tmp_path / "in.parquet")
+    asked = spec(output)
+    with pytest.raises(InputError, match=f"column 'odd' holds {what}; write .parquet"):
+        run(asked)
+    storage = Run.of(asked).storage
+    assert not [uri for uri, _ in storage.list(storage.uri) if "parts" in uri]
+
+
 def test_a_difference_of_schemas_is_told_before_anything_is_routed(tmp_path, spec) -> None:
     query_rows(5).write_parquet(tmp_path / "in.1.parquet")
     other = query_rows(5).with_columns(pl.col("id").cast(pl.String))
@@ -56,6 +82,15 @@ def test_a_text_column_of_the_wrong_type_is_refused(tmp_path, spec) -> None:
     with pytest.raises(InputError, match="'id' is Int64 in every row, expected a text"):
         run(spec("out.parquet", text_column="id", max_error_share=1.0))
     assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical(), pl.Enum(query_rows(5)["text"])])
+def test_texts_that_are_kept_as_categories_are_texts(tmp_path, spec, dtype) -> None:
+    query_rows(5).with_columns(pl.col("text").cast(dtype)).write_parquet(tmp_path / "in.parquet")
+    query_rows(5).write_parquet(tmp_path / "in.2.parquet")
+    run(spec("out.parquet"))
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found["text"].to_list() == query_rows(5)["text"].to_list() * 2
 
 
 def test_values_that_are_no_texts_are_broken_rows(tmp_path, spec) -> None:
