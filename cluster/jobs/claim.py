@@ -38,6 +38,19 @@ def claim(output: str, *, work: str, run: Run, files: Collection[str] = ()) -> N
     _write(output, work=work, run=run, files={*before.get("files", []), *files})
 
 
+def refuse_lost_claim(output: str, *, work: str, lake: Storage) -> None:
+    """Make sure an output is still this work's, and nobody has begun to replace it.
+
+    Raises:
+        InputError: another work has claimed it since.
+    """
+    if owner(output, lake=lake) != work:
+        raise InputError(
+            f"{output}: another run has begun to write there meanwhile, so this one stops; name "
+            "another --output, or run this again with --overwrite when that one is through"
+        )
+
+
 def remove_replaced(output: str, *, kept: Collection[str], work: str, run: Run) -> None:
     """Remove the files in a folder that runs before have left there; all else is left alone.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from cluster.answers.requests import to_answer
 from cluster.files.quarantine import Quarantine, is_hopeless
 from cluster.files.source import SeenFile
+from cluster.jobs.claim import refuse_lost_claim
 from cluster.jobs.pace import Pace
 from cluster.jobs.route_input import Input, ShardSize, look_at, queue_of, rows_of
 from cluster.jobs.route_pool import Actors, Alone, Pool, Step, places
@@ -95,6 +96,7 @@ def route(spec: RouteSpec, run: Run) -> Manifest:
         "to_answer": kept,
         "batches": batches,
     }
+    refuse_lost_claim(spec.output, work=run.work_id, lake=run.storage)
     return manifest | {"report": keep_page(manifest, run=run)}
 
 

@@ -99,13 +99,12 @@ class Actors:
     workers: dict[int, Any] = field(default_factory=dict)
     policy: Policy | None = None
     started: int = 0
-    deaths: int = 0
 
     def work(self, queue: Queue, *, step: Step) -> Iterator[ShardSummary]:
         """See `Pool.work`.
 
         Raises:
-            EngineError: the workers keep dying.
+            EngineError: whoever gets a certain shard dies.
         """
         import ray
 
@@ -124,7 +123,7 @@ class Actors:
             try:
                 summary: ShardSummary = ray.get(done[0])
             except ray.exceptions.RayActorError as error:
-                queue.put_back(task)
+                self._put_back(task, queue=queue, error=error)
                 queue.forget(number)
                 number = self._replaced(number, error=error)
             except ray.exceptions.RayTaskError as error:
@@ -138,7 +137,12 @@ class Actors:
         import ray
 
         self.policy = policy
-        ray.get([worker.use.remote(policy) for worker in self.workers.values()])
+        told = {number: worker.use.remote(policy) for number, worker in self.workers.items()}
+        for number, answer in told.items():
+            try:
+                ray.get(answer)
+            except ray.exceptions.RayActorError as error:
+                self._replaced(number, error=error)
 
     def _give(
         self, number: int, *, queue: Queue, tasks: dict[Any, tuple[int, Task]], step: Step
@@ -157,16 +161,20 @@ class Actors:
             self.workers[number].use.remote(self.policy)
         return number
 
+    def _put_back(self, task: Task, *, queue: Queue, error: Exception) -> None:
+        deaths, shard = queue.put_back(task), task.shard
+        if deaths > MAX_DEATHS:
+            raise EngineError(
+                f"{self.files[shard.file].source.uri}, rows {shard.first_row} to "
+                f"{shard.first_row + shard.rows - 1}: {deaths} workers died while they had them; "
+                f"the last: {error}"
+            ) from error
+
     def _replaced(self, number: int, *, error: Exception) -> int:
         """The number of the worker in a dead one's place."""
         if number not in self.workers:  # another of its tasks has told already
             return max(self.workers)
         del self.workers[number]
-        self.deaths += 1
-        if self.deaths > MAX_DEATHS:
-            raise EngineError(
-                f"the route job's workers died {self.deaths} times; the last: {error}"
-            ) from error
         LOG.warning("a worker died (%s); starting another", error)
         return self._start()
 

@@ -1,6 +1,6 @@
 """Which shard is next, and for whom."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 
 from cluster.jobs.route_worker import Task
@@ -23,6 +23,7 @@ class Queue:
         self.stretches = deque(deque(run) for run in left if run)
         self.handed = (task for task in handed if task.shard.key not in done)
         self.back: deque[Task] = deque()
+        self.deaths: Counter[str] = Counter()
         self.held: dict[int, deque[Shard]] = {}
 
     def take(self, worker: int) -> Task | None:
@@ -35,9 +36,11 @@ class Queue:
             return Task(self.held[worker].popleft())
         return next(self.handed, None)
 
-    def put_back(self, task: Task) -> None:
-        """A task whose worker died."""
+    def put_back(self, task: Task) -> int:
+        """A task whose worker died; returns how often that has happened to this shard."""
         self.back.append(task)
+        self.deaths[task.shard.key] += 1
+        return self.deaths[task.shard.key]
 
     def forget(self, worker: int) -> None:
         """A worker that died asks no more; what it had not begun goes to the others."""

@@ -23,6 +23,7 @@ from cluster.routers.router import Router
 
 PASSAGE_WORDS = 20
 CHUNK_ROWS = 500_000
+GROUP_ROWS = 125_000
 CANDIDATES = tuple(f"model-{number}" for number in range(8))
 FIT_ROWS = 6_000
 TASKS = 7
@@ -39,17 +40,18 @@ def queries(count: int, *, seed: int) -> pl.Series:
     return pl.select(pl.concat_str(first, number, second, separator=" ")).to_series().alias("text")
 
 
-def write_queries(file: Path, *, rows: int) -> None:
-    """A Parquet file of `id` and `text`, made and written a piece at a time."""
+def write_queries(file: Path, *, rows: int, group_rows: int = GROUP_ROWS) -> None:
+    """A Parquet file of `id` and `text`, made and written a piece of whole row groups at a time."""
     writer = None
-    for start in range(0, rows, CHUNK_ROWS):
-        texts = queries(min(CHUNK_ROWS, rows - start), seed=start)
+    piece = group_rows * max(1, CHUNK_ROWS // group_rows)
+    for start in range(0, rows, piece):
+        texts = queries(min(piece, rows - start), seed=start)
         frame = pl.DataFrame(
             {"id": pl.int_range(start, start + len(texts), eager=True), "text": texts}
         )
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = writer or parquet.ParquetWriter(file, table.schema, compression="zstd")
-        writer.write_table(table, row_group_size=CHUNK_ROWS // 4)
+        writer.write_table(table, row_group_size=group_rows)
     assert writer is not None, "a file needs rows"
     writer.close()
 

@@ -22,6 +22,35 @@ route.BATCH_ROWS, route.SMALL_BYTES = {rows}, 0
 main(route.RouteSpec, work=route.route)
 """
 
+# Whoever gets the first shard of a stretch dies of it, the first time or always, and so does the
+# first one that is told to choose by a policy that has settled. No shard may do so twice.
+MORTAL = """
+import os, signal
+from pathlib import Path
+from cluster.jobs import route, route_pool
+from cluster.jobs.route_worker import RouteWorker
+
+class Mortal(RouteWorker):
+    def score(self, task):
+        shard = task.shard
+        if shard.file == 0 and shard.first_row in (1, 171):
+            die(str(shard.first_row), always={always})
+        return super().score(task)
+
+    def use(self, policy):
+        die("use", always=False)
+        super().use(policy)
+
+def die(name, *, always):
+    try:
+        (Path({folder!r}) / name).touch(exist_ok=always)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+route_pool.RouteWorker, route_pool.MAX_DEATHS = Mortal, 1
+"""
+
 BUDGET = {"policy": "budget", "policy_settings": {"usd_per_1000": 0.05}}
 
 
@@ -49,13 +78,13 @@ def contents(manifest: dict) -> list[bytes]:
     return [Path(uri).read_bytes() for uri in files]
 
 
-def on_ray(spec: RouteSpec, site, *, failpoint: str = ""):
+def on_ray(spec: RouteSpec, site, *, failpoint: str = "", before: str = ""):
     uri = Run.of(spec).write_spec(spec)
-    return site.python("-c", CODE.format(rows=SHARD_ROWS), uri, failpoint=failpoint)
+    return site.python("-c", before + CODE.format(rows=SHARD_ROWS), uri, failpoint=failpoint)
 
 
-def finished(spec: RouteSpec, site) -> dict:
-    done = on_ray(spec, site)
+def finished(spec: RouteSpec, site, *, before: str = "") -> dict:
+    done = on_ray(spec, site, before=before)
     assert done.returncode == 0, done.stderr[-3000:]
     manifest = Run.of(spec).read_manifest()
     assert manifest is not None
@@ -106,3 +135,23 @@ def test_a_policy_that_sees_the_file_is_the_same_whoever_scores(spec, site, monk
     assert facts(manifest) == facts(told)
     spent = json.loads(json.dumps(manifest["predicted_cost_usd"]))
     assert spent == pytest.approx(0.05 * manifest["rows"] / 1000, rel=0.01)
+
+
+def test_many_workers_die_in_the_passes_and_between_them(spec, site, monkeypatch, tmp_path) -> None:
+    """More than one shard may take along: each of these is to blame but once."""
+    alone, told = calm(spec("alone", **BUDGET), monkeypatch)
+    died = tmp_path / "died"
+    died.mkdir()
+    before = MORTAL.format(folder=str(died), always=False)
+    manifest = finished(spec("together", **BUDGET), site, before=before)
+    assert {file.name for file in died.iterdir()} == {"1", "171", "use"}
+    assert contents(manifest) == alone
+    assert facts(manifest) == facts(told)
+
+
+def test_a_shard_that_every_worker_dies_of_ends_the_job(spec, site, tmp_path) -> None:
+    before = MORTAL.format(folder=str(tmp_path), always=True)
+    done = on_ray(spec("together", **BUDGET), site, before=before)
+    assert done.returncode != 0
+    assert "in.1.parquet, rows " in done.stderr
+    assert "2 workers died while they had them" in done.stderr

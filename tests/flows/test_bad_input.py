@@ -267,11 +267,11 @@ def test_names_that_are_not_in_the_lake(
 def route(told: Any, toy: Any, tmp_path: Path) -> Callable[..., Any]:
     """`route` of the toy's table, but for what is given; no output may be left."""
 
-    def run(**flags: str) -> Any:
+    def run(*switches: str, **flags: str) -> Any:
         good = {"input": str(toy.table), "output": "routed.parquet", "lake": str(toy.lake)}
         words = [word for name, value in (good | flags).items() for word in (f"--{name}", value)]
         before = sorted(tmp_path.rglob("*"))
-        result = told("route", *words)
+        result = told("route", *words, *switches)
         assert sorted(tmp_path.rglob("*")) == before
         return result
 
@@ -295,6 +295,17 @@ def test_routing_onto_something_that_is_there(route: Any, tmp_path: Path) -> Non
     (tmp_path / "routed.parquet").write_text("mine")
     route().refused(tmp_path / "routed.parquet", "is there already", "--overwrite")
     assert (tmp_path / "routed.parquet").read_text() == "mine"
+
+
+def test_routing_onto_the_input_or_among_files_of_others(
+    route: Any, toy: Any, tmp_path: Path
+) -> None:
+    mine = tmp_path / "folder" / "part-mine.parquet"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    route("--overwrite", output="folder").refused(mine, "is in the way", "--output")
+    route("--overwrite", output=str(toy.table)).refused(toy.table, "never replaces its input")
+    assert mine.read_text() == "mine"
 
 
 def test_answers_onto_something_that_is_there(route: Any, tmp_path: Path) -> None:

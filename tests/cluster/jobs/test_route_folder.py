@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,9 @@ import pytest
 from cluster.errors import InputError
 from cluster.jobs import route as route_module
 from cluster.jobs.run import Run
+from cluster.policies.constraints import Constraints
+from cluster.routing import publish as publish_module
+from cluster.routing import store as store_module
 from cluster.storage import Storage
 from tests.routed import query_rows, run, specs
 
@@ -66,6 +70,51 @@ def test_files_of_others_are_neither_mixed_with_nor_removed(tmp_path, root, name
     assert folder.list(folder.uri) == before
     folder.delete(folder.join(name))
     assert len(run(spec(folder.uri, overwrite=True))["outputs"]) == 1
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *, place: str, work: Callable[[], object]) -> None:
+    """Do some work when a run first comes to a failpoint."""
+    left = [work]
+
+    def passed(name: str) -> None:
+        if name == place and left:
+            left.pop()()
+
+    for module in (store_module, publish_module):
+        monkeypatch.setattr(module, "failpoint", passed)
+
+
+@pytest.mark.parametrize("output", ["out", "out.jsonl"])
+def test_of_two_works_on_one_output_the_one_that_was_replaced_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    spec = specs(tmp_path)
+    other = spec(output, constraints=Constraints(allowed=("cheap",)), overwrite=True)
+    meanwhile(monkeypatch, place="route.before_output", work=lambda: run(other))
+    with pytest.raises(InputError, match="another run has begun to write there"):
+        run(spec(output))
+    assert chosen(Run.of(other).read_manifest()) == {"cheap"}
+
+
+@pytest.mark.parametrize("output", ["out", "out.jsonl"])
+def test_what_came_while_a_run_worked_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    query_rows(25).write_parquet(tmp_path / "in.parquet")
+    spec = specs(tmp_path)
+    other = spec(output, constraints=Constraints(allowed=("cheap",)))
+    meanwhile(monkeypatch, place="route.after_part", work=lambda: run(other))
+    with pytest.raises(InputError, match="is there already"):
+        run(spec(output))
+    assert chosen(Run.of(other).read_manifest()) == {"cheap"}
+
+
+def chosen(manifest: dict | None) -> set[str]:
+    assert manifest is not None
+    kinds = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    rows = [kinds[Path(uri).suffix](uri) for uri in manifest["outputs"]]
+    return {name for frame in rows for name in frame["candidate"]}
 
 
 @pytest.mark.parametrize("output", ["", "in.jsonl", "in.jsonl/out", "link"])

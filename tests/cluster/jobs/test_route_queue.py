@@ -48,7 +48,15 @@ def test_what_a_dead_worker_held_goes_to_others() -> None:
     queue = Queue(iter([run_of(0, shards=4)]), handed=iter(()), done=())
     first = queue.take(0)
     assert first is not None
-    queue.put_back(first)
+    assert queue.put_back(first) == 1
     queue.forget(0)
     found = [queue.take(1) for _ in range(5)]
     assert sorted(task.shard.first_row for task in found if task) == [1, 2, 3, 4]
+
+
+def test_deaths_are_counted_for_each_shard_by_itself() -> None:
+    """A machine that is lost takes many workers along, and none of their shards is to blame."""
+    queue = Queue(iter([run_of(0, shards=9)]), handed=iter(()), done=())
+    tasks = [task for task in (queue.take(0) for _ in range(9)) if task is not None]
+    assert [queue.put_back(task) for task in tasks] == [1] * 9
+    assert queue.put_back(tasks[3]) == 2
