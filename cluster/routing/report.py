@@ -137,9 +137,10 @@ def _against(manifest: Mapping[str, Any]) -> str:
     rows, costs = manifest["rows"], _cost_if_always(manifest)
     always = sorted(manifest["predicted_reward_if_always"].items(), key=lambda pair: -pair[1])
     own, cost = manifest["predicted_reward"], manifest["predicted_cost_usd"]
-    lines = [f'<tr class="router">{cells(_line("this run", own, cost, run=(own, cost)))}</tr>']
+    run = (own, cost)
+    lines = [f'<tr class="router">{cells(_line("this run", reward=own, cost=cost, run=run))}</tr>']
     lines += [
-        f"<tr>{cells(_line(f'always {name}', reward, costs.get(name), run=(own, cost)))}</tr>"
+        f"<tr>{cells(_line(f'always {name}', reward=reward, cost=costs.get(name), run=run))}</tr>"
         for name, reward in always
     ]
     head = ("", "predicted reward", "minus this run", "USD", "of this run's cost")
@@ -150,8 +151,8 @@ def _against(manifest: Mapping[str, Any]) -> str:
         if (usd := costs.get(name)) is not None and rows
     ]
     if cost is not None and priced:
-        run = (1000 * cost / rows, own)
-        body = charts.plane(priced, run=run, looks=_looks(manifest)) + body
+        here = (1000 * cost / rows, own)
+        body = charts.plane(priced, run=here, looks=_looks(manifest)) + body
     note = (
         "Mean predicted reward and total predicted cost, beside what one candidate alone would "
         "come to on the same queries."
@@ -162,7 +163,7 @@ def _against(manifest: Mapping[str, Any]) -> str:
 
 
 def _line(
-    name: str, reward: float, cost: float | None, *, run: tuple[float, float | None]
+    name: str, *, reward: float, cost: float | None, run: tuple[float, float | None]
 ) -> Sequence[str]:
     own, spent = run
     share = f"{100 * cost / spent:,.1f} %" if cost is not None and spent else DASH
