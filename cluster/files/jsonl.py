@@ -67,7 +67,8 @@ def infer_schema(source: SourceFile) -> FileSchema:
                 kinds[name].add(_kind(item))
     dtypes = pl.Schema({name: _dtype(seen) for name, seen in kinds.items()})
     nested = tuple(name for name, seen in kinds.items() if seen - {"null"} == {"nested"})
-    return FileSchema(source.uri, dtypes, nested)
+    mixed = tuple(name for name, seen in kinds.items() if "nested" in seen and name not in nested)
+    return FileSchema(source.uri, dtypes, nested, mixed)
 
 
 def first_columns(source: SourceFile) -> set[str]:

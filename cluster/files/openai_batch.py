@@ -68,10 +68,13 @@ def asked_in(requests: pl.DataFrame) -> pl.DataFrame:
         if name not in requests.columns
     )
     rows = known.select(CUSTOM_ID, "method", "url", BODY).cast(texts).iter_rows()
-    return pl.DataFrame([_asked(*row) for row in rows], schema=ASKED_SCHEMA, orient="row")
+    found = [_asked(one, method=method, url=url, body=body) for one, method, url, body in rows]
+    return pl.DataFrame(found, schema=ASKED_SCHEMA, orient="row")
 
 
-def _asked(custom_id: str | None, method: str | None, url: str | None, body: str | None) -> Asked:
+def _asked(
+    custom_id: str | None, *, method: str | None, url: str | None, body: str | None
+) -> Asked:
     trouble = _misaddressed(custom_id, method=method, url=url)
     if trouble is not None or body is None:
         return Asked(trouble=trouble or f"field '{BODY}' is missing or null, expected an object")

@@ -58,6 +58,9 @@ class QueryColumn(BaseModel):
         if self.kind == "openai_batch":
             return openai_batch.required(schema)
         require_column(schema, column=self.column, flag=FLAGS[self.kind])
+        if self.kind == "messages" and self.column in schema.mixed:
+            # One row that holds no list must not make texts of all the others' chats.
+            return replace(schema, json_columns=(*schema.json_columns, self.column))
         return schema
 
 

@@ -18,11 +18,13 @@ class FileSchema:
         file: the file's URI.
         dtypes: column → polars type, in the file's order.
         json_columns: columns of type String that hold the JSON text of lists and objects.
+        mixed: columns of type String that hold such JSON in some rows and other values in others.
     """
 
     file: str
     dtypes: pl.Schema
     json_columns: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (ROW, *CHAT_COLUMNS):
@@ -34,7 +36,7 @@ class FileSchema:
         dtypes = {
             name: pl.String() if name in columns else dtype for name, dtype in self.dtypes.items()
         }
-        return FileSchema(self.file, pl.Schema(dtypes), self.json_columns)
+        return FileSchema(self.file, pl.Schema(dtypes), self.json_columns, self.mixed)
 
 
 def require_column(schema: FileSchema, *, column: str, flag: str) -> None:

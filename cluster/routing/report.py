@@ -143,9 +143,10 @@ def _against(manifest: Mapping[str, Any]) -> str:
         key=lambda pair: (pair[1] is None, -(pair[1] or 0.0)),
     )
     own, cost = manifest["predicted_reward"], manifest["predicted_cost_usd"]
-    lines = [f'<tr class="router">{cells(_line("this run", own, cost, run=(own, cost)))}</tr>']
+    run = (own, cost)
+    lines = [f'<tr class="router">{cells(_line("this run", reward=own, cost=cost, run=run))}</tr>']
     lines += [
-        f"<tr>{cells(_line(f'always {name}', reward, costs.get(name), run=(own, cost)))}</tr>"
+        f"<tr>{cells(_line(f'always {name}', reward=reward, cost=costs.get(name), run=run))}</tr>"
         for name, reward in always
     ]
     head = ("", "predicted reward", "minus this run", "USD", "of this run's cost")
@@ -156,8 +157,8 @@ def _against(manifest: Mapping[str, Any]) -> str:
         if (usd := costs.get(name)) is not None and rows and reward is not None
     ]
     if cost is not None and own is not None and priced:
-        run = (1000 * cost / rows, own)
-        body = charts.plane(priced, run=run, looks=_looks(manifest)) + body
+        here = (1000 * cost / rows, own)
+        body = charts.plane(priced, run=here, looks=_looks(manifest)) + body
     note = (
         "Mean predicted reward and total predicted cost, beside what one candidate alone would "
         "come to on the same queries."
@@ -171,9 +172,9 @@ def _against(manifest: Mapping[str, Any]) -> str:
 
 def _line(
     name: str,
+    *,
     reward: float | None,
     cost: float | None,
-    *,
     run: tuple[float | None, float | None],
 ) -> Sequence[str]:
     own, spent = run

@@ -190,6 +190,23 @@ def test_a_column_that_answers_would_replace_is_refused_before_anything(
     assert desk.route(desk.spec(taken, prefix="r_"))["rows"] == 12
 
 
+def test_a_row_that_holds_no_chat_makes_no_texts_of_the_others(desk: Desk) -> None:
+    chat = [{"role": "user", "content": "add 1 and 7"}]
+    lines = [{"chat": chat}, {"chat": "hello"}, {"chat": chat}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    spec = desk.spec(
+        text,
+        texts="messages",
+        text_column="chat",
+        output=str(desk.folder / "out.jsonl"),
+        max_error_share=0.5,
+    )
+    manifest = desk.route(spec)
+    assert manifest["broken"] == 1
+    written = [json.loads(line) for line in Path(spec.output).read_text().splitlines()]
+    assert [row["chat"] for row in written] == [chat, chat]
+
+
 def test_chats_come_back_as_they_were_with_the_answer_to_all_of_them(desk: Desk) -> None:
     add = [{"role": "user", "content": "add 1 and 7"}]
     told = [{"role": "system", "content": "be brief"}, *add]
