@@ -19,7 +19,7 @@ from cluster.ray_cluster import cluster_address
 from cluster.routers.checkpoint import read_manifest
 from cluster.storage import Storage
 from flows.floor_fields import Wish
-from flows.params import FlowParams, check_output, check_ray
+from flows.params import AllowedField, FlowParams, MaxContextField, check_output, check_ray
 from tasks.artifacts import link_artifact, markdown_artifact, png_artifact, table_artifact
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines
@@ -36,17 +36,8 @@ class CalibrateParams(Wish, FlowParams):
         title="Dataset",
         description="Whose calibration rows are read. Empty: the router's own",
     )
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
-    max_context: str = Field(
-        default="",
-        title="Maximum context",
-        description="As in 'route': a YAML file with a line 'name: tokens' a candidate, or a "
-        "candidate file. Empty: the max_model_len that candidates came with; off: no limit",
-    )
+    allowed: AllowedField = Field(default=[])
+    max_context: MaxContextField = ""
     output: str = Field(
         default="",
         title="Output folder",

@@ -91,6 +91,22 @@ PricesField = Annotated[
         "million tokens), or a candidate file. Empty: the prices the candidates came with",
     ),
 ]
+AllowedField = Annotated[
+    list[str],
+    Field(
+        title="Allowed candidates",
+        description="Names of the candidates that may be chosen. Empty: all",
+    ),
+]
+MaxContextField = Annotated[
+    str,
+    Field(
+        title="Maximum context",
+        description="YAML file with a line 'name: tokens' a candidate, or a candidate file: a "
+        "query whose prompt and expected answer are longer is not for it. Empty: the "
+        "max_model_len that candidates came with; off: no limit",
+    ),
+]
 SeedField = Annotated[
     int, Field(ge=0, title="Seed", description="Seed of everything random in the run")
 ]

@@ -12,6 +12,7 @@ from cluster.policies import load_policy
 from cluster.policies.constraints import Constraints
 from cluster.policies.rules import Rule, read_rules
 from flows.floor_fields import FloorFields
+from flows.params import AllowedField, MaxContextField
 from tasks.report import say
 
 PolicyName = Literal["best", "utility", "budget", "quality_floor", "threshold", "cascade"]
@@ -101,18 +102,8 @@ class PolicyFields(FloorFields):
         description="For policy cascade: the cheapest candidate whose expected reward is at least "
         "this is chosen; the best one where there is none",
     )
-    allowed: list[str] = Field(
-        default=[],
-        title="Allowed candidates",
-        description="Names of the candidates that may be chosen. Empty: all",
-    )
-    max_context: str = Field(
-        default="",
-        title="Maximum context",
-        description="YAML file with a line 'name: tokens' a candidate, or a candidate file: a "
-        "query whose prompt and expected answer are longer is not for it. Empty: the "
-        "max_model_len that candidates came with; off: no limit",
-    )
+    allowed: AllowedField = Field(default=[])
+    max_context: MaxContextField = ""
     rules: str = Field(
         default="",
         title="Rules",

@@ -32,7 +32,13 @@ from bench_quality import SOURCES, names, open_lake
 from cluster.folds import hash_positions, task_folds
 from cluster.guarantee.bound import BOUNDS
 from cluster.guarantee.path import choices, path
-from cluster.guarantee.simulation import (
+from cluster.lake.outcomes import read_outcomes
+from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.policies.quality_floor import QualityFloor
+from cluster.routers.fit import load_method
+from cluster.routers.means import column_means
+from cluster.routers.router import Router
+from tests.simulation import (
     Population,
     Rule,
     broken,
@@ -42,12 +48,6 @@ from cluster.guarantee.simulation import (
     hoeffding_bentkus,
     most_broken,
 )
-from cluster.lake.outcomes import read_outcomes
-from cluster.outcome import FloatMatrix, OutcomeMatrix
-from cluster.policies.quality_floor import QualityFloor
-from cluster.routers.fit import load_method
-from cluster.routers.means import column_means
-from cluster.routers.router import Router
 
 SEED = 0
 TRAIN_ROWS = 4_000

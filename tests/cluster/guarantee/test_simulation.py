@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.guarantee.sequence import NONE
-from cluster.guarantee.simulation import (
+from tests.simulation import (
     Population,
     broken,
     certified,

@@ -107,7 +107,7 @@ def certified(name: BoundName) -> Rule:
     return rule
 
 
-def fitted(population: Population, *, rows: Draws, floor: float, delta: float) -> Samples:  # noqa: ARG001
+def fitted(population: Population, *, rows: Draws, floor: float, delta: float) -> Samples:
     """The cheapest setting that does well enough on the sample: a threshold without a bound."""
     means = _means(population, rows=rows, floor=floor)
     price = np.where(means >= 0, population.cost, np.inf)
