@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster import registry
+from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
-from cluster.registry import Decision
 from flows.params import lake_field
 
 SHOWN = 12
