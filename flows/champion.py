@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from cluster import registry
+from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
-from cluster.registry import Decision
 from flows.registry import PromoteParams, RollbackParams
 from tasks.artifacts import markdown_artifact
 from tasks.events import emit

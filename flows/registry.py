@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster import registry
-from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
 from flows.params import lake_field
 

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import polars as pl
 
-from cluster.candidate import Candidate
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, REWARDS
 
@@ -19,41 +18,27 @@ class Standing:
         queries: of the datasets.
         answers: to them, by anybody, errors included.
         rewards: of these answers, by any scorer.
-        usd: what the answers of tonight's candidates have cost, to whatever query.
     """
 
     queries: int
     answers: int
     rewards: int
-    usd: float
 
     @classmethod
-    def of(cls, lake: Lake, *, datasets: Sequence[str], candidates: Sequence[Candidate]) -> Self:
+    def of(cls, lake: Lake, *, datasets: Sequence[str]) -> Self:
         """As of now."""
         own = lake.scan(QUERIES).filter(pl.col("dataset").is_in(list(datasets))).select("query_id")
-        ids = [candidate.candidate_id for candidate in candidates]
-        paid = lake.scan(COMPLETIONS).filter(pl.col("candidate_id").is_in(ids))
-        usd = pl.sum_horizontal(pl.col("cost_usd").sum(), pl.col("gpu_cost_usd").sum())
         answers = lake.scan(COMPLETIONS).join(own, on="query_id", how="semi")
         rewards = lake.scan(REWARDS).filter(pl.col("value").is_finite())
         return cls(
             queries=_count(own),
             answers=_count(answers),
             rewards=_count(rewards.join(own, on="query_id", how="semi")),
-            usd=float(paid.select(usd).collect().item()),
         )
 
     def as_json(self) -> dict[str, Any]:
         """JSON values; `Standing(**values)` is the inverse."""
         return asdict(self)
-
-    def holds_as_much_as(self, other: "Standing") -> bool:
-        """Whether nothing has come or gone between the two."""
-        return (self.queries, self.answers, self.rewards) == (
-            other.queries,
-            other.answers,
-            other.rewards,
-        )
 
 
 def _count(rows: pl.LazyFrame) -> int:
