@@ -79,7 +79,8 @@ async def _serve(deployments: list["RunnerDeployment"], *, limit: int, answers: 
     # After Prefect's own, which holds up the very loop it then waits for.
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    print(READY, file=answers, flush=True)
+    answers.write(f"{READY}\n")
+    answers.flush()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
