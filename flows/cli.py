@@ -93,6 +93,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
     ),
+    "up": Command("flows.up", "up", "UpParams", "Prefect, Ray and all flows in its UI", "check"),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
