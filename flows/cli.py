@@ -80,6 +80,13 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "route-waiting": Command(
+        "flows.route_waiting",
+        "route_waiting",
+        "WaitingParams",
+        "route what waits for a new champion",
+        "check",
+    ),
     "serve": Command(
         "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
     ),
