@@ -99,10 +99,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "registry show": Command("flows.registry", "show", "ShowParams", "one router in full"),
     "registry promote": Command(
-        "flows.registry", "promote", "PromoteParams", "make a router champion"
+        "flows.champion", "run_promote", "PromoteParams", "make a router champion"
     ),
     "registry rollback": Command(
-        "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
+        "flows.champion", "run_rollback", "RollbackParams", "bring the champion before back"
     ),
     "quality": Command(
         "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"
