@@ -62,6 +62,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "retrain": Command(
+        "flows.retrain",
+        "retrain",
+        "RetrainParams",
+        "one night: what is new, train, gate, promote",
+        "check",
+    ),
     "add-candidate": Command(
         "flows.add_candidate",
         "add_candidate",
