@@ -8,7 +8,6 @@ import getpass
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.lake.commit import append_new, commit_on_handle
 from cluster.lake.lake import Lake, scan_handle
 from cluster.lake.shard import Shard, write_shard
@@ -25,14 +25,6 @@ CHAMPION_SCOPE = "alias/champion"
 CHAMPION = "champion"
 
 Kind = Literal["register", "promote", "rollback", "retire"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a version becomes champion, and why, in words."""
-
-    promote: bool
-    why: str
 
 
 def register(

@@ -86,15 +86,16 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
     ),
+    "up": Command("flows.up", "up", "UpParams", "Prefect, Ray and all flows in its UI", "check"),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
     "registry show": Command("flows.registry", "show", "ShowParams", "one router in full"),
     "registry promote": Command(
-        "flows.registry", "promote", "PromoteParams", "make a router champion"
+        "flows.champion", "run_promote", "PromoteParams", "make a router champion"
     ),
     "registry rollback": Command(
-        "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
+        "flows.champion", "run_rollback", "RollbackParams", "bring the champion before back"
     ),
     "quality": Command(
         "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
@@ -199,7 +200,7 @@ def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) ->
         )
     best = max(gated, key=_validation_reward)
 
-    def judged(champion: str | None) -> registry.Decision:
+    def judged(champion: str | None) -> Decision:
         manifest = trained
         if champion != (spec.champion[0] if spec.champion else None):
             beaten = _champion(lake, version=champion)
