@@ -117,6 +117,13 @@ COMMANDS: dict[str, Command] = {
     "tags": Command(
         "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
     ),
+    "upkeep": Command(
+        "flows.upkeep",
+        "upkeep",
+        "UpkeepParams",
+        "merge small files, delete what nobody reads any more",
+        "check",
+    ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }
 
