@@ -1,7 +1,7 @@
 """collect: query files → queries → completions of every candidate → rewards and tags."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 from prefect import flow
@@ -38,12 +38,17 @@ else:
 class CollectParams(FlowParams):
     """Run every candidate on the queries that it has not answered yet, and label the answers."""
 
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "queries", "candidates", "dataset", "scorers", "taggers", "labels", "plan", "max_usd",
+        "budget",
+    )  # fmt: skip
+
     queries: str = Field(
         default="",
         title="Query files",
         description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
         "(also .gz, .zst), one query a row. Empty: the queries that the dataset has in the lake "
-        "already, such as those that 'route --feedback' copied there",
+        "already, such as those that 'route' copied there as feedback",
     )
     candidates: str = Field(
         title="Candidate file",

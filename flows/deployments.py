@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 TAG = "signalbox"
+# Filled in by the Prefect server when the event comes.
+LAKE_OF_EVENT = {"__prefect_kind": "jinja", "template": "{{ event.payload.lake }}"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Deployment:
         tags: what it can be found by, beside `signalbox`.
         defaults: values its form begins with, where they are not the parameters' own.
         schedule: when it runs by itself; None: only when it is asked to.
-        at_once: how many of its runs there may be at a time; a further one is cancelled. None: any
-            number.
-        runs_on: name of the event that starts it, from any lake; None: none.
+        at_once: how many of its runs there may be at a time; None: any number.
+        waits: whether one more waits for its turn; otherwise it is cancelled.
+        runs_on: name of the event that starts it, on the lake that the event is about; None: none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Deployment:
     defaults: dict[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
     at_once: int | None = None
+    waits: bool = False
     runs_on: str | None = None
 
     @property
@@ -102,6 +105,17 @@ DEPLOYMENTS = (
         "row; optionally the chosen ones answer.",
         tags=("routing",),
     ),
+    Deployment(
+        name="route-waiting",
+        entrypoint="flows.route_waiting.route_waiting",
+        description="Route the waiting jobs of a lake with its champion; runs by itself when a "
+        "router is promoted.",
+        tags=("routing",),
+        at_once=1,
+        # Promoted twice in a row, the second is to be routed with, too.
+        waits=True,
+        runs_on="signalbox.router.promoted",
+    ),
 )
 
 
@@ -124,7 +138,11 @@ def runner_deployment(
 
     limit = None
     if deployment.at_once is not None:
-        strategy = ConcurrencyLimitStrategy.CANCEL_NEW
+        strategy = (
+            ConcurrencyLimitStrategy.ENQUEUE
+            if deployment.waits
+            else ConcurrencyLimitStrategy.CANCEL_NEW
+        )
         limit = ConcurrencyLimitConfig(limit=deployment.at_once, collision_strategy=strategy)
     flow = deployment.flow()
     texts = _text_fields(flow)
@@ -169,6 +187,6 @@ def _triggers(deployment: Deployment) -> list[Any]:
         DeploymentEventTrigger(
             name=f"{deployment.name} on {deployment.runs_on}",
             expect={deployment.runs_on},
-            parameters=None,
+            parameters={"params": {"lake": LAKE_OF_EVENT}},
         )
     ]

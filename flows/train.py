@@ -1,7 +1,7 @@
 """train: outcomes of a dataset → fitted, evaluated and registered routers."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -54,6 +54,8 @@ else:
 
 class TrainParams(FlowParams):
     """Fit one or several methods, evaluate them against the baselines, register the checkpoints."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("dataset", "methods", "promote")
 
     methods: list[MethodName] = Field(
         default=["cluster_table"],
