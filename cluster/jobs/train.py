@@ -10,6 +10,8 @@ from cluster.evaluation.baselines import BASELINES
 from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
+from cluster.gate.frozen import snapshot_texts
+from cluster.gate.snapshot import load_snapshot
 from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
@@ -54,11 +56,14 @@ class TrainSpec(FittingSpec):
 
     Attributes:
         champion: version and checkpoint of the router to beat, or empty.
+        snapshot: name of the frozen snapshot that the gate measures by; nothing that nearly repeats
+            a query of it is learned from. Empty: none.
     """
 
     job: ClassVar[str] = "train"
 
     champion: tuple[str, str] | None
+    snapshot: str = ""
 
 
 def train(spec: TrainSpec, run: Run) -> Manifest:
@@ -140,7 +145,10 @@ def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
         answers=_reads_answers(spec),
     )
     pair = (spec.strong, spec.weak) if spec.strong else None
-    return prepare(outcomes, battles=battles, pair=pair)
+    frozen = None
+    if spec.snapshot:
+        frozen = snapshot_texts(lake, snapshot=load_snapshot(lake, name=spec.snapshot))
+    return prepare(outcomes, battles=battles, pair=pair, frozen=frozen)
 
 
 def _headlines(evaluation: Evaluation | None, *, method: str) -> dict[str, Any]:
