@@ -12,6 +12,8 @@ from cluster.evaluation.baselines import BASELINES
 from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
+from cluster.gate.frozen import snapshot_texts
+from cluster.gate.snapshot import load_snapshot
 from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
@@ -60,6 +62,8 @@ class TrainSpec(FittingSpec):
         also: datasets whose train queries are learned from beside the dataset's.
         start: method → version and checkpoint of an earlier router, that training by gradient goes
             on from where it can.
+        snapshot: name of the frozen snapshot that the gate measures by; nothing that nearly repeats
+            a query of it is learned from. Empty: none.
     """
 
     job: ClassVar[str] = "train"
@@ -67,6 +71,7 @@ class TrainSpec(FittingSpec):
     champion: tuple[str, str] | None
     also: tuple[str, ...] = ()
     start: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    snapshot: str = ""
 
 
 def train(spec: TrainSpec, run: Run) -> Manifest:
@@ -152,7 +157,10 @@ def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
         also=spec.also,
     )
     pair = (spec.strong, spec.weak) if spec.strong else None
-    return prepare(outcomes, battles=battles, pair=pair)
+    frozen = None
+    if spec.snapshot:
+        frozen = snapshot_texts(lake, snapshot=load_snapshot(lake, name=spec.snapshot))
+    return prepare(outcomes, battles=battles, pair=pair, frozen=frozen)
 
 
 def _headlines(evaluation: Evaluation | None, *, method: str) -> dict[str, Any]:
