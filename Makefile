@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift
+.PHONY: bench-drift bench-warm-start
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -95,6 +95,10 @@ bench-guarantee: setup
 # Tuning an encoder: against a straight re-implementation of the reference, and on Ray Train.
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
+
+# What a warm start saves and costs: five nights of four methods, five seeds (about 20 minutes).
+bench-warm-start: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_warm_start.py --data $(DATA) $(ARGUMENTS)
 
 # Routing a file: against the bare kernel and the way peers do it, and ten times the rows (about 10
 # minutes; 12 GB of disk for a while); and the same of a router with a pretrained encoder.

@@ -22,7 +22,7 @@ from cluster.jobs.spending import paid
 from cluster.jobs.take import TakeSpec
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import has_rewards
+from cluster.lake.outcomes import has_rewards, scorer_names
 from cluster.lake.plan import plan_candidate, required_samples
 from cluster.lake.tables import QUERIES, REWARDS, WATCHED
 from cluster.nightly.night import Facts, Night
@@ -213,11 +213,16 @@ class Steps:
         Labels are looked at from the first snapshot on: what was there before is trusted.
         """
         name = self.params.dataset
-        if name not in self._rewarded():
+        if name not in self.datasets() or not has_rewards(self.lake, dataset=name):
             return []
         snapshot = current(self.lake, measure=self._measure(name))
         if snapshot is None:
             return []
+        rewarded = [
+            dataset
+            for dataset in self.datasets()
+            if snapshot.scorer in scorer_names(self.lake, dataset=dataset)
+        ]
 
         def found() -> Facts:
             admissions = [
@@ -229,15 +234,11 @@ class Steps:
                     address=address,
                     measure=replace(snapshot.measure, dataset=dataset),
                 )
-                for dataset in self._rewarded()
+                for dataset in rewarded
             ]
             return {"admissions": [one.as_json() for batch in admissions for one in batch]}
 
         return list(self.night.settle("admitted", found)["admissions"])
-
-    def _rewarded(self) -> list[str]:
-        """Those of tonight's datasets that have a reward."""
-        return [name for name in self.datasets() if has_rewards(self.lake, dataset=name)]
 
     def _champion(self) -> tuple[str, str] | None:
         """Version and checkpoint of the champion there was when the night began."""
