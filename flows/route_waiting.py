@@ -31,8 +31,8 @@ class WaitingParams(FlowParams):
     jobs: str = Field(
         default="",
         title="Jobs",
-        description="Folder, local or s3://, of YAML files such as 'signalbox route --config' "
-        f"reads, one a job. Empty: {FOLDER}/ in the lake",
+        description="Folder, local or s3://, of YAML files with the fields of a 'route', one "
+        f"a job. Empty: {FOLDER}/ in the lake",
     )
 
 
