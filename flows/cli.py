@@ -62,6 +62,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "retrain": Command(
+        "flows.retrain",
+        "retrain",
+        "RetrainParams",
+        "one night: what is new, train, gate, promote",
+        "check",
+    ),
     "add-candidate": Command(
         "flows.add_candidate",
         "add_candidate",
@@ -109,6 +116,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "tags": Command(
         "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
+    ),
+    "upkeep": Command(
+        "flows.upkeep",
+        "upkeep",
+        "UpkeepParams",
+        "merge small files, delete what nobody reads any more",
+        "check",
     ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }

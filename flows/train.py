@@ -129,19 +129,20 @@ def train(params: TrainParams) -> Manifest:
     """
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
-        spec = _spec(params, lake=lake)
+        spec = train_spec(params, lake=lake)
         trained = ray_job(spec, address=address)
         for router in trained["routers"]:
-            _register(router, params=params, lake=lake)
+            register_trained(router, params=params, lake=lake)
         promotion = None
         if params.promote:
-            promotion = _promote(trained, spec=spec, lake=lake, address=address)
+            promotion = promote_best(trained, spec=spec, lake=lake, address=address)
     table_artifact(trained["training"], key="training", description="Trainings, by validation")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 
-def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
+def train_spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
+    """The job's spec, on the tables as they are now and against the champion there is."""
     return TrainSpec(
         lake=lake.storage.uri,
         methods=tuple(params.methods),
@@ -165,7 +166,8 @@ def _champion(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
     return version, registry.resolve(lake, version=version)["checkpoint"]
 
 
-def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+def register_trained(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+    """Note one of a train job's routers as challenger; again changes nothing."""
     registry.register(
         lake,
         version=router["version"],
@@ -184,7 +186,7 @@ def _why(params: TrainParams) -> str:
     return "trained on " + " and ".join(filter(None, (outcomes, battles)))
 
 
-def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
+def promote_best(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
     """Put the best new router (by validation) before the gate.
 
     When another run promotes meanwhile, the same work is measured against the new champion.
