@@ -40,9 +40,10 @@ test: lint
 	$(BIN)/pytest
 
 # Every write boundary at every pass, not just a choice of them, and workers that die or fail while
-# they train (about 15 minutes).
+# they train; the table of faults is printed at the end and written to build/faults.md.
 chaos: setup
-	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow'
+	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
+		--fault-table build/faults.md
 
 format: setup
 	$(BIN)/ruff check --fix .

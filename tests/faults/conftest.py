@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ import polars as pl
 import pytest
 
 from cluster.candidate import Candidate
-from cluster.failpoint import FILE_VARIABLE, FIRED, VARIABLE
+from cluster.failpoint import FILE_VARIABLE, FIRED, TRACE_VARIABLE, VARIABLE
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
@@ -31,7 +32,8 @@ from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, TABLES
 from cluster.storage import Storage
 
-PLUGINS = Path(__file__).parents[1] / "plugins"
+HERE = Path(__file__).parent
+PLUGINS = HERE.parent / "plugins"
 PATIENCE_SECONDS = 60.0
 # Stays alive until its stdin closes, which it does when the tests end, however they do.
 RAY = """
@@ -85,6 +87,36 @@ class Echo:
 
 
 @dataclass
+class Drivers:
+    """The process that forks for every driver (see `drivers.py`)."""
+
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    def run(self, words: Sequence[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; `stderr` has both its streams."""
+        order = {"words": words, "env": env, "log": str(self.log)}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        pid = self._line()
+        try:
+            status = self._line()
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            self._line()
+            raise
+        return subprocess.CompletedProcess(list(words), status, "", self.log.read_text())
+
+    def _line(self) -> int:
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS * 2)
+        if not readable:
+            raise TimeoutError(self.log.read_text()[-3000:])
+        return int(self.process.stdout.readline())
+
+
+@dataclass
 class Site:
     """A machine with a living Ray cluster, where jobs are run by hand."""
 
@@ -93,11 +125,25 @@ class Site:
     address: str
     env: dict[str, str]
     failpoints: Path
+    drivers: Drivers
 
-    def job(self, spec: JobSpec, *, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    @property
+    def workers_trace(self) -> Path:
+        """The write boundaries that Ray's workers have passed."""
+        return self.folder / "workers.trace"
+
+    def job(
+        self, spec: JobSpec, *, failpoint: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a job's driver to its end, or to a failpoint."""
         uri = Run.of(spec).write_spec(spec)
-        return self.python("-m", f"cluster.jobs.{spec.job}", uri, failpoint=failpoint)
+        return self.driver("-m", f"cluster.jobs.{spec.job}", uri, failpoint=failpoint, **env)
+
+    def driver(
+        self, *words: str, failpoint: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """As `python`, by a fork of a process that has imported everything."""
+        return self.drivers.run(words, env={VARIABLE: failpoint} | env)
 
     def python(self, *words: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
         """Run Python with the cluster in its environment."""
@@ -179,17 +225,36 @@ def site(
     failpoints = folder / "failpoint"
     with subprocess.Popen(
         [sys.executable, "-c", RAY],
-        env=env | {FILE_VARIABLE: str(failpoints)},
+        env=env | {FILE_VARIABLE: str(failpoints), TRACE_VARIABLE: str(folder / "workers.trace")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as ray:
         assert ray.stdout is not None
         address, gcs = json.loads(ray.stdout.readline())
-        yield Site(folder, Echo(folder), address, env | {"RAY_ADDRESS": gcs}, failpoints)
+        own = env | {"RAY_ADDRESS": gcs}
+        with _drivers(own, folder=folder) as drivers:
+            yield Site(folder, Echo(folder), address, own, failpoints, drivers)
         assert ray.stdin is not None
         ray.stdin.close()
         ray.wait(timeout=PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def _drivers(env: dict[str, str], *, folder: Path) -> Iterator[Drivers]:
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "drivers.py")],
+        env=env,
+        # Unbuffered: `select` looks at the pipe alone.
+        bufsize=1,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Drivers(process, folder / "driver.log")
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
