@@ -101,6 +101,24 @@ class S3Options:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """An object: its URI, its size in bytes, and when it was last written (seconds since 1970)."""
+
+    uri: str
+    size: int
+    modified: float
+
+    @property
+    def name(self) -> str:
+        return self.uri.rsplit("/", 1)[-1]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is what a local write makes before the object appears."""
+        return self.name.startswith(".")
+
+
+@dataclass(frozen=True)
 class Storage:
     """A root everything is written under.
 
@@ -241,6 +259,16 @@ class Storage:
             if info["type"] == "file" and not path.rsplit("/", 1)[-1].startswith(".")
         )
 
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Every object below a prefix with its size and age, those still being written too."""
+        found = self.filesystem().find(prefix, detail=True)
+        scheme = S3_SCHEME if self.is_s3 else ""
+        return tuple(
+            Entry(uri=scheme + path, size=int(info["size"]), modified=_modified(info))
+            for path, info in sorted(found.items())
+            if info["type"] == "file"
+        )
+
     def delete(self, uri: str) -> None:
         """Remove an object; nothing there is fine."""
         # No look before it: two that delete at once would both see it.
@@ -288,6 +316,11 @@ def _boundary(what: str, uri: str) -> Iterator[None]:
     failpoint(f"{what}.before", of=uri)
     yield
     failpoint(f"{what}.after", of=uri)
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """When an object was written, as either file system tells it."""
+    return float(info["mtime"]) if "mtime" in info else float(info["LastModified"].timestamp())
 
 
 def _list_one(bucket: str, *, prefix: str) -> None:

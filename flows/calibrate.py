@@ -1,6 +1,6 @@
 """calibrate: how cheaply a router keeps a share of a reference's quality, and how sure that is."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -30,6 +30,8 @@ class CalibrateParams(Wish, FlowParams):
 
     Reads the calibration split alone, and leaves out what the router has seen of it.
     """
+
+    FIRST: ClassVar[tuple[str, ...]] = ("router", "floor", "delta", "reference", "bound", "dataset")
 
     dataset: str = Field(
         default="",

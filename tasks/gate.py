@@ -1,7 +1,12 @@
-"""The gate: whether a new router may become champion, decided on what could run instead."""
+"""The gate and the admission of labels as steps of a flow."""
 
+from cluster.gate.admission import Admission
+from cluster.gate.decision import Decision
+from cluster.gate.rules import AdmissionRules, GateRules
 from cluster.jobs.run import Manifest
-from cluster.registry import Decision
+from cluster.lake.lake import Lake
+from cluster.normalisation import Normalisation
+from cluster.price import Prices
 
 # A version that is not worse than the champion by more than this, and cheaper, may replace it.
 MARGIN = 0.01
@@ -53,3 +58,59 @@ def _words(metrics: dict[str, float], *, lift: str, verdict: str) -> str:
     low, high = metrics[f"{lift}_low"], metrics[f"{lift}_high"]
     name = lift.replace("_", " ")
     return f"{name} {metrics[lift]:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}] {verdict}"
+
+
+def gate(
+    version: str,
+    *,
+    snapshot: str,
+    lake: Lake,
+    prices: Prices,
+    address: str,
+    rules: GateRules | None = None,
+) -> Decision:
+    """Make a registered version champion if it passes the gate; the decision, promoted or not.
+
+    One look at the snapshot is spent, whatever comes out; none where the same comparison was made
+    before. When another run promotes meanwhile, the version is compared with the new champion,
+    which is another look.
+
+    Args:
+        version: of a registered router.
+        snapshot: name of a frozen snapshot (`cluster.gate.snapshot`).
+        lake: where all of it is.
+        prices: by candidate's name.
+        address: of Ray's dashboard, where the comparison runs as a job.
+        rules: what is promised; None: the defaults.
+    """
+    raise NotImplementedError
+
+
+def admit(
+    night: str,
+    *,
+    snapshot: str,
+    lake: Lake,
+    dataset: str,
+    scorer: str,
+    before: dict[str, int],
+    address: str,
+    normalisation: Normalisation = "none",
+    temperature: float = 1.0,
+    rules: AdmissionRules | None = None,
+) -> list[Admission]:
+    """Look at the labels that are new since `before`, batch by batch, and keep out what does not
+    fit; events in the lake say so. Rewards that are kept out are not in `outcomes` from then on.
+
+    Asked again for the same night, it finds the same.
+
+    Args:
+        night: its name, such as its date.
+        snapshot: name of a frozen snapshot.
+        lake: where the labels are.
+        dataset, scorer, normalisation, temperature: whose labels.
+        before: `lake.versions((REWARDS,))` from before the night's first new label.
+        address: of Ray's dashboard.
+        rules: what is promised; None: the defaults.
+    """
+    raise NotImplementedError

@@ -123,8 +123,10 @@ def outcomes_of(
     candidates: Sequence[str],
     tagger: str = "",
     answers: bool = False,
+    also: Sequence[str] = (),
 ) -> OutcomeMatrix:
-    """The outcome matrix a label describes; tags and answers on request."""
+    """The outcome matrix a label describes; tags and answers on request, and train queries of other
+    datasets."""
     return read_outcomes(
         lake,
         dataset=label.dataset,
@@ -135,6 +137,7 @@ def outcomes_of(
         versions=versions,
         tagger=tagger,
         answers=answers,
+        also=also,
     )
 
 

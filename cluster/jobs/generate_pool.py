@@ -16,7 +16,8 @@ from cluster.lake.lake import Lake
 LOG = logging.getLogger("signalbox.generate")
 # A second shard waits at the worker while the first is answered, so that the engine never idles.
 SHARDS_IN_FLIGHT = 2
-# Workers that die (out of memory, a killed node) are replaced this often per candidate.
+# Workers that die (out of memory) are replaced this often each, and a shard that takes its worker
+# along is handed out again as often. A node that is lost takes all of its workers at once.
 MAX_RESTARTS = 3
 PATIENCE_SECONDS = 30.0
 

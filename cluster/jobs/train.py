@@ -54,11 +54,13 @@ class TrainSpec(FittingSpec):
 
     Attributes:
         champion: version and checkpoint of the router to beat, or empty.
+        also: datasets whose train queries are learned from beside the dataset's.
     """
 
     job: ClassVar[str] = "train"
 
     champion: tuple[str, str] | None
+    also: tuple[str, ...] = ()
 
 
 def train(spec: TrainSpec, run: Run) -> Manifest:
@@ -138,6 +140,7 @@ def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
         candidates=spec.candidates,
         tagger=spec.tagger,
         answers=_reads_answers(spec),
+        also=spec.also,
     )
     pair = (spec.strong, spec.weak) if spec.strong else None
     return prepare(outcomes, battles=battles, pair=pair)

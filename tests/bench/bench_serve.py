@@ -36,9 +36,9 @@ import psutil
 from aiohttp import web
 
 from cluster import registry
+from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
-from cluster.registry import Decision
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.cluster_table import ClusterTable
 

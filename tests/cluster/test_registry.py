@@ -7,8 +7,8 @@ import pytest
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
-from cluster.registry import Decision
 from cluster.storage import Storage
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
 from cluster.outcome import OutcomeMatrix
-from cluster.registry import Decision
 from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
 from cluster.routers.knn import Knn
 from cluster.routers.post_answer import PostAnswer

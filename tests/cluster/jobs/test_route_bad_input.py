@@ -12,11 +12,11 @@ import pytest
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.jobs import route as route_module
 from cluster.jobs.run import Run
 from cluster.lake.lake import Lake
 from cluster.price import Price
-from cluster.registry import Decision
 from cluster.routing.spec import RouteSpec
 from tests.routed import query_rows, run, save_router, specs
 

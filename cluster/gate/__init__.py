@@ -1,0 +1,2 @@
+"""The gate: what a new router must show before it becomes champion, and new labels before they
+teach one."""
