@@ -50,9 +50,19 @@ def begin(params: RetrainParams, *, before: Manifest | None, lake: Lake) -> Fact
         "budget": params.budget,
         "paid": paid(candidates, lake=lake),
         "champion": registry.champion(lake),
+        "start": _newest(params, lake=lake),
         "rewards": lake.versions((REWARDS,)),
         "standing": before["standing"] if before else None,
     }
+
+
+def _newest(params: RetrainParams, *, lake: Lake) -> dict[str, tuple[str, str]]:
+    """Method → version and checkpoint of the newest router of it on the dataset."""
+    own = registry.versions(lake).filter(dataset=params.dataset)
+    own = own.filter(pl.col("method").is_in(params.methods))
+    first = own.unique("method", keep="first", maintain_order=True)
+    rows = first.select("method", "version", "checkpoint").iter_rows()
+    return {method: (version, checkpoint) for method, version, checkpoint in rows}
 
 
 def _look(params: RetrainParams, *, lake: Lake) -> Look:
@@ -218,7 +228,10 @@ class Steps:
     def _train_spec(self) -> TrainSpec:
         also = tuple(name for name in self.datasets() if name != self.params.dataset)
         spec = train_spec(self.params.train(), lake=self.lake)
-        return spec.model_copy(update={"also": also, "champion": self._champion()})
+        start = self.night.begun["start"] if self.params.warm_start else {}
+        changes = {"also": also, "champion": self._champion(), "start": start}
+        # Checked again: what a night has kept is JSON.
+        return TrainSpec(**(spec.model_dump() | changes))
 
     def _decide(self, trained: Manifest, *, address: str) -> dict[str, Any] | None:
         """The gate's word on the best of tonight's routers; None where nothing was measured."""
@@ -271,6 +284,7 @@ class Steps:
             "drift": found.get("drift"),
             "routers": [_router(one) for one in trained.get("routers", [])],
             "training": trained.get("training", []),
+            "begun": trained.get("begun", {}),
             "table": trained.get("table", []),
             "alarms": trained.get("alarms", []),
             "picture": trained.get("picture"),
