@@ -127,6 +127,7 @@ def train(params: TrainParams) -> Manifest:
     With promote, the best by validation becomes champion when it beats what could run instead
     with its interval above zero; otherwise it stays challenger and the report says why.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         spec = train_spec(params, lake=lake)
