@@ -10,7 +10,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format hostile-table clean
+.PHONY: setup demo test chaos lint format locks hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
@@ -44,6 +44,10 @@ test: lint
 chaos: setup
 	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
 		--fault-table build/faults.md
+
+# The images' locks, anew from the lock.
+locks: setup
+	$(BIN)/python infra/locks/derive.py
 
 format: setup
 	$(BIN)/ruff check --fix .
