@@ -22,28 +22,39 @@ def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """
     hint = f"; check {flag}" if flag else ""
     try:
-        text = file.read_text(encoding="utf-8")
+        content = file.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file{hint}") from error
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     except OSError as error:
         raise InputError(
             f"{file}: cannot be read ({error.strerror}); check path and rights"
         ) from error
-    return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
+    return parse_spec(content, name=str(file))
 
 
-def _parse_toml(text: str, *, file: Path) -> Any:
+def parse_spec(content: bytes, *, name: str) -> Any:
+    """What YAML, or TOML by the file's name, says.
+
+    Raises:
+        InputError: it is neither; names the file and the line.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    return _parse_toml(text, file=name) if name.endswith(".toml") else _parse_yaml(text, file=name)
+
+
+def _parse_toml(text: str, *, file: str) -> Any:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file}: broken TOML: {error}") from error
 
 
-def _parse_yaml(text: str, *, file: Path) -> Any:
+def _parse_yaml(text: str, *, file: str) -> Any:
     import yaml
 
     try:

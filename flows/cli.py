@@ -62,6 +62,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "retrain": Command(
+        "flows.retrain",
+        "retrain",
+        "RetrainParams",
+        "one night: what is new, train, gate, promote",
+        "check",
+    ),
     "add-candidate": Command(
         "flows.add_candidate",
         "add_candidate",
@@ -80,6 +87,13 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "route-waiting": Command(
+        "flows.route_waiting",
+        "route_waiting",
+        "WaitingParams",
+        "route what waits for a new champion",
+        "check",
+    ),
     "serve": Command(
         "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
     ),
@@ -102,6 +116,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "tags": Command(
         "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
+    ),
+    "upkeep": Command(
+        "flows.upkeep",
+        "upkeep",
+        "UpkeepParams",
+        "merge small files, delete what nobody reads any more",
+        "check",
     ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }

@@ -11,7 +11,7 @@ from cluster.candidate import Candidate
 from cluster.errors import InputError
 from cluster.jobs.generate_worker import ShardReport
 from cluster.jobs.purse import Purse
-from cluster.lake.estimate import estimate
+from cluster.lake.estimate import estimate, text_bytes
 from cluster.lake.lake import Lake
 from cluster.lake.shard import staged_shards
 from cluster.lake.tables import COMPLETIONS
@@ -106,7 +106,8 @@ def expected_shares(
     queries: pl.DataFrame, *, candidates: Sequence[Candidate], lake: Lake, cap: float
 ) -> Shares:
     """Parts by what the missing answers are expected to cost; none where that is not known."""
-    found = estimate(queries, candidates=candidates, lake=lake)
+    sized = text_bytes(queries.lazy()).collect()
+    found = estimate(sized, candidates=candidates, lake=lake)
     costs = [
         one.gpu_cost_usd if by_the_hour(candidate) else one.cost_usd
         for candidate, one in zip(candidates, found, strict=True)
