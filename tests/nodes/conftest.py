@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,5 +216,5 @@ def answered(asked: World, nodes: Nodes, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def until():
-    """Wait until something holds."""
-    return wait_until
+    """Wait until something holds; a busy machine may take minutes to start a worker."""
+    return partial(wait_until, seconds=PATIENCE_SECONDS * 5)

@@ -85,6 +85,6 @@ def test_a_node_that_was_away_comes_back_and_harms_nothing(
             until(lambda: len(set(nodes.site.echo.generated())) == QUERIES)
             node.thaw()
         nodes.alive.remove(node)
-        until(lambda: not node.living(), seconds=120)
+        until(lambda: not node.living())
         all_once(nodes, lost=2)
         world.must_equal(answered.facts())
