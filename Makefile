@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift
+.PHONY: bench-drift bench-plan
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -109,6 +109,11 @@ bench-route: setup
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup
 	$(BIN)/python tests/bench/bench_serve.py $(ARGUMENTS)
+
+# Planning and committing on lakes of 0.1, 1 and 10 million completions (about 6 minutes; 4 GB of
+# disk for a while).
+bench-plan: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_plan.py $(ARGUMENTS)
 
 # Programs that attack the sandbox of code rewards, and what becomes of them (half a minute).
 hostile-table: setup
