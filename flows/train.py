@@ -129,6 +129,7 @@ def train(params: TrainParams) -> Manifest:
     frozen snapshot of the test queries, with its interval above zero; otherwise it stays challenger
     and the report says why. The first promotion of a dataset freezes the snapshot.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         snapshot = snapshot_of(params, lake=lake) if params.promote else ""
