@@ -212,33 +212,29 @@ class Steps:
 
         Labels are looked at from the first snapshot on: what was there before is trusted.
         """
+        found = self.night.settle("admitted", lambda: self._admitted(address=address))
+        return list(found["admissions"])
+
+    def _admitted(self, *, address: str) -> Facts:
+        """Settled though there is no snapshot yet: a rerun finds the one this night froze."""
         name = self.params.dataset
-        if name not in self.datasets() or not has_rewards(self.lake, dataset=name):
-            return []
-        snapshot = current(self.lake, measure=self._measure(name))
+        rewarded = name in self.datasets() and has_rewards(self.lake, dataset=name)
+        snapshot = current(self.lake, measure=self._measure(name)) if rewarded else None
         if snapshot is None:
-            return []
-        rewarded = [
-            dataset
+            return {"admissions": []}
+        admissions = [
+            admit(
+                self.night.name,
+                snapshot=snapshot.name,
+                lake=self.lake,
+                before=self.night.begun["rewards"],
+                address=address,
+                measure=replace(snapshot.measure, dataset=dataset),
+            )
             for dataset in self.datasets()
             if snapshot.scorer in scorer_names(self.lake, dataset=dataset)
         ]
-
-        def found() -> Facts:
-            admissions = [
-                admit(
-                    self.night.name,
-                    snapshot=snapshot.name,
-                    lake=self.lake,
-                    before=self.night.begun["rewards"],
-                    address=address,
-                    measure=replace(snapshot.measure, dataset=dataset),
-                )
-                for dataset in rewarded
-            ]
-            return {"admissions": [one.as_json() for batch in admissions for one in batch]}
-
-        return list(self.night.settle("admitted", found)["admissions"])
+        return {"admissions": [one.as_json() for batch in admissions for one in batch]}
 
     def _champion(self) -> tuple[str, str] | None:
         """Version and checkpoint of the champion there was when the night began."""
