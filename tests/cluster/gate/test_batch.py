@@ -99,10 +99,11 @@ def test_two_that_got_worse_on_one_day_are_believed() -> None:
 def test_one_candidates_labels_that_fit_nothing_are_refused_alone(wrong) -> None:
     usual = labels(800, seed=0, skill=0.35)
     batch = labels(800, seed=1, skill=0.35)
-    reward = column(wrong)(batch.reward, np.random.default_rng(0))
+    reward = batch.reward.copy()
+    reward[:, 3] = wrong(reward[:, 3], np.random.default_rng(0))
     found = admit("b", batch=replace(batch, reward=reward), usual=usual, rules=AdmissionRules())
     assert found.verdict == "partly refused"
-    assert found.refused == ("c",)
+    assert found.refused == ("d",)
 
 
 def test_candidates_taken_for_one_another_are_refused() -> None:
