@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift bench-plan bench-warm-start
+.PHONY: bench-drift bench-plan bench-warm-start bench-nights
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -109,6 +109,10 @@ bench-warm-start: setup
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
+
+# Sixty nights of retraining in 40 made-up worlds, with gate and admission and without (2 minutes).
+bench-nights: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_nights.py $(ARGUMENTS)
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup
