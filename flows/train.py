@@ -42,6 +42,7 @@ from flows.params import (
     plugin_name,
 )
 from tasks.artifacts import table_artifact
+from tasks.events import EventName, emit
 from tasks.gate import decide
 from tasks.jobs import ray_job
 from tasks.report import say, show_table
@@ -137,6 +138,10 @@ def train(params: TrainParams) -> Manifest:
         promotion = None
         if params.promote:
             promotion = promote_best(trained, spec=spec, lake=lake, address=address)
+            verdict: EventName = (
+                "signalbox.router.promoted" if promotion["promoted"] else "signalbox.router.kept"
+            )
+            emit(verdict, lake=lake, payload=promotion | {"by": "gate"})
     table_artifact(trained["training"], key="training", description="Trainings, by validation")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}

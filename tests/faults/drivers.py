@@ -38,7 +38,7 @@ def become(order: dict[str, Any]) -> None:
     if kind == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
-        exec(compile(what, "<order>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        exec(compile(what, "<order>", "exec"), {"__name__": "__main__"})
 
 
 def serve() -> None:
