@@ -9,8 +9,8 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled, Crashed, State
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Cancelled, Crashed
 
 CRASHED = "ended with the 'signalbox up' that ran it; what was committed is kept, run it again"
 CANCELLED = "was being cancelled when the 'signalbox up' that ran it ended"

@@ -17,7 +17,6 @@ import httpx
 import polars as pl
 import pytest
 
-from cluster.process_mark import VARIABLE
 from flows.deployments import DEPLOYMENTS
 
 SECONDS = 120
