@@ -43,6 +43,7 @@ from flows.params import (
     plugin_name,
 )
 from tasks.artifacts import table_artifact
+from tasks.events import EventName, emit
 from tasks.gate import gate, shown_comparisons
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines, show_table
@@ -142,6 +143,10 @@ def train(params: TrainParams) -> Manifest:
             promotion = promote_best(
                 trained, snapshot=snapshot, prices=spec.prices, lake=lake, address=address
             )
+            verdict: EventName = (
+                "signalbox.router.promoted" if promotion["promoted"] else "signalbox.router.kept"
+            )
+            emit(verdict, lake=lake, payload=promotion | {"by": "gate"})
     table_artifact(trained["training"], key="training", description="Trainings, by validation")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
