@@ -41,7 +41,7 @@ from flows.params import (
     check_ray,
     plugin_name,
 )
-from tasks.artifacts import table_artifact
+from tasks.evaluated import show_decision, show_methods
 from tasks.gate import decide
 from tasks.jobs import ray_job
 from tasks.report import say, show_table
@@ -137,8 +137,9 @@ def train(params: TrainParams) -> Manifest:
         promotion = None
         if params.promote:
             promotion = promote_best(trained, spec=spec, lake=lake, address=address)
-    table_artifact(trained["training"], key="training", description="Trainings, by validation")
-    table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
+    show_methods(trained, where="the test split")
+    if promotion:
+        show_decision(promotion)
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from cluster.jobs.run import Manifest
 from cluster.nightly.words import headline, subject, words
-from tasks.artifacts import link_artifact, markdown_artifact, table_artifact
-from tasks.routed import plain
+from tasks.artifacts import link_artifact, markdown_artifact, plain, table_artifact
 
 
 def show_night(manifest: Manifest) -> None:
