@@ -17,6 +17,7 @@ import httpx
 import polars as pl
 import pytest
 
+from cluster.process_mark import VARIABLE, marked
 from flows.deployments import DEPLOYMENTS
 
 SECONDS = 120
