@@ -24,7 +24,9 @@ S3_SCHEME = "s3://"
 # A store that is not there should be told within seconds, not after botocore's five minutes.
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
-RETRIES = 4
+# Of a store that fails a tenth of its requests four tries lose one request in 10,000, and with it a
+# run now and then; eight lose one in 100 million.
+RETRIES = 8
 # Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
 CHECK_RETRIES = 2
 

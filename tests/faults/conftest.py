@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import socket
@@ -31,9 +30,11 @@ from cluster.labels import Label
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, TABLES
 from cluster.storage import Storage
+from tests.faults.bad_store import BadStore, bad_store
+from tests.faults.crashes import Work, few, rest
+from tests.faults.forks import Drivers, drivers
 
-HERE = Path(__file__).parent
-PLUGINS = HERE.parent / "plugins"
+PLUGINS = Path(__file__).parents[1] / "plugins"
 PATIENCE_SECONDS = 60.0
 # Stays alive until its stdin closes, which it does when the tests end, however they do.
 RAY = """
@@ -87,36 +88,6 @@ class Echo:
 
 
 @dataclass
-class Drivers:
-    """The process that forks for every driver (see `drivers.py`)."""
-
-    process: "subprocess.Popen[str]"
-    log: Path
-
-    def run(self, words: Sequence[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Wait for its end; `stderr` has both its streams."""
-        order = {"words": words, "env": env, "log": str(self.log)}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        pid = self._line()
-        try:
-            status = self._line()
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
-            self._line()
-            raise
-        return subprocess.CompletedProcess(list(words), status, "", self.log.read_text())
-
-    def _line(self) -> int:
-        assert self.process.stdout is not None
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS * 2)
-        if not readable:
-            raise TimeoutError(self.log.read_text()[-3000:])
-        return int(self.process.stdout.readline())
-
-
-@dataclass
 class Site:
     """A machine with a living Ray cluster, where jobs are run by hand."""
 
@@ -126,6 +97,7 @@ class Site:
     env: dict[str, str]
     failpoints: Path
     drivers: Drivers
+    store: BadStore
 
     @property
     def workers_trace(self) -> Path:
@@ -208,12 +180,18 @@ def _is_worker(pid: str) -> bool:
 def site(
     tmp_path_factory: pytest.TempPathFactory, s3_environment: dict[str, str]
 ) -> Iterator[Site]:
-    """A cluster of one's own; its workers see the S3 server and the echo engine."""
+    """A cluster of one's own; all on it see the echo engine, and the S3 server through a proxy."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "token").write_text(secrets.token_hex(32))
     (folder / "token").chmod(0o600)
+    with bad_store(s3_environment["AWS_ENDPOINT_URL"]) as store:
+        yield from _site(folder, s3_environment, store)
+
+
+def _site(folder: Path, s3_environment: dict[str, str], store: BadStore) -> Iterator[Site]:
     env = os.environ | {
         **s3_environment,
+        "AWS_ENDPOINT_URL": store.url,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_DEDUP_LOGS": "0",
@@ -233,28 +211,11 @@ def site(
         assert ray.stdout is not None
         address, gcs = json.loads(ray.stdout.readline())
         own = env | {"RAY_ADDRESS": gcs}
-        with _drivers(own, folder=folder) as drivers:
-            yield Site(folder, Echo(folder), address, own, failpoints, drivers)
+        with drivers(own, folder=folder) as forks:
+            yield Site(folder, Echo(folder), address, own, failpoints, forks, store)
         assert ray.stdin is not None
         ray.stdin.close()
         ray.wait(timeout=PATIENCE_SECONDS)
-
-
-@contextlib.contextmanager
-def _drivers(env: dict[str, str], *, folder: Path) -> Iterator[Drivers]:
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "drivers.py")],
-        env=env,
-        # Unbuffered: `select` looks at the pipe alone.
-        bufsize=1,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Drivers(process, folder / "driver.log")
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -429,3 +390,28 @@ def labelled(generated: World, site: Site, tmp_path_factory: pytest.TempPathFact
     world = generated.copied(tmp_path_factory.mktemp("labelled") / "lake")
     site.succeed(world.label())
     return world
+
+
+CHOICES = [pytest.param(few, id="few"), pytest.param(rest, id="rest", marks=pytest.mark.slow)]
+FAULT = "SIGKILL at a write boundary"
+
+
+@pytest.fixture(params=CHOICES)
+def die_everywhere(request: pytest.FixtureRequest, fault_table, subtests) -> Callable[..., None]:
+    """Let work die at a choice of its crash points, each time from the beginning."""
+
+    def everywhere(
+        work: Work,
+        *,
+        points: Callable[[], Sequence[str]] = list,
+        once: Callable[..., None] = Work.die_and_do_again,
+    ) -> None:
+        work.keep()
+        calm, own = work.undisturbed()
+        every = points() or own
+        assert len(every) > 5
+        for point in request.param(every):
+            with subtests.test(point), fault_table.run(FAULT, where=work.name):
+                once(work, point, calm=calm)
+
+    return everywhere

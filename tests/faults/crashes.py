@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,9 @@ class Work:
     def pristine(self) -> Path:
         return self.root.with_name(f"{self.root.name}-pristine")
 
-    def keep(self) -> "Work":
+    def keep(self) -> None:
         """Note how everything is before the first try."""
         shutil.copytree(self.root, self.pristine)
-        return self
 
     def restore(self) -> None:
         shutil.rmtree(self.root)
@@ -96,17 +94,9 @@ def crash_points(trace: Path) -> list[str]:
 
 def few(points: Sequence[str]) -> list[str]:
     """Those for every day."""
-    return list(points[STRIDE // 2 :: STRIDE])
+    return list(points[min(STRIDE, len(points)) // 2 :: STRIDE])
 
 
 def rest(points: Sequence[str]) -> list[str]:
     """All others."""
     return [point for point in points if point not in set(few(points))]
-
-
-@contextmanager
-def restored(work: Work) -> Iterator[Work]:
-    """The work, and its folders gone afterwards."""
-    work.keep()
-    yield work
-    shutil.rmtree(work.pristine)

@@ -17,6 +17,7 @@ from cluster.ray_cluster import prepare_environment
 prepare_environment()
 
 import ray  # noqa: E402, F401
+import torch  # noqa: E402, F401
 
 import cluster.jobs.generate  # noqa: E402
 import cluster.jobs.ingest  # noqa: E402
