@@ -21,6 +21,7 @@ from cluster.process_mark import VARIABLE, marked
 from flows.deployments import DEPLOYMENTS
 
 SECONDS = 120
+BUSY = 503
 # A cancelled run is to leave no process after that.
 GONE_SECONDS = 30
 # An import of so many goes on until it is stopped.
@@ -67,9 +68,14 @@ class Up:
         return found.decode().partition("=")[2]
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
-        answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        """What the server answers; one that is busy (503) is asked again, as Prefect does."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, timeout=60)
+            if answer.status_code != BUSY or time.monotonic() > deadline:
+                answer.raise_for_status()
+                return answer.json()
+            time.sleep(1.0)
 
     def deployment(self, name: str) -> dict[str, Any]:
         return self.ask("GET", f"deployments/name/{name}/{name}")
