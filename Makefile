@@ -45,6 +45,13 @@ chaos: setup
 	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
 		--fault-table build/faults.md
 
+# Known vulnerabilities of what the locks pin. Fails when no database is reachable, unless with
+# ARGUMENTS=--reachable, which then says in capitals that nothing was audited.
+audit: setup
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit \
+		&& $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
+	@$(BIN)/python infra/audit.py --pip-audit $(VENV)/audit/bin/pip-audit $(ARGUMENTS)
+
 # The images' locks, anew from the lock.
 locks: setup
 	$(BIN)/python infra/locks/derive.py
