@@ -45,10 +45,13 @@ class Drivers:
 
 
 @contextmanager
-def drivers(env: dict[str, str], *, folder: Path) -> Iterator[Drivers]:
-    """One for the length of a block; `folder` gets the log of the driver that ran last."""
+def drivers(env: dict[str, str], *, folder: Path, modules: Sequence[str] = ()) -> Iterator[Drivers]:
+    """One for the length of a block; `folder` gets the log of the driver that ran last.
+
+    `modules` are what it imports, instead of the jobs.
+    """
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("drivers.py"))],
+        [sys.executable, str(Path(__file__).with_name("drivers.py")), *modules],
         env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
