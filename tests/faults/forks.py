@@ -6,9 +6,10 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PATIENCE_SECONDS = 300.0
@@ -20,9 +21,19 @@ class Drivers:
 
     process: "subprocess.Popen[str]"
     log: Path
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, words: Sequence[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Wait for its end; `stderr` has both its streams."""
+        assert self.busy.acquire(blocking=False), "one at a time; beside it, a process of its own"
+        try:
+            return self._run(words, env=env)
+        finally:
+            self.busy.release()
+
+    def _run(
+        self, words: Sequence[str], *, env: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         order = {"words": words, "env": env, "log": str(self.log)}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
