@@ -70,6 +70,7 @@ def calibrate(params: CalibrateParams) -> Manifest:
 
     The record stays in the lake, where 'route --policy quality_floor' finds it.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         found = ray_job(_spec(params, lake=lake), address=address)

@@ -201,6 +201,7 @@ def collect(params: CollectParams) -> Manifest:
     What is in the lake already is not generated again, so a run that was killed, a new candidate
     or new queries cost only what is new.
     """
+    check(params)
     if params.plan:
         planned = _plan(params)
         table_artifact(planned["plan"], key="plan", description="What is missing, by candidate")

@@ -39,7 +39,7 @@ class Deployment:
         schedule: when it runs by itself; None: only when it is asked to.
         at_once: how many of its runs there may be at a time; None: any number.
         waits: whether one more waits for its turn; otherwise it is cancelled.
-        runs_on: name of the event that starts it, on the lake that the event is about; None: none.
+        runs_on: names of events that start it, on the lake that the event is about.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Deployment:
     schedule: Schedule | None = None
     at_once: int | None = None
     waits: bool = False
-    runs_on: str | None = None
+    runs_on: tuple[str, ...] = ()
 
     @property
     def all_tags(self) -> list[str]:
@@ -108,13 +108,35 @@ DEPLOYMENTS = (
     Deployment(
         name="route-waiting",
         entrypoint="flows.route_waiting.route_waiting",
-        description="Route the waiting jobs of a lake with its champion; runs by itself when a "
-        "router is promoted.",
+        description="Route the waiting jobs of a lake with its champion; runs by itself whenever "
+        "another router becomes champion.",
         tags=("routing",),
         at_once=1,
         # Promoted twice in a row, the second is to be routed with, too.
         waits=True,
-        runs_on="signalbox.router.promoted",
+        runs_on=("signalbox.router.promoted", "signalbox.router.rolled-back"),
+    ),
+    Deployment(
+        name="promote",
+        entrypoint="flows.champion.promote",
+        description="Make a registered router champion by hand, whatever the gate would say.",
+        tags=("registry",),
+    ),
+    Deployment(
+        name="rollback",
+        entrypoint="flows.champion.rollback",
+        description="Take the champion off and bring back the one before: one click, nothing to "
+        "fill in.",
+        tags=("registry",),
+    ),
+    Deployment(
+        name="upkeep",
+        entrypoint="flows.upkeep.upkeep",
+        description="Merge the lake's small files and delete what nobody reads any more; safe "
+        "beside everything else that runs.",
+        tags=("data",),
+        schedule=Schedule(cron="30 4 * * *", timezone="UTC"),
+        at_once=1,
     ),
 )
 
@@ -181,12 +203,12 @@ def _triggers(deployment: Deployment) -> list[Any]:
     """The automation that starts the deployment when something happens."""
     from prefect.events import DeploymentEventTrigger
 
-    if deployment.runs_on is None:
+    if not deployment.runs_on:
         return []
     return [
         DeploymentEventTrigger(
-            name=f"{deployment.name} on {deployment.runs_on}",
-            expect={deployment.runs_on},
+            name=f"{deployment.name} when {TAG} tells of a new champion",
+            expect=set(deployment.runs_on),
             parameters={"params": {"lake": LAKE_OF_EVENT}},
         )
     ]

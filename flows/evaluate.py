@@ -185,6 +185,7 @@ def evaluate(params: EvaluateParams) -> Manifest:
     Fitted on train + validation and measured on test, unless tasks are held out or every query is
     to be measured by cross-validation.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         evaluated = ray_job(_spec(params, lake=lake), address=address)

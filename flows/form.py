@@ -61,12 +61,12 @@ def _bounds(field: Schema) -> str:
     low, high = field.get("minimum"), field.get("maximum")
     above, below = field.get("exclusiveMinimum"), field.get("exclusiveMaximum")
     if above is not None and below is not None:
-        return f"Between {above:,} and {below:,}"
+        return f"Between {above:,.15g} and {below:,.15g}"
     if above is not None:
-        return f"More than {above:,}" + (f", at most {high:,}" if high is not None else "")
+        return f"More than {above:,.15g}" + (f", at most {high:,.15g}" if high is not None else "")
     if low is not None and high is not None:
-        return f"From {low:,} to {high:,}"
-    return f"At least {low:,}" if low else ""
+        return f"From {low:,.15g} to {high:,.15g}"
+    return f"At least {low:,.15g}" if low else ""
 
 
 class FormParams(BaseModel):

@@ -176,6 +176,7 @@ def route(params: RouteParams) -> Manifest:
     Every row keeps its columns and gets the candidate, the expected rewards, the expected cost
     and the router's version. Rows that cannot be read go to a quarantine file.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     # What is calibrated is what routes, whoever is promoted meanwhile.
     version = registry.resolve(lake, version=params.router)["version"]

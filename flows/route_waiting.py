@@ -58,6 +58,7 @@ def route_waiting(params: WaitingParams) -> Manifest:
     Raises:
         SignalboxError: jobs failed.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     champion = registry.champion(lake)
     files = job_files(params.jobs, lake=lake) if champion else []

@@ -26,7 +26,9 @@ def write_candidates(folder: Path, *, extra: str = "") -> Path:
         script = folder / f"{name}.json"
         script.write_text(json.dumps(_script(name)))
         price = {"input": 1.0, "output": 1.0 if name in KINDS else 3.0}
-        entries.append({"name": name, "engine": "scripted", "model": str(script), "price": price})
+        entry = {"name": name, "engine": "scripted", "model": str(script), "price": price}
+        # The most an answer may cost is set aside under a cap: short, so that few asks do.
+        entries.append(entry | {"sampling": {"max_tokens": 8}})
     file = folder / f"candidates{extra}.yaml"
     file.write_text(json.dumps(entries))
     return file

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cluster.jobs.ingest import ingest
 from cluster.jobs.run import Run
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
+from cluster.process import process_start
 from tests.faults.conftest import (
     PATIENCE_SECONDS,
     PLUGINS,
@@ -29,8 +31,10 @@ from tests.faults.conftest import (
 )
 
 SCRIPT = Path(__file__).parent / "several_nodes.py"
-# A node that says nothing counts as dead after 5 s, not after 30.
+# A node that says nothing counts as dead after 5 s, not after 30, and Ray Train looks at its
+# workers, which wait for that after an epoch, five times a second and not every other second.
 HEALTH = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
@@ -65,6 +69,10 @@ class Node:
         while more := {pid for pid, parent in parents.items() if parent in below} - below:
             below |= more
         return below
+
+    def living(self) -> bool:
+        """Whether anything of it runs; the raylet that has ended waits for who started it."""
+        return any(process_start(pid) for pid in self.processes())
 
     def freeze(self) -> None:
         """All of it stands still, as behind a cable that was pulled."""
@@ -141,7 +149,7 @@ class Nodes:
         ):
             try:
                 yield run
-                status = run.wait(timeout=PATIENCE_SECONDS * 2)
+                status = run.wait(timeout=PATIENCE_SECONDS * 5)
             finally:
                 run.kill()
         assert status == 0, log.read_text()[-4000:]
@@ -208,5 +216,5 @@ def answered(asked: World, nodes: Nodes, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def until():
-    """Wait until something holds."""
-    return wait_until
+    """Wait until something holds; a busy machine may take minutes to start a worker."""
+    return partial(wait_until, seconds=PATIENCE_SECONDS * 5)
