@@ -42,7 +42,7 @@ test: lint
 # Every write boundary at every pass, not just a choice of them, and workers that die or fail while
 # they train; the table of faults is printed at the end and written to build/faults.md.
 chaos: setup
-	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
+	$(BIN)/pytest tests/faults tests/nodes tests/postgres tests/cluster/training -m 'slow or not slow' \
 		--fault-table build/faults.md
 
 # Known vulnerabilities of what the locks pin. Fails when no database is reachable, unless with
