@@ -24,6 +24,8 @@ from cluster.lake.tables import REGISTRY
 CHAMPION_SCOPE = "alias/champion"
 CHAMPION = "champion"
 
+Kind = Literal["register", "promote", "rollback", "retire"]
+
 
 def register(
     lake: Lake,
@@ -41,8 +43,7 @@ def register(
     """
     root = lake.storage.uri + "/"
     assert checkpoint.startswith(root), f"{checkpoint} is outside the lake {root}"
-    known = lake.read(REGISTRY).filter(event="register", version=version)
-    if known.height:
+    if version in _registered(lake.read(REGISTRY)):
         return
     event = _event(
         "register",
@@ -69,6 +70,8 @@ def promote(lake: Lake, *, version: str, decide: Callable[[str | None], Decision
     decisions: list[Decision] = []
 
     def wanted(events: pl.DataFrame) -> pl.DataFrame | None:
+        if version not in _registered(events):
+            raise InputError(f"router version '{version}' was retired meanwhile; train it again")
         current = _champion(events)
         if current == version:
             decisions.append(Decision(promote=False, why=f"{version} is champion already"))
@@ -102,6 +105,27 @@ def rollback(lake: Lake, *, why: str) -> str:
     return back[-1]
 
 
+def retire(lake: Lake, *, version: str, why: str) -> bool:
+    """Take a version off the list, before its checkpoint is deleted; False for a champion.
+
+    One that is or was champion stays, for a rollback may bring it back. Training the same router
+    again registers it again.
+    """
+    done: list[bool] = []
+
+    def wanted(events: pl.DataFrame) -> pl.DataFrame | None:
+        done.append(version in _registered(events) and version not in _ever_champion(events))
+        return _event("retire", version=version, why=why) if done[-1] else None
+
+    _move_champion(lake, wanted=wanted)
+    return done[-1]
+
+
+def ever_champion(lake: Lake) -> set[str]:
+    """Versions that are or were champion."""
+    return _ever_champion(lake.read(REGISTRY))
+
+
 def champion(lake: Lake) -> str | None:
     """The champion's version, or None."""
     return _champion(lake.read(REGISTRY))
@@ -115,7 +139,7 @@ def champions(lake: Lake) -> list[str]:
 def versions(lake: Lake) -> pl.DataFrame:
     """One row a version, newest first: version, alias, method, dataset, at, metrics, checkpoint."""
     events = lake.read(REGISTRY)
-    current = _champion(events)
+    current, registered = _champion(events), _registered(events)
     alias = (
         pl.when(pl.col("version") == pl.lit(current, dtype=pl.String))
         .then(pl.lit(CHAMPION))
@@ -125,8 +149,9 @@ def versions(lake: Lake) -> pl.DataFrame:
     checkpoint = pl.format("{}/{}", pl.lit(lake.storage.uri), "checkpoint").alias("checkpoint")
     columns = ("version", alias, "method", "dataset", "at", "why", "metrics", checkpoint)
     return (
-        events.filter(event="register")
-        .unique("version", keep="first", maintain_order=True)
+        events.filter((pl.col("event") == "register") & pl.col("version").is_in(registered))
+        .sort("at")
+        .unique("version", keep="last")
         .sort("at", descending=True)
         .select(columns)
     )
@@ -159,6 +184,20 @@ def resolve(lake: Lake, *, version: str) -> dict[str, Any]:
         there = ", ".join(known["version"].head(5)) or "none; train one with 'signalbox train'"
         raise InputError(f"no router version '{version}' is registered; newest: {there}")
     raise InputError(f"router version '{version}' fits {', '.join(found['version'])}; say more")
+
+
+def _registered(events: pl.DataFrame) -> list[str]:
+    """Versions that were registered, and not retired since."""
+    last = (
+        events.filter(pl.col("event").is_in(["register", "retire"]))
+        .sort("at")
+        .unique("version", keep="last")
+    )
+    return last.filter(event="register")["version"].to_list()
+
+
+def _ever_champion(events: pl.DataFrame) -> set[str]:
+    return set(events.filter(event="promote")["version"])
 
 
 def _champions(events: pl.DataFrame) -> list[str]:
@@ -194,7 +233,7 @@ def _move_champion(lake: Lake, *, wanted: Callable[[pl.DataFrame], pl.DataFrame 
     commit_on_handle(staged, lake=lake, table=REGISTRY, scope=CHAMPION_SCOPE)
 
 
-def _event(kind: Literal["register", "promote", "rollback"], **values: str) -> pl.DataFrame:
+def _event(kind: Kind, **values: str) -> pl.DataFrame:
     row = {
         "event_id": secrets.token_hex(16),
         "sequence": 0,

@@ -17,13 +17,16 @@ from typing import Any
 import fsspec
 
 from cluster.errors import InputError, LakeError
+from cluster.failpoint import failpoint
 
 DEFAULT_ROOT = "./lake"
 S3_SCHEME = "s3://"
 # A store that is not there should be told within seconds, not after botocore's five minutes.
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
-RETRIES = 4
+# Of a store that fails a tenth of its requests four tries lose one request in 10,000, and with it a
+# run now and then; eight lose one in 100 million.
+RETRIES = 8
 # Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
 CHECK_RETRIES = 2
 
@@ -95,6 +98,24 @@ class S3Options:
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "request_timeout": READ_TIMEOUT_SECONDS,
         }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object: its URI, its size in bytes, and when it was last written (seconds since 1970)."""
+
+    uri: str
+    size: int
+    modified: float
+
+    @property
+    def name(self) -> str:
+        return self.uri.rsplit("/", 1)[-1]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is what a local write makes before the object appears."""
+        return self.name.startswith(".")
 
 
 @dataclass(frozen=True)
@@ -183,41 +204,45 @@ class Storage:
         Raises:
             FileExistsError: something is there already; it is left as it was.
         """
-        if self.is_s3:
-            self.filesystem().pipe_file(uri, data, mode="create")
-            return
-        temporary = _write_beside(Path(uri), data)
-        try:
-            # link() fails when the target exists, which rename() does not.
-            os.link(temporary, uri)
-        finally:
-            temporary.unlink()
+        with _boundary("new", uri):
+            if self.is_s3:
+                self.filesystem().pipe_file(uri, data, mode="create")
+                return
+            temporary = _write_beside(Path(uri), data)
+            try:
+                # link() fails when the target exists, which rename() does not.
+                os.link(temporary, uri)
+            finally:
+                temporary.unlink()
 
     def write(self, uri: str, data: bytes) -> None:
         """Create or replace an object; a reader sees the old or the new one, never a part."""
-        if self.is_s3:
-            self.filesystem().pipe_file(uri, data)
-            return
-        _write_beside(Path(uri), data).replace(uri)
+        with _boundary("write", uri):
+            if self.is_s3:
+                self.filesystem().pipe_file(uri, data)
+                return
+            _write_beside(Path(uri), data).replace(uri)
 
     def copy_from(self, source: str, uri: str) -> None:
         """Create or replace an object with the content of another, from anywhere; as `write`.
 
         On one local disk no byte is copied: both are names of one file, which nothing writes again.
         """
-        if not self.is_s3 and not source.startswith(S3_SCHEME):
-            temporary = _beside(Path(uri))
-            try:
-                os.link(source, temporary)
-            except OSError:
-                pass  # another disk, or one that knows no links
-            else:
-                temporary.replace(uri)
+        with _boundary("copy", uri):
+            if not self.is_s3 and not source.startswith(S3_SCHEME):
+                temporary = _beside(Path(uri))
+                try:
+                    os.link(source, temporary)
+                except OSError:
+                    pass  # another disk, or one that knows no links
+                else:
+                    failpoint("write.beside", of=uri)
+                    temporary.replace(uri)
+                    return
+            if self.is_s3 and source.startswith(S3_SCHEME):
+                self.filesystem().copy(source, uri)
                 return
-        if self.is_s3 and source.startswith(S3_SCHEME):
-            self.filesystem().copy(source, uri)
-            return
-        self.write(uri, Storage.at(source).read_bytes(source))
+            self.write(uri, Storage.at(source).read_bytes(source))
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(URI, size in bytes) of every object below a prefix, sorted; empty when there is none.
@@ -234,15 +259,25 @@ class Storage:
             if info["type"] == "file" and not path.rsplit("/", 1)[-1].startswith(".")
         )
 
+    def entries(self, prefix: str) -> tuple[Entry, ...]:
+        """Every object below a prefix with its size and age, those still being written too."""
+        found = self.filesystem().find(prefix, detail=True)
+        scheme = S3_SCHEME if self.is_s3 else ""
+        return tuple(
+            Entry(uri=scheme + path, size=int(info["size"]), modified=_modified(info))
+            for path, info in sorted(found.items())
+            if info["type"] == "file"
+        )
+
     def delete(self, uri: str) -> None:
         """Remove an object; nothing there is fine."""
         # No look before it: two that delete at once would both see it.
-        with suppress(FileNotFoundError):
+        with _boundary("delete", uri), suppress(FileNotFoundError):
             self.filesystem().rm_file(uri)
 
     def delete_below(self, prefix: str) -> None:
         """Remove a folder with all that is in it; nothing there is fine."""
-        with suppress(FileNotFoundError):
+        with _boundary("delete", prefix), suppress(FileNotFoundError):
             self.filesystem().rm(prefix, recursive=True)
 
     def check(self) -> None:
@@ -275,6 +310,19 @@ class Storage:
             ) from error
 
 
+@contextmanager
+def _boundary(what: str, uri: str) -> Iterator[None]:
+    """A write: a process may die before it and after it."""
+    failpoint(f"{what}.before", of=uri)
+    yield
+    failpoint(f"{what}.after", of=uri)
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """When an object was written, as either file system tells it."""
+    return float(info["mtime"]) if "mtime" in info else float(info["LastModified"].timestamp())
+
+
 def _list_one(bucket: str, *, prefix: str) -> None:
     """Ask for one name below a prefix: the least that shows whether a bucket can be read."""
     options = S3Options.from_environment().s3fs(attempts=CHECK_RETRIES)
@@ -295,6 +343,7 @@ def _write_beside(path: Path, data: bytes) -> Path:
             # A disk that is full is not left fuller.
             temporary.unlink(missing_ok=True)
             raise
+    failpoint("write.beside", of=str(path))
     return temporary
 
 

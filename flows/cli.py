@@ -62,6 +62,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "retrain": Command(
+        "flows.retrain",
+        "retrain",
+        "RetrainParams",
+        "one night: what is new, train, gate, promote",
+        "check",
+    ),
     "add-candidate": Command(
         "flows.add_candidate",
         "add_candidate",
@@ -80,21 +87,29 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "route-waiting": Command(
+        "flows.route_waiting",
+        "route_waiting",
+        "WaitingParams",
+        "route what waits for a new champion",
+        "check",
+    ),
     "serve": Command(
         "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
     ),
     "export": Command(
         "flows.export", "export", "ExportParams", "outcomes and choices for other projects", "check"
     ),
+    "up": Command("flows.up", "up", "UpParams", "Prefect, Ray and all flows in its UI", "check"),
     "registry list": Command(
         "flows.registry", "list_versions", "ListParams", "routers and which one is champion"
     ),
     "registry show": Command("flows.registry", "show", "ShowParams", "one router in full"),
     "registry promote": Command(
-        "flows.registry", "promote", "PromoteParams", "make a router champion"
+        "flows.champion", "run_promote", "PromoteParams", "make a router champion"
     ),
     "registry rollback": Command(
-        "flows.registry", "rollback", "RollbackParams", "bring the champion before back"
+        "flows.champion", "run_rollback", "RollbackParams", "bring the champion before back"
     ),
     "snapshot create": Command(
         "flows.snapshot", "create", "CreateParams", "freeze test queries for the gate"
@@ -114,6 +129,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "tags": Command(
         "flows.tags", "show", "TagsParams", "tags: frequency, coverage, reward by tag", "check"
+    ),
+    "upkeep": Command(
+        "flows.upkeep",
+        "upkeep",
+        "UpkeepParams",
+        "merge small files, delete what nobody reads any more",
+        "check",
     ),
     "lake": Command("flows.lake", "summary", "LakeParams", "tables, rows, versions, sizes"),
 }

@@ -15,7 +15,7 @@ from cluster.errors import LakeError
 from cluster.files.quarantine import Quarantine
 from cluster.jobs.ingest import IngestSpec, read_queries
 from cluster.jobs.run import Manifest
-from cluster.lake.estimate import Estimate, dataset_queries, estimate
+from cluster.lake.estimate import Estimate, dataset_queries, estimate, text_bytes
 from cluster.lake.lake import Lake
 from cluster.packing import pools_of
 
@@ -64,7 +64,7 @@ def existing_lake(uri: str) -> Lake | None:
 
 
 def _queries(spec: IngestSpec, *, lake: Lake | None) -> tuple[pl.DataFrame, int]:
-    """`query_id`, `text` of the dataset with the files' new ones, and the number of broken rows."""
+    """`query_id`, `bytes` of the dataset with the files' new ones, and how many rows are broken."""
     there, elsewhere = dataset_queries(lake, dataset=spec.dataset)
     if not spec.files:
         return there, 0
@@ -72,8 +72,11 @@ def _queries(spec: IngestSpec, *, lake: Lake | None) -> tuple[pl.DataFrame, int]
         tempfile.TemporaryDirectory() as folder,
         Quarantine(f"{folder}/quarantine.jsonl", max_error_share=1.0) as quarantine,
     ):
-        frames = list(read_queries(spec, quarantine=quarantine, progress=lambda _: None))
-    given = pl.concat(frames).select("query_id", "text")
+        frames = [
+            text_bytes(frame.lazy()).collect()
+            for frame in read_queries(spec, quarantine=quarantine, progress=lambda _: None)
+        ]
+    given = pl.concat(frames)
     own = given.filter(~pl.col("query_id").is_in(elsewhere.implode()))
     return pl.concat([there, own]).unique("query_id", maintain_order=True), quarantine.broken
 

@@ -1,23 +1,21 @@
-"""registry list, show, promote, rollback: routers and which one is champion."""
+"""registry list, show: routers and which one is champion; what moves it is `flows.champion`."""
 
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from cluster import registry
-from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
+from flows.form import FormParams
 from flows.params import lake_field
 
 SHOWN = 12
 
 
-class _RegistryParams(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _RegistryParams(FormParams):
     lake: str = lake_field()
 
 
@@ -84,26 +82,3 @@ def show(params: ShowParams) -> dict[str, Any]:
     Console(stderr=True).print_json(json.dumps(shown))
     columns = ["at", "event", "who", "why", "parent"]
     return shown | {"events": events.select(columns).to_dicts()}
-
-
-def promote(params: PromoteParams) -> dict[str, Any]:
-    """Make a router champion, whatever the gate would say.
-
-    Raises:
-        InputError: no such version.
-    """
-    lake = Lake.open(params.lake, create=False)
-    version = registry.resolve(lake, version=params.router)["version"]
-    by_hand = Decision(promote=True, why=params.why)
-    decision = registry.promote(lake, version=version, decide=lambda _: by_hand)
-    return {"version": version, "promoted": decision.promote, "why": decision.why}
-
-
-def rollback(params: RollbackParams) -> dict[str, Any]:
-    """Bring the champion before back.
-
-    Raises:
-        InputError: there is none.
-    """
-    lake = Lake.open(params.lake, create=False)
-    return {"champion": registry.rollback(lake, why=params.why)}

@@ -1,12 +1,8 @@
 """serve: a router and its policies behind an OpenAI-compatible endpoint, until it is stopped."""
 
 import os
-import signal
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pydantic import Field
@@ -26,6 +22,7 @@ from cluster.serving.routing import fitted_policy
 from cluster.serving.spec import ServeSpec
 from flows.params import FlowParams, PricesField, check_ray
 from flows.policy_fields import PolicyFields, check_policy, constraints_of, policy_settings
+from flows.stop_signal import stop_signal
 
 LOOK_SECONDS = 5.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -110,7 +107,7 @@ def serve(params: ServeParams) -> dict[str, Any]:
     with (
         cluster_address(params.ray_address) as address,
         deployed(spec, address=address, is_own=is_own, host=params.host, port=port) as application,
-        _stop_signal() as stop,
+        stop_signal() as stop,
     ):
         _tell(f"serving at {url}/v1 (model 'router'; {url}/health, {url}/metrics)")
         if not (params.key_variable or params.host in _LOOPBACK):
@@ -119,19 +116,6 @@ def serve(params: ServeParams) -> dict[str, Any]:
             application.check()
         _tell("stopping; what was begun is ended")
     return told | {"seconds": round(time.monotonic() - start, 1)}
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Set by Ctrl-C or SIGTERM, which are the only end of this command and no failure."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _spec(params: ServeParams, *, lake: Lake) -> ServeSpec:

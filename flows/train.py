@@ -1,7 +1,7 @@
 """train: outcomes of a dataset → fitted, evaluated and registered routers."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -42,7 +42,8 @@ from flows.params import (
     check_ray,
     plugin_name,
 )
-from tasks.artifacts import table_artifact
+from tasks.evaluated import show_decision, show_methods
+from tasks.events import EventName, emit
 from tasks.gate import gate, shown_comparisons
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines, show_table
@@ -55,6 +56,8 @@ else:
 
 class TrainParams(FlowParams):
     """Fit one or several methods, evaluate them against the baselines, register the checkpoints."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("dataset", "methods", "promote")
 
     methods: list[MethodName] = Field(
         default=["cluster_table"],
@@ -127,30 +130,44 @@ def train(params: TrainParams) -> Manifest:
     frozen snapshot of the test queries, with its interval above zero; otherwise it stays challenger
     and the report says why. The first promotion of a dataset freezes the snapshot.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
-        snapshot = _snapshot(params, lake=lake) if params.promote else ""
-        spec = _spec(params, lake=lake, snapshot=snapshot)
+        snapshot = snapshot_of(params, lake=lake) if params.promote else ""
+        spec = train_spec(params, lake=lake, snapshot=snapshot)
         trained = ray_job(spec, address=address)
         for router in trained["routers"]:
-            _register(router, params=params, lake=lake)
+            register_trained(router, params=params, lake=lake)
         promotion = None
         if params.promote:
-            promotion = _promote(
+            promotion = promote_best(
                 trained, snapshot=snapshot, prices=spec.prices, lake=lake, address=address
             )
-    table_artifact(trained["training"], key="training", description="Trainings, by validation")
-    table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
+            verdict: EventName = (
+                "signalbox.router.promoted" if promotion["promoted"] else "signalbox.router.kept"
+            )
+            emit(verdict, lake=lake, payload=promotion | {"by": "gate"})
+    show_methods(trained, where="the test split")
+    if promotion:
+        show_decision(promotion)
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 
-def _snapshot(params: TrainParams, *, lake: Lake) -> str:
-    """The frozen snapshot that the gate measures by; the first promotion freezes it."""
+def snapshot_of(params: TrainParams, *, lake: Lake) -> str:
+    """The frozen snapshot that the gate measures by; the first promotion freezes it.
+
+    Raises:
+        InputError: there is none, and the dataset has too few test rows for one.
+    """
     measure = Measure(params.dataset, params.scorer, params.normalisation, params.temperature)
     return current_or_frozen(lake, measure=measure).name
 
 
-def _spec(params: TrainParams, *, lake: Lake, snapshot: str) -> TrainSpec:
+def train_spec(params: TrainParams, *, lake: Lake, snapshot: str) -> TrainSpec:
+    """The job's spec, on the tables as they are now and against the champion there is.
+
+    `snapshot`: name of the one the gate measures by; empty for none.
+    """
     return TrainSpec(
         lake=lake.storage.uri,
         methods=tuple(params.methods),
@@ -175,7 +192,8 @@ def _champion(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
     return version, registry.resolve(lake, version=version)["checkpoint"]
 
 
-def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+def register_trained(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+    """Note one of a train job's routers as challenger; again changes nothing."""
     registry.register(
         lake,
         version=router["version"],
@@ -194,10 +212,25 @@ def _why(params: TrainParams) -> str:
     return "trained on " + " and ".join(filter(None, (outcomes, battles)))
 
 
-def _promote(
+def promote_best(
     trained: Manifest, *, snapshot: str, prices: Prices, lake: Lake, address: str
 ) -> dict[str, Any]:
-    """Put the best new router (by validation) before the gate."""
+    """Put the best new router (by validation) before the gate.
+
+    Raises:
+        InputError: none of them may be champion.
+    """
+    version = best_of(trained)["version"]
+    decision = gate(version, snapshot=snapshot, lake=lake, prices=prices, address=address)
+    return {"version": version, **decision.as_json()}
+
+
+def best_of(trained: Manifest) -> dict[str, Any]:
+    """The router that is best by validation, of those that may be champion.
+
+    Raises:
+        InputError: none of them may be.
+    """
     # What reads an answer cannot route a file, and is measured with more than a router sees.
     gated = [
         router
@@ -209,9 +242,7 @@ def _promote(
             "--promote needs a method that is not a baseline and decides by the query alone, such "
             "as cluster_table"
         )
-    version = max(gated, key=_validation_reward)["version"]
-    decision = gate(version, snapshot=snapshot, lake=lake, prices=prices, address=address)
-    return {"version": version, **decision.as_json()}
+    return max(gated, key=_validation_reward)
 
 
 def _validation_reward(router: dict[str, Any]) -> float:

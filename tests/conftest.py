@@ -11,26 +11,52 @@ import pytest
 from hypothesis import settings
 
 from cluster.ray_cluster import prepare_environment
+from tests.faults.table import FaultTable
 
 HERE = Path(__file__).parent
 SHARED_DATA = HERE.parents[1] / "shared" / "data"
 PLANTED_SECRET = "planted-secret-9b1f"
+FAULTS = pytest.StashKey[FaultTable]()
 
 # On a machine with other work an example may take any time.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", type=Path, help="write the table of faults to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Ray reads its token settings when it is first imported, by whichever test module.
 
     Where the user has a token of their own, it is named, so that a command with another home finds
     it as well.
     """
+    config.stash[FAULTS] = FaultTable()
     prepare_environment()
     own = Path.home() / ".ray" / "auth_token"
     if "RAY_AUTH_TOKEN" not in os.environ and own.exists():
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(own))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """The table of faults, where a test has added to it."""
+    table, file = config.stash[FAULTS], config.getoption("--fault-table")
+    if table.rows:
+        terminalreporter.section("faults")
+        terminalreporter.write(table.markdown())
+    if table.rows and file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(table.markdown())
+
+
+@pytest.fixture(scope="session")
+def fault_table(pytestconfig: pytest.Config) -> FaultTable:
+    """Where a test that breaks something says so."""
+    return pytestconfig.stash[FAULTS]
 
 
 @pytest.fixture(scope="session")

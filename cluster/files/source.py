@@ -40,6 +40,20 @@ class SourceFile:
     compression: Compression
     size: int
 
+    @classmethod
+    def of(cls, place: Storage, *, info: dict[str, Any]) -> "SourceFile":
+        """A file as a listing of its store tells of it.
+
+        Raises:
+            InputError: its extension is unknown, or it is empty.
+        """
+        scheme = S3_SCHEME if place.is_s3 else ""
+        uri = scheme + _name(info).removeprefix(S3_SCHEME)
+        kind, compression = file_format(uri)
+        if not info["size"]:
+            raise InputError(f"{uri}: the file is empty; write it again or leave it out")
+        return cls(uri=uri, format=kind, compression=compression, size=int(info["size"]))
+
     @contextmanager
     def open(self) -> Iterator[Any]:
         """The stored bytes, as a seekable binary file.
@@ -68,7 +82,7 @@ class SourceFile:
             raise InputError(f"{self.uri}: cannot be read ({error}); check path and rights") from (
                 error
             )
-        return f"{info['size']} {info.get('ETag') or info.get('mtime')}"
+        return stamp_of(info)
 
     def digest(self) -> str:
         """sha256 in hex of the stored bytes, read once in blocks of 4 MiB."""
@@ -147,26 +161,43 @@ def find_files(pattern: str) -> list[SourceFile]:
     place = Storage.at(pattern)
     if place.is_s3:
         Storage.at(S3_SCHEME + place.uri.removeprefix(S3_SCHEME).split("/")[0]).check()
-    files = place.filesystem()
-    if files.isfile(place.uri):
-        return [_source(place, info=files.info(place.uri))]
-    if files.isdir(place.uri):
-        return _in_folder(place, infos=files.ls(place.uri, detail=True))
-    infos = files.glob(place.uri, detail=True).values() if set(pattern) & set("*?[") else ()
-    found = sorted((info for info in infos if info["type"] == "file"), key=_name)
+    found = listed(pattern)
+    if place.filesystem().isdir(place.uri):
+        return _in_folder(place, infos=found)
     if not found:
         raise InputError(f"{place.uri}: no such file, and no file matches; check the path")
-    return [_source(place, info=info) for info in found]
+    return [SourceFile.of(place, info=info) for info in found]
 
 
 def _in_folder(place: Storage, *, infos: list[dict[str, Any]]) -> list[SourceFile]:
-    readable = [info for info in infos if info["type"] == "file" and _has_known_name(info["name"])]
+    readable = [info for info in infos if is_readable_name(info["name"])]
     if not readable:
         raise InputError(f"{place.uri}: no readable file in this folder; {EXPECTED}")
-    return [_source(place, info=info) for info in sorted(readable, key=_name)]
+    return [SourceFile.of(place, info=info) for info in readable]
 
 
-def _has_known_name(path: str) -> bool:
+def listed(pattern: str) -> list[dict[str, Any]]:
+    """What the store tells of a file, of those directly in a folder, or that match a glob; by
+    name."""
+    place = Storage.at(pattern)
+    files = place.filesystem()
+    if files.isfile(place.uri):
+        return [files.info(place.uri)]
+    if files.isdir(place.uri):
+        infos = files.ls(place.uri, detail=True)
+    else:
+        is_glob = bool(set(pattern) & set("*?["))
+        infos = list(files.glob(place.uri, detail=True).values()) if is_glob else []
+    return sorted((info for info in infos if info["type"] == "file"), key=_name)
+
+
+def stamp_of(info: dict[str, Any]) -> str:
+    """What changes when a file is written again, of what its store tells of it."""
+    return f"{info['size']} {info.get('ETag') or info.get('mtime')}"
+
+
+def is_readable_name(path: str) -> bool:
+    """Whether a file of a folder is one of ours by its name: a known extension, not hidden."""
     if path.rsplit("/", 1)[-1].startswith((".", "_")):
         return False
     try:
@@ -178,12 +209,3 @@ def _has_known_name(path: str) -> bool:
 
 def _name(info: dict[str, Any]) -> str:
     return str(info["name"])
-
-
-def _source(place: Storage, *, info: dict[str, Any]) -> SourceFile:
-    scheme = S3_SCHEME if place.is_s3 else ""
-    uri = scheme + _name(info).removeprefix(S3_SCHEME)
-    kind, compression = file_format(uri)
-    if not info["size"]:
-        raise InputError(f"{uri}: the file is empty; write it again or leave it out")
-    return SourceFile(uri=uri, format=kind, compression=compression, size=int(info["size"]))

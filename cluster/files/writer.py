@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from polars.datatypes import DataTypeClass
 
 from cluster.errors import InputError
+from cluster.failpoint import failpoint
 from cluster.files.batch import ROW
+from cluster.files.formula import harmless
 from cluster.files.schema import as_text
 from cluster.files.source import Format, file_format
 from cluster.files.stream import CODECS
@@ -30,7 +32,8 @@ def write_shard(frame: pl.DataFrame, uri: str, *, json_columns: Collection[str] 
 
     A reader sees the old file or the new one, never a part. `__row__` is left out. Parquet keeps
     all types. In JSON Lines times and dates are ISO 8601 texts; in CSV and TSV everything is text
-    and lists and objects are JSON, null is nothing and the empty text is `""`.
+    and lists and objects are JSON, null is nothing and the empty text is `""`; what begins like a
+    formula gets an apostrophe in front, which reading takes off again (`cluster.files.formula`).
 
     Args:
         frame: the rows.
@@ -115,6 +118,7 @@ def _parquet_file(frames: Iterable[pl.DataFrame], sink: Any) -> int:
 @contextmanager
 def whole_file(storage: Storage) -> Iterator[Any]:
     """A stream to a file that appears, or replaces the one there, only when the block ends well."""
+    failpoint("write.before", of=storage.uri)
     if storage.is_s3:
         # A multipart upload: nothing is there before it is closed.
         stream = storage.filesystem().open(storage.uri, "wb", block_size=S3_BLOCK_BYTES)
@@ -124,6 +128,7 @@ def whole_file(storage: Storage) -> Iterator[Any]:
             stream.discard()
             raise
         stream.close()
+        failpoint("write.after", of=storage.uri)
         return
     path = Path(storage.uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,9 +137,11 @@ def whole_file(storage: Storage) -> Iterator[Any]:
         with telling_full_disk(path):
             with temporary.open("wb") as stream:
                 yield stream
+            failpoint("write.beside", of=storage.uri)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    failpoint("write.after", of=storage.uri)
 
 
 def check_writable(schema: pl.Schema, *, uri: str) -> None:
@@ -180,7 +187,9 @@ def _rendered(
     if kind == "jsonl":
         frame.write_ndjson(buffer)
     else:
-        texts = [as_text(name, dtype=dtype) for name, dtype in frame.schema.items()]
+        texts = [
+            harmless(as_text(name, dtype=dtype)).alias(name) for name, dtype in frame.schema.items()
+        ]
         separator = "," if kind == "csv" else "\t"
         # A lone null would be an empty line, which every reader skips.
         style: Literal["always", "necessary"] = "always" if frame.width == 1 else "necessary"

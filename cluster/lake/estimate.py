@@ -5,21 +5,21 @@ of a query's text, completion tokens as a mean. Where it has none, other candida
 where there are none of these either, four bytes a token and answers as long as they may be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from cluster.candidate import Candidate
 from cluster.lake.lake import Lake
-from cluster.lake.plan import required_samples
+from cluster.lake.plan import KEY, committed_answers, required_samples
 from cluster.lake.shard import read_keys, staged_shards
 from cluster.lake.tables import COMPLETIONS, QUERIES
 from cluster.price import TOKENS_PER_UNIT
 
 BYTES_A_TOKEN = 4.0
 SECONDS_AN_HOUR = 3600
-KEY = ["query_id", "sample"]
+SUMS = ("answers", "bytes", "prompt", "completion", "completions", "gpu", "gpus")
 
 
 @dataclass(frozen=True)
@@ -83,48 +83,78 @@ def estimate(
     """One estimate a candidate; nothing is written, staged answers of a killed run count as there.
 
     Args:
-        queries: `query_id` and `text` of all that is to be answered, each once.
+        queries: `query_id` and `bytes` (those of its text) of all that is to be answered, each
+            once.
         candidates: who answers.
         lake: what is there already; None for nothing.
         budget: answer at most so many of the queries that not everybody has answered.
     """
-    stored = pl.DataFrame(schema={**COMPLETIONS.schema, "bytes": pl.UInt32})
-    if lake is not None:
-        stored = _stored(lake)
-    sized = queries.select("query_id", bytes=pl.col("text").str.len_bytes())
+    known = {} if lake is None else _sums(lake)
     found = []
     for candidate in candidates:
-        keys = _keys_there(candidate, stored=stored, lake=lake)
-        averages = _averages(candidate, stored=stored)
+        required = required_samples(queries["query_id"], samples=candidate.samples)
+        keys = _keys_there(candidate, required=required, lake=lake)
+        averages = _averages(candidate, known=known)
         found.append(
-            _estimate(candidate, sized=sized, there=keys, averages=averages, budget=budget)
+            _estimate(
+                candidate,
+                required=required,
+                sized=queries,
+                there=keys,
+                averages=averages,
+                budget=budget,
+            )
         )
     return found
 
 
 def dataset_queries(lake: Lake | None, *, dataset: str) -> tuple[pl.DataFrame, pl.Series]:
-    """A dataset's queries (`query_id`, `text`), and the ids of all others in the lake."""
+    """A dataset's queries (`query_id`, `bytes`), and the ids of all others in the lake."""
     if lake is None:
-        empty = pl.DataFrame(schema={"query_id": pl.String, "text": pl.String})
+        empty = pl.DataFrame(schema={"query_id": pl.String, "bytes": pl.UInt32})
         return empty, empty["query_id"]
-    rows = lake.scan(QUERIES).select("query_id", "text", "dataset").collect()
+    sized = text_bytes(lake.scan(QUERIES), "dataset").collect(engine="streaming")
     own = pl.col("dataset") == dataset
-    return rows.filter(own).select("query_id", "text"), rows.filter(~own)["query_id"]
+    return sized.filter(own).drop("dataset"), sized.filter(~own)["query_id"]
 
 
-def _stored(lake: Lake) -> pl.DataFrame:
-    """All completions without their texts, with the bytes of their queries' texts."""
-    sizes = lake.scan(QUERIES).select("query_id", bytes=pl.col("text").str.len_bytes())
-    columns = [name for name in COMPLETIONS.columns if name not in ("text", "first_logprobs")]
-    rows = lake.scan(COMPLETIONS).select(columns).join(sizes, on="query_id", how="left")
-    return rows.collect()
+def text_bytes(queries: pl.LazyFrame, *more: str) -> pl.LazyFrame:
+    """`query_id`, `bytes` of the texts, and more columns of queries."""
+    return queries.select("query_id", *more, bytes=pl.col("text").str.len_bytes())
 
 
-def _keys_there(candidate: Candidate, *, stored: pl.DataFrame, lake: Lake | None) -> pl.DataFrame:
-    """`query_id`, `sample`, `outcome` of what is committed or staged."""
-    own = stored.filter(candidate_id=candidate.candidate_id).select(*KEY, "outcome")
+def _sums(lake: Lake) -> dict[str, dict[str, float]]:
+    """By candidate's id, what its answers took all together (`SUMS`).
+
+    Summed in a stream: 10 million answers would not fit beside what is planned.
+    """
+    gpu, completion = pl.col("gpu_seconds"), pl.col("completion_tokens").cast(pl.Int64)
+    rows = (
+        lake.scan(COMPLETIONS)
+        .filter((pl.col("outcome") != "error") & pl.col("prompt_tokens").is_not_null())
+        .join(text_bytes(lake.scan(QUERIES)), on="query_id")
+        .filter(pl.col("bytes") > 0)
+        .group_by("candidate_id")
+        .agg(
+            answers=pl.len(),
+            bytes=pl.col("bytes").cast(pl.Int64).sum(),
+            prompt=pl.col("prompt_tokens").cast(pl.Int64).sum(),
+            completion=completion.sum(),
+            completions=completion.count(),
+            gpu=gpu.sum(),
+            gpus=gpu.count(),
+        )
+        .sort("candidate_id")
+        .collect(engine="streaming")
+    )
+    return {row["candidate_id"]: row for row in rows.iter_rows(named=True)}
+
+
+def _keys_there(candidate: Candidate, *, required: pl.DataFrame, lake: Lake | None) -> pl.DataFrame:
+    """`query_id`, `sample`, `outcome` of what is committed or staged of the required rows."""
     if lake is None:
-        return own
+        return required.clear().with_columns(outcome=pl.lit("ok"))
+    own = committed_answers(required, lake=lake, candidate_id=candidate.candidate_id)
     staged = staged_shards(lake, table=COMPLETIONS, partition=candidate.candidate_id)
     keys = [
         rows.select(KEY).with_columns(outcome=pl.lit("ok"))
@@ -133,33 +163,27 @@ def _keys_there(candidate: Candidate, *, stored: pl.DataFrame, lake: Lake | None
     return pl.concat([own, *keys]).unique(KEY, keep="first")
 
 
-def _averages(candidate: Candidate, *, stored: pl.DataFrame) -> Averages:
-    known = stored.filter(
-        (pl.col("outcome") != "error")
-        & pl.col("prompt_tokens").is_not_null()
-        & (pl.col("bytes") > 0)
-    )
-    own = known.filter(candidate_id=candidate.candidate_id)
-    if own.height:
-        return _mean(own, source=f"its own {own.height:,} answers", gpu=True)
+def _averages(candidate: Candidate, *, known: Mapping[str, Mapping[str, float]]) -> Averages:
+    own = known.get(candidate.candidate_id)
+    if own:
+        return _mean(own, source=f"its own {own['answers']:,} answers", gpu=True)
     frame = candidate.frame_bytes / BYTES_A_TOKEN
-    if known.height:
+    if known:
+        every = {name: sum(row[name] for row in known.values()) for name in SUMS}
         return replace(
-            _mean(known, source="other candidates' answers", gpu=False), frame_tokens=frame
+            _mean(every, source="other candidates' answers", gpu=False), frame_tokens=frame
         )
     longest = float(candidate.sampling.max_tokens + candidate.extend)
     source = "text length, answers at their longest"
     return Averages(1 / BYTES_A_TOKEN, longest, None, 0, source, frame_tokens=frame)
 
 
-def _mean(answers: pl.DataFrame, *, source: str, gpu: bool) -> Averages:
-    tokens = answers.select(pl.col("prompt_tokens").sum() / pl.col("bytes").sum()).item()
-    seconds = answers["gpu_seconds"].mean() if gpu else None
+def _mean(sums: Mapping[str, float], *, source: str, gpu: bool) -> Averages:
     return Averages(
-        tokens_a_byte=float(tokens),
-        completion_tokens=float(answers.select(pl.col("completion_tokens").mean()).item() or 0.0),
-        gpu_seconds=None if seconds is None else float(str(seconds)),
-        answers=answers.height,
+        tokens_a_byte=sums["prompt"] / sums["bytes"],
+        completion_tokens=sums["completion"] / max(1, sums["completions"]),
+        gpu_seconds=sums["gpu"] / sums["gpus"] if gpu and sums["gpus"] else None,
+        answers=int(sums["answers"]),
         source=source,
     )
 
@@ -167,12 +191,12 @@ def _mean(answers: pl.DataFrame, *, source: str, gpu: bool) -> Averages:
 def _estimate(
     candidate: Candidate,
     *,
+    required: pl.DataFrame,
     sized: pl.DataFrame,
     there: pl.DataFrame,
     averages: Averages,
     budget: int | None,
 ) -> Estimate:
-    required = required_samples(sized["query_id"], samples=candidate.samples)
     done = required.join(there, on=KEY)
     left = required.join(there, on=KEY, how="anti").join(sized, on="query_id")
     n_queries = left["query_id"].n_unique()

@@ -150,6 +150,15 @@ def active_files(handle: DeltaTable) -> pl.DataFrame:
     return pl.DataFrame(handle.get_add_actions(flatten=True)).select("path", "size_bytes")
 
 
+def removed_files(handle: DeltaTable) -> set[str]:
+    """Paths that were part of the table, no longer are, and may lie there still.
+
+    The log remembers them for as long as `delta.deletedFileRetentionDuration` says. Nothing is
+    deleted by this: a vacuum that is asked what it would take is the one that tells.
+    """
+    return set(handle.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False))
+
+
 def _no_lake(lake: Lake) -> LakeError:
     return LakeError(
         f"{lake.storage.uri}: there is no lake here; name the right one with --lake, or make one "

@@ -66,6 +66,7 @@ def read_outcomes(
     versions: Mapping[str, int] | None = None,
     tagger: str = "",
     answers: bool = False,
+    also: Sequence[str] = (),
     refused: bool = False,
 ) -> OutcomeMatrix:
     """The outcome matrix of a dataset under one scorer.
@@ -73,6 +74,8 @@ def read_outcomes(
     Args:
         lake: the lake.
         dataset: whose queries.
+        also: datasets whose train queries stand beside them, such as what `route --feedback`
+            copied; those that are not in the lake are left out.
         scorer: a scorer's name or id (of several specs of a name, the one with most rewards);
             empty: the only one that has scored the dataset, or `accuracy`.
         normalisation: on which scale, see `cluster.normalisation`: by the scorer's rewards on train
@@ -91,7 +94,7 @@ def read_outcomes(
             there is.
     """
     view = _View(lake, versions or {})
-    queries = view.queries(dataset)
+    queries = view.queries(dataset, also=also)
     if tagger:
         own = QueryTags(lake, view.versions)
         queries = own.tagged(queries, tagger_id=own.tagger_id(tagger, queries=queries))
@@ -210,8 +213,10 @@ class _View:
     def scan(self, table: Table) -> pl.LazyFrame:
         return self.lake.scan(table, version=self.versions.get(table.name))
 
-    def queries(self, dataset: str) -> pl.DataFrame:
-        rows = self.scan(QUERIES).filter(pl.col("dataset") == dataset).select(QUERY_COLUMNS)
+    def queries(self, dataset: str, *, also: Sequence[str] = ()) -> pl.DataFrame:
+        beside = pl.col("dataset").is_in(list(also)) & (pl.col("split") == "train")
+        wanted = (pl.col("dataset") == dataset) | beside
+        rows = self.scan(QUERIES).filter(wanted).select(QUERY_COLUMNS)
         chosen = self.scan(CHOICES).select("query_id", chosen=pl.col("sampling_probability"))
         probability = pl.col("sampling_probability") * pl.col("chosen").fill_null(1.0)
         queries = (
@@ -221,7 +226,7 @@ class _View:
             .sort("query_id")
             .collect()
         )
-        if queries.height == 0:
+        if dataset not in queries["dataset"]:
             there = self.scan(QUERIES).select(pl.col("dataset").unique().sort()).collect()
             known = ", ".join(there["dataset"]) or "none"
             raise InputError(

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from cluster.lake.commit import commit_shards
-from cluster.lake.lake import Lake, scan_handle
+from cluster.lake.lake import Lake
 from cluster.lake.shard import staged_shards
 from cluster.lake.tables import COMPLETIONS
+
+KEY = ["query_id", "sample"]
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,24 @@ def plan_candidate(
     if adopt:
         staged = staged_shards(lake, table=COMPLETIONS, partition=candidate_id)
         adopted = commit_shards(staged, lake=lake, table=COMPLETIONS)
-    key = ["query_id", "sample"]
-    # Only of what is required: a candidate may have answered far more than fits.
-    committed = (
-        scan_handle(lake.handle(COMPLETIONS), table=COMPLETIONS)
-        .filter(pl.col("candidate_id") == candidate_id)
-        .select(*key, "outcome")
-        .join(required.lazy(), on=key, how="semi")
-        .collect(engine="streaming")
-    )
+    committed = committed_answers(required, lake=lake, candidate_id=candidate_id)
     failed = committed.filter(pl.col("outcome") == "error")
     return Plan(
         candidate_id=candidate_id,
         required=required.height,
         adopted=sum(shard.rows for shard in adopted),
         errors=failed.height,
-        missing=required.join(committed, on=key, how="anti", maintain_order="left"),
+        missing=required.join(committed, on=KEY, how="anti", maintain_order="left"),
+    )
+
+
+def committed_answers(required: pl.DataFrame, *, lake: Lake, candidate_id: str) -> pl.DataFrame:
+    """`query_id`, `sample`, `outcome` of what a candidate has of the required rows, and no more: it
+    may have answered far more than fits."""
+    return (
+        lake.scan(COMPLETIONS)
+        .filter(pl.col("candidate_id") == candidate_id)
+        .select(*KEY, "outcome")
+        .join(required.lazy(), on=KEY, how="semi")
+        .collect(engine="streaming")
     )

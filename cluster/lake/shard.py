@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
 from cluster.errors import LakeError
 from cluster.failpoint import failpoint
-from cluster.lake.lake import Lake, active_files
+from cluster.lake.lake import Lake, active_files, removed_files
 from cluster.lake.tables import Table
 from cluster.query import digest
 from cluster.storage import Storage
@@ -126,7 +127,7 @@ def _footer(uri: str, *, storage: Storage, table: Table) -> tuple[int, int]:
             size = int(files.info(uri)["size"])
             footer = pq.ParquetFile(stream)
             rows, schema = footer.metadata.num_rows, footer.schema_arrow
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+    except (OSError, ValueError, pa.ArrowException, MemoryError, OverflowError) as error:
         raise LakeError(f"{uri}: is no readable Parquet file ({error}); delete it") from error
     found = dict(pl.DataFrame(schema.empty_table()).schema)
     if not _fits(found, table=table):
@@ -163,18 +164,22 @@ def add_action(shard: Shard, *, table: Table) -> AddAction:
 def staged_shards(lake: Lake, *, table: Table, partition: str) -> list[Shard]:
     """Files of a partition that a worker finished and no version of the table names.
 
-    Files that compaction or a deletion has taken out of the table look staged too; whoever
-    adopts must compare their keys with those committed.
+    What compaction or a deletion has taken out of the table is not staged, as long as the log
+    remembers it: it would be read again at every plan, and a vacuum may take it at any moment.
+    What the log has forgotten looks staged; whoever adopts must compare keys with those committed.
     """
+    root = f"{lake.table_uri(table)}/"
+    uris = (uri for uri, _ in lake.storage.list(f"{root}{table.partition}={partition}"))
+    fresh = [uri for uri in uris if uri.rsplit("/", 1)[-1].startswith(ADOPTABLE)]
+    # Loaded after the listing: what was committed and taken out in between is known to it.
     handle = lake.handle(table)
-    folder = f"{lake.table_uri(table)}/{table.partition}={partition}"
-    known = set(active_files(handle)["path"])
-    names = (uri for uri, _ in lake.storage.list(folder))
-    fresh = [uri for uri in names if uri.rsplit("/", 1)[-1].startswith(ADOPTABLE)]
+    unnamed = {uri.removeprefix(root) for uri in fresh} - set(active_files(handle)["path"])
+    if unnamed:
+        unnamed -= removed_files(handle)
     return [
         read_shard(uri, lake=lake, table=table)
         for uri in fresh
-        if uri.removeprefix(lake.table_uri(table) + "/") not in known
+        if uri.removeprefix(root) in unnamed
     ]
 
 

@@ -204,6 +204,21 @@ REGISTRY = Table(
         why=pl.String,
     ),
 )
+# Files of a watched folder whose queries have been taken, as they were then.
+WATCHED = Table(
+    name="watched",
+    key=("uri", "stamp", "dataset"),
+    schema=_columns(
+        uri=pl.String,
+        stamp=pl.String,
+        dataset=pl.String,
+        digest=pl.String,
+        rows=pl.Int64,
+        new_queries=pl.Int64,
+        broken=pl.Int64,
+        at=pl.String,
+    ),
+)
 # Looks at a frozen test snapshot, and what came of them: the error rate that is spent.
 LOOKS = Table(
     name="looks",
@@ -273,6 +288,7 @@ TABLES: dict[str, Table] = {
         EMBEDDINGS,
         EVALUATIONS,
         REGISTRY,
+        WATCHED,
         LOOKS,
         ADMISSIONS,
         KEPT_OUT,

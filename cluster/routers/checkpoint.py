@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +25,8 @@ TENSORS = "model.safetensors"
 # Files whose names begin so are not the router's: they say what it was trained on.
 BESIDE = "profile."
 FORMAT = 1
+# It holds names and settings; the numbers of a router are in other files.
+MOST_MANIFEST_BYTES = 64 * 2**20
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -194,14 +197,36 @@ def read_file(storage: Storage, name: str) -> bytes:
     """Content of one file of the folder.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not there, or no plain file of a likely size.
     """
+    _check_plain(storage, name)
     try:
         return storage.read_bytes(storage.join(name))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(
             f"{storage.join(name)}: no such file; expected a checkpoint folder with {MANIFEST}"
         ) from error
+
+
+def _check_plain(storage: Storage, name: str) -> None:
+    """Refuse what would be read without an end: a device or a pipe that a link leads to, or a
+    manifest that is none.
+
+    Raises:
+        InputError: it is such a thing.
+    """
+    path = Path(storage.join(name))
+    if not storage.is_s3 and path.exists() and not path.is_dir() and not path.is_file():
+        raise InputError(f"{path}: damaged checkpoint: is no plain file")
+    try:
+        size = int(storage.filesystem().info(storage.join(name))["size"])
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if name == MANIFEST and size > MOST_MANIFEST_BYTES:
+        raise InputError(
+            f"{storage.join(name)}: damaged checkpoint: {size:,} bytes, expected at most "
+            f"{MOST_MANIFEST_BYTES:,}"
+        )
 
 
 def read_manifest(uri: str) -> Manifest:

@@ -3,7 +3,6 @@
 import asyncio
 import importlib.util
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,6 @@ found = importlib.util.spec_from_file_location("odd_job", JOBS / "odd_job.py")
 odd_job = importlib.util.module_from_spec(found)
 found.loader.exec_module(odd_job)
 OddSpec = odd_job.OddSpec
-
-
-@pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
-    """A Prefect server of the tests' own."""
-    from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    with (
-        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
-        yield
 
 
 def run_under_prefect(spec: OddSpec, *, address: str, name: str) -> Any:

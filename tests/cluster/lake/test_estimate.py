@@ -15,6 +15,7 @@ from cluster.lake.tables import COMPLETIONS, QUERIES
 
 TEXTS = {"a": "x" * 100, "b": "x" * 300, "c": "x" * 200, "d": "x" * 400}
 QUERY_ROWS = pl.DataFrame({"query_id": list(TEXTS), "text": list(TEXTS.values())})
+SIZED = QUERY_ROWS.select("query_id", bytes=pl.col("text").str.len_bytes())
 
 
 def candidate(name: str = "one", **fields) -> Candidate:
@@ -47,7 +48,7 @@ def lake(tmp_path: Path) -> Lake:
 def test_tokens_and_usd_are_those_of_the_candidate_s_own_answers(lake: Lake) -> None:
     one = candidate(price={"input": 1.0, "output": 10.0})
     append_new(answers(one, "a", "b"), lake=lake, table=COMPLETIONS)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
+    (found,) = estimate(SIZED, candidates=[one], lake=lake)
     assert (found.required, found.there, found.missing) == (4, 2, 2)
     assert (found.prompt_tokens, found.completion_tokens) == (300, 20)
     assert found.cost_usd == pytest.approx((300 + 200) / 1e6)
@@ -56,31 +57,31 @@ def test_tokens_and_usd_are_those_of_the_candidate_s_own_answers(lake: Lake) -> 
 
 def test_others_answers_stand_in_for_a_candidate_that_has_none(lake: Lake) -> None:
     append_new(answers(candidate("other"), "a"), lake=lake, table=COMPLETIONS)
-    (found,) = estimate(QUERY_ROWS, candidates=[candidate()], lake=lake)
+    (found,) = estimate(SIZED, candidates=[candidate()], lake=lake)
     assert (found.prompt_tokens, found.completion_tokens) == (500, 40)
     assert "other candidates" in found.source
 
 
 def test_with_no_lake_answers_are_as_long_as_they_may_be() -> None:
     one = candidate(sampling={"max_tokens": 7}, samples=2)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=None)
+    (found,) = estimate(SIZED, candidates=[one], lake=None)
     assert (found.missing, found.prompt_tokens, found.completion_tokens) == (8, 500, 56)
     assert found.cost_usd is None
 
 
 def test_a_system_message_is_read_with_every_query() -> None:
     one = candidate(chat=True, system="x" * 400)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=None)
+    (found,) = estimate(SIZED, candidates=[one], lake=None)
     assert found.prompt_tokens == (1000 + 4 * 400) // 4
 
 
 def test_time_of_gpus_is_priced_by_the_hour(lake: Lake) -> None:
     one = candidate(resources={"gpus": 2, "usd_per_gpu_hour": 3.0})
-    (unknown,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
+    (unknown,) = estimate(SIZED, candidates=[one], lake=lake)
     assert unknown.gpu_hours is None
     assert unknown.gpu_cost_usd is None
     append_new(answers(one, "a", gpu_seconds=120.0), lake=lake, table=COMPLETIONS)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
+    (found,) = estimate(SIZED, candidates=[one], lake=lake)
     assert found.gpu_hours == pytest.approx(3 * 120 / 3600)
     assert found.gpu_cost_usd == pytest.approx(0.3)
 
@@ -88,7 +89,7 @@ def test_time_of_gpus_is_priced_by_the_hour(lake: Lake) -> None:
 def test_what_a_killed_run_staged_counts_as_there_and_stays_staged(lake: Lake) -> None:
     one = candidate()
     write_shard(answers(one, "a", "c"), lake=lake, table=COMPLETIONS, partition=one.candidate_id)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
+    (found,) = estimate(SIZED, candidates=[one], lake=lake)
     assert found.missing == 2
     assert lake.read(COMPLETIONS).is_empty()
 
@@ -96,14 +97,14 @@ def test_what_a_killed_run_staged_counts_as_there_and_stays_staged(lake: Lake) -
 def test_errors_are_there_and_counted(lake: Lake) -> None:
     one = candidate()
     append_new(answers(one, "a", outcome="error"), lake=lake, table=COMPLETIONS)
-    (found,) = estimate(QUERY_ROWS, candidates=[one], lake=lake)
+    (found,) = estimate(SIZED, candidates=[one], lake=lake)
     assert (found.there, found.errors, found.missing) == (1, 1, 3)
 
 
 def test_a_budget_takes_its_share_of_what_is_missing(lake: Lake) -> None:
-    (found,) = estimate(QUERY_ROWS, candidates=[candidate(samples=3)], lake=lake, budget=2)
+    (found,) = estimate(SIZED, candidates=[candidate(samples=3)], lake=lake, budget=2)
     assert found.missing == 6
-    (all_of_it,) = estimate(QUERY_ROWS, candidates=[candidate()], lake=lake, budget=9)
+    (all_of_it,) = estimate(SIZED, candidates=[candidate()], lake=lake, budget=9)
     assert all_of_it.missing == 4
 
 

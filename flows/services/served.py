@@ -1,0 +1,103 @@
+"""The process of `signalbox up` that takes runs from the Prefect server and starts them.
+
+Run as `python -m flows.served`; told what to serve by one line of JSON on standard input, it
+answers with a line on standard output once the server knows the deployments, and ends, with all
+runs it has started, on SIGTERM.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from pydantic import BaseModel, ConfigDict
+
+from cluster.lake.lake import LAKE_VARIABLE
+from cluster.ray_cluster import ADDRESS_VARIABLE
+from flows.deployments import DEPLOYMENTS, runner_deployment
+from flows.services.left_over import end_left_over
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+READY = "ready"
+RUNNER = "signalbox"
+# A run that was asked for in the UI begins within this time, as far as this process is concerned.
+POLL_SECONDS = 2.0
+
+
+class Serving(BaseModel):
+    """What the deployments work on.
+
+    Attributes:
+        lake: URI of the lake of runs that name no other.
+        ray_address: dashboard address of the Ray cluster of runs that name no other.
+        candidates: candidate file of runs that name no other; empty: none.
+        limit: runs at a time.
+        own_server: whether the server has no other runs than those of `up`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    lake: str
+    ray_address: str
+    candidates: str
+    limit: int
+    own_server: bool
+
+
+def main() -> None:
+    """Read what to serve, and serve it."""
+    answers = _answers_alone()
+    serving = Serving.model_validate_json(sys.stdin.readline())
+    os.environ[LAKE_VARIABLE] = serving.lake
+    os.environ[ADDRESS_VARIABLE] = serving.ray_address
+    given = {"lake": serving.lake, "candidates": serving.candidates}
+    defaults = {name: value for name, value in given.items() if value}
+    deployments = [runner_deployment(each, defaults=defaults) for each in DEPLOYMENTS]
+    asyncio.run(_serve(deployments, serving=serving, answers=answers))
+
+
+def _answers_alone() -> TextIO:
+    """The pipe to the command; all else that is written to standard output goes to standard error.
+
+    Runs write there, and Prefect hands it on.
+    """
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+async def _serve(
+    deployments: list["RunnerDeployment"], *, serving: Serving, answers: TextIO
+) -> None:
+    """Make the deployments known and run what is asked for, until SIGTERM."""
+    from prefect.client.orchestration import get_client
+    from prefect.runner import Runner
+
+    runner = Runner(
+        name=RUNNER, query_seconds=POLL_SECONDS, pause_on_shutdown=False, limit=serving.limit
+    )
+    known = [await runner.aadd_deployment(deployment) for deployment in deployments]
+    if serving.own_server:
+        async with get_client() as client:
+            await end_left_over(client, known)
+    running = asyncio.create_task(runner.start())
+    while not (runner.started or running.done()):
+        await asyncio.sleep(0.05)
+    # After Prefect's own, which holds up the very loop it then waits for.
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    answers.write(f"{READY}\n")
+    answers.flush()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        await runner.astop()
+    stopping.cancel()
+    await running
+
+
+if __name__ == "__main__":
+    main()

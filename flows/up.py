@@ -1,0 +1,137 @@
+"""up: Prefect server, Ray and the deployments in one command, until it is stopped."""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from cluster.candidate import check_candidates
+from cluster.lake.lake import Lake
+from cluster.process_mark import VARIABLE, start_guard
+from cluster.ray_cluster import cluster_address
+from flows.params import FlowParams, check_ray
+from flows.services.only_one import check_only_one, only_one
+from flows.services.prefect_server import LOOPBACK, PrefectServer, check_server, given_server
+from flows.services.runner_process import RunnerProcess
+from flows.services.served import Serving
+from flows.stop_signal import stop_signal
+from tasks.report import say
+
+LOOK_SECONDS = 0.5
+
+
+class UpParams(FlowParams):
+    """Bring up the Prefect server, Ray and the deployments, and print the UI's address."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        title="Host",
+        description="Address the UI is served at; 0.0.0.0 lets other machines in: set "
+        "PREFECT_SERVER_API_AUTH_STRING=user:password then",
+    )
+    port: int = Field(
+        default=4200, ge=0, le=65535, title="Port", description="Port of the UI; 0: a free one"
+    )
+    candidates: str = Field(
+        default="",
+        title="Candidates",
+        description="Candidate file (YAML or TOML) that forms which ask for one begin with",
+    )
+    limit: int = Field(
+        default=4, ge=1, title="Limit", description="Runs at a time; further ones wait"
+    )
+
+
+def check(params: UpParams) -> None:
+    """What can be told before anything is started.
+
+    Raises:
+        SignalboxError: lake, candidate file, address, the Prefect server that was named or the Ray
+            address are not what they must be.
+    """
+    Lake.open(params.lake)
+    if params.candidates:
+        check_candidates(params.candidates)
+    if not given_server():
+        check_only_one()
+    check_server(host=params.host, port=params.port)
+    check_ray(params)
+
+
+def up(params: UpParams) -> dict[str, Any]:
+    """Serve until Ctrl-C or SIGTERM; whatever ends this process, nothing it started outlives it.
+
+    Raises:
+        SignalboxError: a part did not start, or ended and could not be brought back.
+    """
+    start = time.monotonic()
+    lake = Lake.open(params.lake)
+    server = PrefectServer.at(host=params.host, port=params.port)
+    with (
+        stop_signal() as stop,
+        only_one() if server.is_own else nullcontext(),
+        _guarded(),
+        server,
+        # Before Ray, so that its imports are done while Ray and the server start.
+        RunnerProcess(server.api_url) as runner,
+        cluster_address(params.ray_address) as address,
+    ):
+        server.wait(stop)
+        serving = _serving(params, lake=lake, address=address, own_server=server.is_own)
+        if not stop.is_set():
+            runner.serve(serving, stop)
+        if not stop.is_set():
+            _tell(params, server=server, seconds=time.monotonic() - start)
+        while not stop.wait(LOOK_SECONDS):
+            _keep_up(server, runner)
+        say("stopping; runs that are on are cancelled, what was committed is kept")
+        runner.stop()
+    told = {"flow": "up", "lake": lake.storage.uri, "url": server.ui_url}
+    return told | {"seconds": round(time.monotonic() - start, 1)}
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Mark all that is started in the block; in the end, and if this process is killed, it ends."""
+    mark = secrets.token_hex(16)
+    guard = start_guard(mark)
+    os.environ[VARIABLE] = mark
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        guard.communicate()
+
+
+def _serving(params: UpParams, *, lake: Lake, address: str, own_server: bool) -> Serving:
+    candidates = str(Path(params.candidates).resolve()) if params.candidates else ""
+    return Serving(
+        lake=lake.storage.uri,
+        ray_address=address,
+        candidates=candidates,
+        limit=params.limit,
+        own_server=own_server,
+    )
+
+
+def _tell(params: UpParams, *, server: PrefectServer, seconds: float) -> None:
+    say(f"up after {seconds:.0f} s: {server.ui_url}/deployments (Ctrl-C stops it)")
+    has_key = "PREFECT_SERVER_API_AUTH_STRING" in os.environ
+    if server.is_own and params.host not in LOOPBACK and not has_key:
+        say(
+            "anybody who reaches this address can start runs: set PREFECT_SERVER_API_AUTH_STRING "
+            "and, for runs and commands, PREFECT_API_AUTH_STRING"
+        )
+
+
+def _keep_up(server: PrefectServer, runner: RunnerProcess) -> None:
+    """Bring back what has ended by itself."""
+    if server.restart_if_ended():
+        say("the Prefect server ended and is started again; runs go on")
+    if runner.restart_if_ended():
+        say("the process that starts the runs ended, and they with it; it is started again")
