@@ -34,15 +34,12 @@ def test_a_snapshot_is_created_by_hand_and_listed(told: Any, lake: Path) -> None
     listed = told("snapshot", "list", "--lake", lake).manifest["snapshots"]
     assert [(one["name"], one["looks"]) for one in listed] == [("toy-1", 1), ("june", 0)]
     again = told("snapshot", "create", "--dataset", "toy", "--name", "june", "--lake", lake)
-    assert again.status == 1
-    assert "'june' already" in again.stderr
+    again.refused("'june' already", "--name")
 
 
 def test_unknown_names_are_told_with_those_there_are(told: Any, lake: Path) -> None:
     shown = told("snapshot", "show", "--name", "nope", "--lake", lake)
-    assert shown.status == 1
-    assert "there is toy-1" in shown.stderr
+    shown.refused("there is toy-1", "signalbox snapshot create")
     assert told("labels", "list", "--lake", lake).manifest == {"batches": []}
     released = told("labels", "release", "--batch", "nope", "--lake", lake)
-    assert released.status == 1
-    assert "no batch 'nope' was refused" in released.stderr
+    released.refused("no batch 'nope' was refused")
