@@ -22,6 +22,9 @@ from cluster.errors import JobError
 ADDRESS_VARIABLE = "SIGNALBOX_RAY_ADDRESS"
 # Engines keep their data in their own memory; only requests and small frames pass through Ray.
 OBJECT_STORE_BYTES = 256 * 2**20
+# Ray's word for a cluster of one machine: on Linux it takes the outer address for the word
+# "localhost" unless this is off, and then finds no cluster on loopback.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # On a machine with other work Ray's own 30 s for a start are sometimes too few.
 START_TURNS = 3
 LOG = logging.getLogger("signalbox.ray")
@@ -80,6 +83,8 @@ def cluster_address(address: str = "") -> Iterator[str]:
 def _start() -> Any:
     """A cluster of this machine whose processes end with this one, by a reaper if need be.
 
+    All of them listen on loopback alone: nobody else on the network reaches one of their ports.
+
     Two commands at once on one machine have a cluster each. So not `ray.init`, which gives the
     job agent the fixed port 52365 (the second cluster then takes no jobs: "No available agent"),
     and a folder of its own, in whose `ray_current_cluster` Ray looks up where a job belongs (else
@@ -105,6 +110,7 @@ def _start_once() -> Any:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     head = {
         "temp_dir": str(folder),
+        "node_ip_address": "127.0.0.1",
         # Not cpu_count: under taskset, Slurm or a pinned container fewer of them are ours.
         "num_cpus": len(os.sched_getaffinity(0)),
         "num_gpus": _gpus(),
@@ -118,7 +124,7 @@ def _start_once() -> Any:
     # Cluster also notes the address in Ray's default folder, /tmp/ray, which is not there before
     # Ray's first start on a machine, and may be another user's.
     (folder / "ray").mkdir()
-    with _environment(RAY_TMPDIR=str(folder)), _own_signals():
+    with _environment(RAY_TMPDIR=str(folder), **LOOPBACK), _own_signals():
         cluster = Cluster(initialize_head=True, head_node_args=head)
     (folder / "ray_current_cluster").write_text(cluster.address)
     return cluster

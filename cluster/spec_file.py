@@ -30,25 +30,44 @@ def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """
     hint = f"; check {flag}" if flag else ""
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError(
-                f"{file}: has {file.stat().st_size:,} bytes, more than {MAX_BYTES:,}{hint}"
-            )
-        text = file.read_text(encoding="utf-8")
+        _check_size(file.stat().st_size, name=str(file))
+        content = file.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file{hint}") from error
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder; a YAML or TOML file was expected") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     except OSError as error:
         raise InputError(
             f"{file}: cannot be read ({error.strerror}); check path and rights"
         ) from error
-    return _parse_toml(text, file=file) if file.suffix == ".toml" else _parse_yaml(text, file=file)
+    return parse_spec(content, name=str(file))
 
 
-def _parse_toml(text: str, *, file: Path) -> Any:
+def parse_spec(content: bytes, *, name: str) -> Any:
+    """What YAML, or TOML by the file's name, says.
+
+    Raises:
+        InputError: it is neither; names the file and the line.
+    """
+    _check_size(len(content), name=name)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    return _parse_toml(text, file=name) if name.endswith(".toml") else _parse_yaml(text, file=name)
+
+
+def _check_size(size: int, *, name: str) -> None:
+    """Refuse what nobody has written by hand.
+
+    Raises:
+        InputError: it is larger than `MAX_BYTES`.
+    """
+    if size > MAX_BYTES:
+        raise InputError(f"{name}: has {size:,} bytes, expected at most {MAX_BYTES:,}")
+
+
+def _parse_toml(text: str, *, file: str) -> Any:
     # 20,000 parts of one key took the parser a minute and 1.6 GB.
     keys = (line.partition("=")[0] for line in text.splitlines() if "=" in line or "[" in line)
     if any(key.count(".") > MAX_KEY_PARTS for key in keys):
@@ -61,7 +80,7 @@ def _parse_toml(text: str, *, file: Path) -> Any:
         raise InputError(f"{file}: broken TOML: {error}") from error
 
 
-def _parse_yaml(text: str, *, file: Path) -> Any:
+def _parse_yaml(text: str, *, file: str) -> Any:
     import yaml
 
     try:
@@ -76,7 +95,7 @@ def _parse_yaml(text: str, *, file: Path) -> Any:
         raise InputError(f"{file}: broken YAML: it is nested too deeply") from error
 
 
-def _check_expanded(root: Any, *, file: Path) -> None:
+def _check_expanded(root: Any, *, file: str) -> None:
     """Refuse a file that is small only because its aliases stand for more than one would write.
 
     Ten aliases of ten aliases, and so on: 300 bytes can stand for a billion values, which fill the

@@ -17,13 +17,16 @@ from typing import Any
 import fsspec
 
 from cluster.errors import InputError, LakeError
+from cluster.failpoint import failpoint
 
 DEFAULT_ROOT = "./lake"
 S3_SCHEME = "s3://"
 # A store that is not there should be told within seconds, not after botocore's five minutes.
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
-RETRIES = 4
+# Of a store that fails a tenth of its requests four tries lose one request in 10,000, and with it a
+# run now and then; eight lose one in 100 million.
+RETRIES = 8
 # Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
 CHECK_RETRIES = 2
 
@@ -201,41 +204,45 @@ class Storage:
         Raises:
             FileExistsError: something is there already; it is left as it was.
         """
-        if self.is_s3:
-            self.filesystem().pipe_file(uri, data, mode="create")
-            return
-        temporary = _write_beside(Path(uri), data)
-        try:
-            # link() fails when the target exists, which rename() does not.
-            os.link(temporary, uri)
-        finally:
-            temporary.unlink()
+        with _boundary("new", uri):
+            if self.is_s3:
+                self.filesystem().pipe_file(uri, data, mode="create")
+                return
+            temporary = _write_beside(Path(uri), data)
+            try:
+                # link() fails when the target exists, which rename() does not.
+                os.link(temporary, uri)
+            finally:
+                temporary.unlink()
 
     def write(self, uri: str, data: bytes) -> None:
         """Create or replace an object; a reader sees the old or the new one, never a part."""
-        if self.is_s3:
-            self.filesystem().pipe_file(uri, data)
-            return
-        _write_beside(Path(uri), data).replace(uri)
+        with _boundary("write", uri):
+            if self.is_s3:
+                self.filesystem().pipe_file(uri, data)
+                return
+            _write_beside(Path(uri), data).replace(uri)
 
     def copy_from(self, source: str, uri: str) -> None:
         """Create or replace an object with the content of another, from anywhere; as `write`.
 
         On one local disk no byte is copied: both are names of one file, which nothing writes again.
         """
-        if not self.is_s3 and not source.startswith(S3_SCHEME):
-            temporary = _beside(Path(uri))
-            try:
-                os.link(source, temporary)
-            except OSError:
-                pass  # another disk, or one that knows no links
-            else:
-                temporary.replace(uri)
+        with _boundary("copy", uri):
+            if not self.is_s3 and not source.startswith(S3_SCHEME):
+                temporary = _beside(Path(uri))
+                try:
+                    os.link(source, temporary)
+                except OSError:
+                    pass  # another disk, or one that knows no links
+                else:
+                    failpoint("write.beside", of=uri)
+                    temporary.replace(uri)
+                    return
+            if self.is_s3 and source.startswith(S3_SCHEME):
+                self.filesystem().copy(source, uri)
                 return
-        if self.is_s3 and source.startswith(S3_SCHEME):
-            self.filesystem().copy(source, uri)
-            return
-        self.write(uri, Storage.at(source).read_bytes(source))
+            self.write(uri, Storage.at(source).read_bytes(source))
 
     def list(self, prefix: str) -> list[tuple[str, int]]:
         """(URI, size in bytes) of every object below a prefix, sorted; empty when there is none.
@@ -265,12 +272,12 @@ class Storage:
     def delete(self, uri: str) -> None:
         """Remove an object; nothing there is fine."""
         # No look before it: two that delete at once would both see it.
-        with suppress(FileNotFoundError):
+        with _boundary("delete", uri), suppress(FileNotFoundError):
             self.filesystem().rm_file(uri)
 
     def delete_below(self, prefix: str) -> None:
         """Remove a folder with all that is in it; nothing there is fine."""
-        with suppress(FileNotFoundError):
+        with _boundary("delete", prefix), suppress(FileNotFoundError):
             self.filesystem().rm(prefix, recursive=True)
 
     def check(self) -> None:
@@ -303,6 +310,14 @@ class Storage:
             ) from error
 
 
+@contextmanager
+def _boundary(what: str, uri: str) -> Iterator[None]:
+    """A write: a process may die before it and after it."""
+    failpoint(f"{what}.before", of=uri)
+    yield
+    failpoint(f"{what}.after", of=uri)
+
+
 def _modified(info: dict[str, Any]) -> float:
     """When an object was written, as either file system tells it."""
     return float(info["mtime"]) if "mtime" in info else float(info["LastModified"].timestamp())
@@ -328,6 +343,7 @@ def _write_beside(path: Path, data: bytes) -> Path:
             # A disk that is full is not left fuller.
             temporary.unlink(missing_ok=True)
             raise
+    failpoint("write.beside", of=str(path))
     return temporary
 
 

@@ -144,6 +144,7 @@ def add_candidate(params: AddCandidateParams) -> Manifest:
 
     Nothing is retrained and nobody else is run. `registry promote` makes the new version champion.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     row = registry.resolve(lake, version=params.router)
     candidate = _candidate(params) if params.candidates else None

@@ -1,6 +1,6 @@
 """calibrate: how cheaply a router keeps a share of a reference's quality, and how sure that is."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -30,6 +30,8 @@ class CalibrateParams(Wish, FlowParams):
 
     Reads the calibration split alone, and leaves out what the router has seen of it.
     """
+
+    FIRST: ClassVar[tuple[str, ...]] = ("router", "floor", "delta", "reference", "bound", "dataset")
 
     dataset: str = Field(
         default="",
@@ -68,6 +70,7 @@ def calibrate(params: CalibrateParams) -> Manifest:
 
     The record stays in the lake, where 'route --policy quality_floor' finds it.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         found = ray_job(_spec(params, lake=lake), address=address)

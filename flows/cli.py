@@ -62,6 +62,13 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "flows.train", "train", "TrainParams", "fit routers, evaluate, register", "check"
     ),
+    "retrain": Command(
+        "flows.retrain",
+        "retrain",
+        "RetrainParams",
+        "one night: what is new, train, gate, promote",
+        "check",
+    ),
     "add-candidate": Command(
         "flows.add_candidate",
         "add_candidate",
@@ -80,6 +87,13 @@ COMMANDS: dict[str, Command] = {
         "check",
     ),
     "route": Command("flows.route", "route", "RouteParams", "query files to routed files", "check"),
+    "route-waiting": Command(
+        "flows.route_waiting",
+        "route_waiting",
+        "WaitingParams",
+        "route what waits for a new champion",
+        "check",
+    ),
     "serve": Command(
         "flows.serve", "serve", "ServeParams", "an endpoint that routes each request", "check"
     ),

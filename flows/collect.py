@@ -1,7 +1,7 @@
 """collect: query files → queries → completions of every candidate → rewards and tags."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 from prefect import flow
@@ -38,12 +38,17 @@ else:
 class CollectParams(FlowParams):
     """Run every candidate on the queries that it has not answered yet, and label the answers."""
 
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "queries", "candidates", "dataset", "scorers", "taggers", "labels", "plan", "max_usd",
+        "budget",
+    )  # fmt: skip
+
     queries: str = Field(
         default="",
         title="Query files",
         description="A file, glob or folder, local or s3://: Parquet, JSON Lines or CSV "
         "(also .gz, .zst), one query a row. Empty: the queries that the dataset has in the lake "
-        "already, such as those that 'route --feedback' copied there",
+        "already, such as those that 'route' copied there as feedback",
     )
     candidates: str = Field(
         title="Candidate file",
@@ -138,7 +143,7 @@ def check(params: CollectParams) -> None:
     else:
         _check_dataset(params)
     check_candidates(params.candidates)
-    _check_labels(params)
+    check_labels(params)
     if params.plan:
         return
     if params.max_usd:
@@ -163,7 +168,7 @@ def _check_dataset(params: CollectParams) -> None:
         )
 
 
-def _check_labels(params: CollectParams) -> None:
+def check_labels(params: CollectParams) -> None:
     """Make sure of scorers and taggers, and that what a scorer reads runs or has run.
 
     Raises:
@@ -196,6 +201,7 @@ def collect(params: CollectParams) -> Manifest:
     What is in the lake already is not generated again, so a run that was killed, a new candidate
     or new queries cost only what is new.
     """
+    check(params)
     if params.plan:
         planned = _plan(params)
         table_artifact(planned["plan"], key="plan", description="What is missing, by candidate")
@@ -209,9 +215,9 @@ def collect(params: CollectParams) -> Manifest:
         queries = lake.version(QUERIES)
         chosen: Manifest = {}
         if params.budget:
-            choice = _choose_spec(params, candidates=candidates, lake=lake)
+            choice = choose_spec(params, candidates=candidates, lake=lake)
             chosen = ray_job(choice, address=address)
-        generate = _generate_spec(
+        generate = generate_spec(
             params,
             candidates=candidates,
             queries=queries,
@@ -219,7 +225,7 @@ def collect(params: CollectParams) -> Manifest:
             lake=lake,
         )
         generated = ray_job(generate, address=address)
-        labelled = ray_job(_label_spec(params, queries=queries, lake=lake), address=address)
+        labelled = ray_job(label_spec(params, queries=queries, lake=lake), address=address)
     _show(generated, labelled)
     show_quality(labelled["quality"])
     return {
@@ -256,9 +262,10 @@ def _ingest_spec(params: CollectParams, *, lake: str) -> IngestSpec:
     )
 
 
-def _choose_spec(
+def choose_spec(
     params: CollectParams, *, candidates: Sequence[Candidate], lake: Lake
 ) -> ChooseSpec:
+    """Which queries of the dataset are run, where there is a budget."""
     scorers = _labels(params).scorers
     return ChooseSpec(
         lake=lake.storage.uri,
@@ -271,7 +278,7 @@ def _choose_spec(
     )
 
 
-def _generate_spec(
+def generate_spec(
     params: CollectParams,
     *,
     candidates: Sequence[Candidate],
@@ -279,6 +286,15 @@ def _generate_spec(
     requests: str,
     lake: Lake,
 ) -> GenerateSpec:
+    """Who answers what: the dataset's queries, or those in `requests`.
+
+    Args:
+        params: the rest of it.
+        candidates: who answers.
+        queries: version of the table of queries.
+        requests: as `GenerateSpec.requests`; empty for all queries of the dataset.
+        lake: the lake.
+    """
     return GenerateSpec(
         lake=lake.storage.uri,
         candidates=tuple(candidates),
@@ -296,7 +312,8 @@ def _labels(params: CollectParams) -> Labels:
     return read_labels(params.labels, scorers=params.scorers, taggers=params.taggers)
 
 
-def _label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec:
+def label_spec(params: CollectParams, *, queries: int, lake: Lake) -> LabelSpec:
+    """What rewards and tags the answers that are there now; `queries`: version of their table."""
     labels = _labels(params)
     return LabelSpec(
         lake=lake.storage.uri,

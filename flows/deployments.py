@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 TAG = "signalbox"
+# Filled in by the Prefect server when the event comes.
+LAKE_OF_EVENT = {"__prefect_kind": "jinja", "template": "{{ event.payload.lake }}"}
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Deployment:
         tags: what it can be found by, beside `signalbox`.
         defaults: values its form begins with, where they are not the parameters' own.
         schedule: when it runs by itself; None: only when it is asked to.
-        at_once: how many of its runs there may be at a time; a further one is cancelled. None: any
-            number.
-        runs_on: name of the event that starts it, from any lake; None: none.
+        at_once: how many of its runs there may be at a time; None: any number.
+        waits: whether one more waits for its turn; otherwise it is cancelled.
+        runs_on: names of events that start it, on the lake that the event is about.
     """
 
     name: str
@@ -47,7 +49,8 @@ class Deployment:
     defaults: dict[str, Any] = field(default_factory=dict)
     schedule: Schedule | None = None
     at_once: int | None = None
-    runs_on: str | None = None
+    waits: bool = False
+    runs_on: tuple[str, ...] = ()
 
     @property
     def all_tags(self) -> list[str]:
@@ -103,6 +106,30 @@ DEPLOYMENTS = (
         tags=("routing",),
     ),
     Deployment(
+        name="route-waiting",
+        entrypoint="flows.route_waiting.route_waiting",
+        description="Route the waiting jobs of a lake with its champion; runs by itself whenever "
+        "another router becomes champion.",
+        tags=("routing",),
+        at_once=1,
+        # Promoted twice in a row, the second is to be routed with, too.
+        waits=True,
+        runs_on=("signalbox.router.promoted", "signalbox.router.rolled-back"),
+    ),
+    Deployment(
+        name="promote",
+        entrypoint="flows.champion.promote",
+        description="Make a registered router champion by hand, whatever the gate would say.",
+        tags=("registry",),
+    ),
+    Deployment(
+        name="rollback",
+        entrypoint="flows.champion.rollback",
+        description="Take the champion off and bring back the one before: one click, nothing to "
+        "fill in.",
+        tags=("registry",),
+    ),
+    Deployment(
         name="upkeep",
         entrypoint="flows.upkeep.upkeep",
         description="Merge the lake's small files and delete what nobody reads any more; safe "
@@ -133,7 +160,11 @@ def runner_deployment(
 
     limit = None
     if deployment.at_once is not None:
-        strategy = ConcurrencyLimitStrategy.CANCEL_NEW
+        strategy = (
+            ConcurrencyLimitStrategy.ENQUEUE
+            if deployment.waits
+            else ConcurrencyLimitStrategy.CANCEL_NEW
+        )
         limit = ConcurrencyLimitConfig(limit=deployment.at_once, collision_strategy=strategy)
     flow = deployment.flow()
     texts = _text_fields(flow)
@@ -172,12 +203,12 @@ def _triggers(deployment: Deployment) -> list[Any]:
     """The automation that starts the deployment when something happens."""
     from prefect.events import DeploymentEventTrigger
 
-    if deployment.runs_on is None:
+    if not deployment.runs_on:
         return []
     return [
         DeploymentEventTrigger(
-            name=f"{deployment.name} on {deployment.runs_on}",
-            expect={deployment.runs_on},
-            parameters=None,
+            name=f"{deployment.name} when {TAG} tells of a new champion",
+            expect=set(deployment.runs_on),
+            parameters={"params": {"lake": LAKE_OF_EVENT}},
         )
     ]

@@ -1,6 +1,6 @@
 """evaluate: methods or registered routers against all baselines, on any dataset of the lake."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -17,6 +17,7 @@ from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
 from flows.fit_fields import (
     MAX_FOLDS,
+    NOT_ONE,
     EncoderField,
     EncoderModelField,
     FoldsField,
@@ -59,6 +60,8 @@ else:
 
 class EvaluateParams(FlowParams):
     """Measure routers on a dataset's test split, beside every candidate and all baselines."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("dataset", "output", "methods", "routers", "train_dataset")
 
     methods: list[MethodName] = Field(
         default=["all"],
@@ -104,6 +107,7 @@ class EvaluateParams(FlowParams):
         default=0,
         ge=0,
         le=MAX_FOLDS,
+        json_schema_extra=NOT_ONE,
         title="Cross-validation",
         description="Measure every query of the dataset, fitted on the others in so many folds, "
         "whatever splits it came with: for datasets that are all test. 0: the test split is "
@@ -181,6 +185,7 @@ def evaluate(params: EvaluateParams) -> Manifest:
     Fitted on train + validation and measured on test, unless tasks are held out or every query is
     to be measured by cross-validation.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         evaluated = ray_job(_spec(params, lake=lake), address=address)

@@ -21,7 +21,7 @@ class FeedbackFields(BaseModel):
         description="Share of the queries (0.01 is 1 %) whose texts are copied into the lake, so "
         "that the next training learns from what is asked; more of those where the router is "
         "unsure, always as train, never for a test. Copies users' queries, and the chats before "
-        "them: 0, none, unless asked for. 'collect' without --queries has them answered and "
+        "them: 0, none, unless asked for. 'collect' without query files has them answered and "
         "labelled",
     )
     feedback_dataset: str = Field(

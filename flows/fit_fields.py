@@ -24,6 +24,8 @@ else:
 
 MAX_FOLDS = 50
 MAX_WORKERS = 1024
+# The same as below, for the form: the server refuses it before there is a run.
+NOT_ONE: dict[str, Any] = {"not": {"const": 1}}
 
 
 def _none_or_several(folds: int) -> int:
@@ -78,6 +80,7 @@ FoldsField = Annotated[
     Field(
         ge=0,
         le=MAX_FOLDS,
+        json_schema_extra=NOT_ONE,
         title="Folds",
         description="Settings are chosen by cross-validation on train and validation in so many "
         "folds, in parallel. 0: on the validation split, as methods that train by gradient always "
@@ -88,7 +91,7 @@ PreferencesField = Annotated[
     str,
     Field(
         title="Preferences",
-        description="Dataset whose battles ('import --format battles') mf, similarity_weighted, "
+        description="Dataset whose battles ('import', format battles) mf, similarity_weighted, "
         "bert and causal_lm learn from too, or alone where no train query has a reward. Where none "
         "is between the candidates at hand, those who fought are compared in tiers by strength, as "
         "RouteLLM does (settings tiers, strong_tiers, weak_tier). Empty: no battles",

@@ -105,6 +105,7 @@ def import_tables(params: ImportParams) -> Manifest:
 
     Rows that are in the lake already are left as they are.
     """
+    check(params)
     lake = Lake.open(params.lake)
     spec = ImportSpec(
         lake=lake.storage.uri,

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cluster.errors import InputError
 from cluster.files.reader import check_column
@@ -15,6 +15,7 @@ from cluster.normalisation import Normalisation
 from cluster.plugins import Kind, plugin_names
 from cluster.ray_cluster import given_address
 from cluster.storage import Storage
+from flows.form import FormParams
 
 
 def lake_field() -> Any:
@@ -112,13 +113,11 @@ SeedField = Annotated[
 ]
 
 
-class FlowParams(BaseModel):
+class FlowParams(FormParams):
     """Parameters every flow has.
 
     One flat model a flow is its form in the UI, its flags and its YAML file.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     lake: str = lake_field()
     ray_address: str = Field(

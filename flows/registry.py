@@ -3,20 +3,19 @@
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
 from cluster import registry
 from cluster.lake.lake import Lake
+from flows.form import FormParams
 from flows.params import lake_field
 
 SHOWN = 12
 
 
-class _RegistryParams(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _RegistryParams(FormParams):
     lake: str = lake_field()
 
 

@@ -1,6 +1,6 @@
 """route: a query file → the same rows with the candidate that should answer each."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 from prefect import flow
@@ -66,6 +66,16 @@ class RouteFiles(FileFields, FlowParams):
 
 class RouteParams(PolicyFields, Wish, AnswerFields, FeedbackFields, RouteFiles):
     """Choose a candidate for every row of a query file; optionally let the chosen ones answer."""
+
+    # A policy and what it reads, then who may answer, then the answers.
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "input", "text_column", "output", "overwrite", "router", "policy",
+        "lambda_usd", "usd_per_1000", "usd_total", "strong_share", "threshold", "accept_from",
+        "floor", "delta", "reference", "bound", "calibrated_on", "scorer", "normalisation",
+        "reward_max", "strong", "weak", "prices", "allowed", "max_context", "rules", "tag_column",
+        "language", "fallback", "explore", "answer", "max_usd", "retry_errors", "verifier",
+        "labels", "per_candidate",
+    )  # fmt: skip
 
     prefix: str = Field(
         default="",
@@ -166,6 +176,7 @@ def route(params: RouteParams) -> Manifest:
     Every row keeps its columns and gets the candidate, the expected rewards, the expected cost
     and the router's version. Rows that cannot be read go to a quarantine file.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     # What is calibrated is what routes, whoever is promoted meanwhile.
     version = registry.resolve(lake, version=params.router)["version"]

@@ -1,7 +1,7 @@
 """train: outcomes of a dataset → fitted, evaluated and registered routers."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -54,6 +54,8 @@ else:
 
 class TrainParams(FlowParams):
     """Fit one or several methods, evaluate them against the baselines, register the checkpoints."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("dataset", "methods", "promote")
 
     methods: list[MethodName] = Field(
         default=["cluster_table"],
@@ -125,21 +127,23 @@ def train(params: TrainParams) -> Manifest:
     With promote, the best by validation becomes champion when it beats what could run instead
     with its interval above zero; otherwise it stays challenger and the report says why.
     """
+    check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
-        spec = _spec(params, lake=lake)
+        spec = train_spec(params, lake=lake)
         trained = ray_job(spec, address=address)
         for router in trained["routers"]:
-            _register(router, params=params, lake=lake)
+            register_trained(router, params=params, lake=lake)
         promotion = None
         if params.promote:
-            promotion = _promote(trained, spec=spec, lake=lake, address=address)
+            promotion = promote_best(trained, spec=spec, lake=lake, address=address)
     table_artifact(trained["training"], key="training", description="Trainings, by validation")
     table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 
-def _spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
+def train_spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
+    """The job's spec, on the tables as they are now and against the champion there is."""
     return TrainSpec(
         lake=lake.storage.uri,
         methods=tuple(params.methods),
@@ -163,7 +167,8 @@ def _champion(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
     return version, registry.resolve(lake, version=version)["checkpoint"]
 
 
-def _register(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+def register_trained(router: dict[str, Any], *, params: TrainParams, lake: Lake) -> None:
+    """Note one of a train job's routers as challenger; again changes nothing."""
     registry.register(
         lake,
         version=router["version"],
@@ -182,7 +187,7 @@ def _why(params: TrainParams) -> str:
     return "trained on " + " and ".join(filter(None, (outcomes, battles)))
 
 
-def _promote(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
+def promote_best(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
     """Put the best new router (by validation) before the gate.
 
     When another run promotes meanwhile, the same work is measured against the new champion.

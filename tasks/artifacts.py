@@ -35,13 +35,13 @@ class ProgressArtifacts:
         for part in parts:
             if self.shown.get(part.name) == part:
                 continue
-            self.shown[part.name] = part
             share = 100.0 * part.done / part.total if part.total else 0.0
             words = self._words(part)
             if part.name in self.ids:
                 update_progress_artifact(self.ids[part.name], progress=share, description=words)
             else:
                 self.ids[part.name] = self._create(part, share=share, words=words)
+            self.shown[part.name] = part
 
     def _words(self, part: Part) -> str:
         """What stands beside the bar."""

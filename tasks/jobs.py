@@ -2,6 +2,7 @@
 
 import logging
 
+from httpx import HTTPError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -31,7 +32,11 @@ def ray_job(spec: JobSpec, *, address: str) -> Manifest:
 
         def progress(parts: list[Part]) -> None:
             bars.show(parts)
-            artifacts.show(parts)
+            try:
+                artifacts.show(parts)
+            # Bars in a UI are no reason to stop a job; they move on when the server is back.
+            except HTTPError as error:
+                logger.warning("the Prefect server did not take the progress: %s", error)
 
         def log(line: str) -> None:
             logger.log(logging.INFO if OUR_LINES in line else logging.DEBUG, "%s", line)

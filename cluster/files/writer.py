@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from polars.datatypes import DataTypeClass
 
 from cluster.errors import InputError
+from cluster.failpoint import failpoint
 from cluster.files.batch import ROW
 from cluster.files.formula import harmless
 from cluster.files.schema import as_text
@@ -117,6 +118,7 @@ def _parquet_file(frames: Iterable[pl.DataFrame], sink: Any) -> int:
 @contextmanager
 def whole_file(storage: Storage) -> Iterator[Any]:
     """A stream to a file that appears, or replaces the one there, only when the block ends well."""
+    failpoint("write.before", of=storage.uri)
     if storage.is_s3:
         # A multipart upload: nothing is there before it is closed.
         stream = storage.filesystem().open(storage.uri, "wb", block_size=S3_BLOCK_BYTES)
@@ -126,6 +128,7 @@ def whole_file(storage: Storage) -> Iterator[Any]:
             stream.discard()
             raise
         stream.close()
+        failpoint("write.after", of=storage.uri)
         return
     path = Path(storage.uri)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,9 +137,11 @@ def whole_file(storage: Storage) -> Iterator[Any]:
         with telling_full_disk(path):
             with temporary.open("wb") as stream:
                 yield stream
+            failpoint("write.beside", of=storage.uri)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    failpoint("write.after", of=storage.uri)
 
 
 def check_writable(schema: pl.Schema, *, uri: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.errors import JobError
 from cluster.failpoint import failpoint
+from cluster.jobs.follower import FOLLOWED, NOBODY, signs_of_life
 from cluster.jobs.log_tail import LogTail
 from cluster.jobs.run import Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
@@ -41,8 +42,9 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     """Make sure the work of `spec` is done, and return its manifest.
 
     Done before: nothing runs, and the manifest is returned with `done_before`. Running: it is
-    followed. Otherwise the next attempt is submitted. When this call is interrupted, the job is
-    stopped.
+    followed, and where that job is stopped, not failed, the work goes on with one of our own.
+    Otherwise the next attempt is submitted. When this call is interrupted, the job is stopped;
+    when its process is killed, the job soon ends by itself.
 
     Args:
         spec: what to do.
@@ -57,21 +59,34 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     if manifest is not None:
         return manifest | {"done_before": True}
     client = _client(address)
-    attempts = _attempts(client, work_id=spec.work_id)
-    # It may have ended between the two looks.
-    manifest = run.read_manifest()
-    if manifest is not None:
-        return manifest
-    submission = _running(attempts) or _submit(client, spec=spec, run=run, attempts=attempts)
+    while True:
+        attempts = _attempts(client, work_id=spec.work_id)
+        # It may have ended between the two looks.
+        manifest = run.read_manifest()
+        if manifest is not None:
+            return manifest
+        others = _running(attempts)
+        with signs_of_life(run):
+            submission = others or _submit(client, spec=spec, run=run, attempts=attempts)
+            status = _followed(client, submission=submission, run=run, listener=listener)
+        manifest = run.read_manifest()
+        if status == "SUCCEEDED" and manifest is not None:
+            return manifest
+        error = run.read_error()
+        # Another's job that was cancelled with its run, or ended as its follower had died just
+        # before we came, says nothing about the work.
+        if others and (status == "STOPPED" or error in (None, NOBODY)):
+            continue
+        raise JobError(error or _why(client, submission=submission, status=status))
+
+
+def _followed(client: Any, *, submission: str, run: Run, listener: Listener) -> str:
+    """Ray's last word on a job; the job is stopped when the caller is."""
     try:
-        status = _follow(client, submission=submission, run=run, listener=listener)
+        return _follow(client, submission=submission, run=run, listener=listener)
     except BaseException:
         _stop(client, submission=submission)
         raise
-    manifest = run.read_manifest()
-    if status == "SUCCEEDED" and manifest is not None:
-        return manifest
-    raise JobError(run.read_error() or _why(client, submission=submission, status=status))
 
 
 def check_cluster(address: str) -> None:
@@ -127,7 +142,7 @@ def _submit(client: Any, *, spec: JobSpec, run: Run, attempts: Iterable[str]) ->
     failpoint("submit.before")
     deadline = time.monotonic() + SUBMIT_PATIENCE_SECONDS
     unanswered = time.monotonic() + ANSWER_PATIENCE_SECONDS
-    command = f"{_interpreter()} -m {spec.module} {shlex.quote(uri)}"
+    command = f"{FOLLOWED}=1 {_interpreter()} -m {spec.module} {shlex.quote(uri)}"
     while True:
         try:
             client.submit_job(entrypoint=command, submission_id=submission)

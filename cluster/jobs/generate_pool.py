@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from cluster.lake.lake import Lake
 LOG = logging.getLogger("signalbox.generate")
 # A second shard waits at the worker while the first is answered, so that the engine never idles.
 SHARDS_IN_FLIGHT = 2
-# Workers that die (out of memory, a killed node) are replaced this often per candidate.
+# Workers that die (out of memory) are replaced this often each, and a shard that takes its worker
+# along is handed out again as often. A node that is lost takes all of its workers at once.
 MAX_RESTARTS = 3
 PATIENCE_SECONDS = 30.0
 
@@ -38,13 +40,20 @@ class _Queue:
     def __init__(self, shards: Shards) -> None:
         self.back: list[pl.DataFrame] = []
         self.shards = shards
+        self.deaths: Counter[str] = Counter()
 
     def take(self) -> pl.DataFrame | None:
         return self.back.pop() if self.back else next(self.shards, None)
 
-    def put_back(self, shard: pl.DataFrame | None) -> None:
-        if shard is not None:
-            self.back.append(shard)
+    def put_back(self, shard: pl.DataFrame) -> None:
+        self.back.append(shard)
+
+    def blame(self, shard: pl.DataFrame) -> int:
+        """Put back a shard whose worker died; how often that has happened to it."""
+        self.put_back(shard)
+        first = str(shard["query_id"][0])  # a query is in one shard alone
+        self.deaths[first] += 1
+        return self.deaths[first]
 
 
 class WorkerPool:
@@ -152,17 +161,18 @@ class WorkerPool:
 
     def _replace(self, task: _Task, *, queue: _Queue, error: Exception) -> None:
         """Another actor in place of a dead one; its shards are answered again, if not written."""
-        queue.put_back(task.shard)
-        if task.actor not in self.actors:  # another of its tasks has told already
-            return
-        self.actors.remove(task.actor)
-        self.deaths += 1
-        if self.deaths > MAX_RESTARTS:
-            self.failure = EngineError(f"its workers died {self.deaths} times; the last: {error}")
-            return
-        LOG.warning("a worker died (%s); starting another", error)
-        self.actors.append(self._start())
-        self._load(self.actors[-1])
+        blamed = 0 if task.shard is None else queue.blame(task.shard)
+        is_new = task.actor in self.actors  # else another of its tasks has told already
+        if is_new:
+            self.actors.remove(task.actor)
+            self.deaths += 1
+        if blamed > MAX_RESTARTS or self.deaths > MAX_RESTARTS * self.resources.replicas:
+            times = max(blamed, self.deaths)
+            self.failure = EngineError(f"its workers died {times} times; the last: {error}")
+        elif is_new:
+            LOG.warning("a worker died (%s); starting another", error)
+            self.actors.append(self._start())
+            self._load(self.actors[-1])
 
     def _tell_waiting(self) -> None:
         import ray

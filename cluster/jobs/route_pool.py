@@ -88,78 +88,122 @@ class Alone:
         self.worker.use(policy)
 
 
+@dataclass(frozen=True)
+class _Running:
+    """What a worker was asked for: to route a shard, or to say that it is ready (no task)."""
+
+    worker: int
+    task: Task | None = None
+
+
 @dataclass
 class Actors:
-    """Workers on Ray; one that dies is replaced, and its shards go to another."""
+    """Workers on Ray; one that dies is replaced, and its shards go to another.
+
+    A worker gets shards once it is ready: after a node's death there may be no place for it, and
+    what waited for it would wait for ever.
+    """
 
     routing: Routing
     files: list[SeenFile]
     store: Store
     places: Places
     workers: dict[int, Any] = field(default_factory=dict)
+    starting: dict[Any, _Running] = field(default_factory=dict)
+    idle: list[int] = field(default_factory=list)
     policy: Policy | None = None
     started: int = 0
+    deaths_at_start: int = 0
 
     def work(self, queue: Queue, *, step: Step) -> Iterator[ShardSummary]:
         """See `Pool.work`.
 
         Raises:
-            EngineError: whoever gets a certain shard dies.
+            EngineError: whoever gets a certain shard dies, or no worker gets ready.
         """
         import ray
 
-        tasks: dict[Any, tuple[int, Task]] = {}
+        tasks: dict[Any, _Running] = {}
         while len(self.workers) < self.places.workers:
             self._start()
-        for _ in range(TASKS_IN_FLIGHT):
-            for number in list(self.workers):
-                self._give(number, queue=queue, tasks=tasks, step=step)
-        while tasks:
-            done, _ = ray.wait(list(tasks), num_returns=1, timeout=PATIENCE_SECONDS)
+        self.idle = [number for number in self._ready() for _ in range(TASKS_IN_FLIGHT)]
+        while self._wake(queue, tasks=tasks, step=step):
+            asked = tasks | self.starting
+            done, _ = ray.wait(list(asked), num_returns=1, timeout=PATIENCE_SECONDS)
             if not done:
                 self._tell_waiting()
                 continue
-            number, task = tasks.pop(done[0])
-            try:
-                summary: ShardSummary = ray.get(done[0])
-            except ray.exceptions.RayActorError as error:
-                self._put_back(task, queue=queue, error=error)
-                queue.forget(number)
-                number = self._replaced(number, error=error)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            else:
+            self.starting.pop(done[0], None)
+            tasks.pop(done[0], None)
+            summary = self._taken(done[0], what=asked[done[0]], queue=queue)
+            if summary is not None:
                 yield summary
-            self._give(number, queue=queue, tasks=tasks, step=step)
 
     def use(self, policy: Policy) -> None:
-        """See `Pool.use`."""
+        """See `Pool.use`; a worker does what it is told in order, so nobody is waited for."""
+        self.policy = policy
+        for worker in self.workers.values():
+            worker.use.remote(policy)
+
+    def _ready(self) -> list[int]:
+        starting = {running.worker for running in self.starting.values()}
+        return [number for number in self.workers if number not in starting]
+
+    def _wake(self, queue: Queue, *, tasks: dict[Any, _Running], step: Step) -> bool:
+        """Give the idle what is left; whether anything is worth waiting for."""
+        idle, self.idle = [number for number in self.idle if number in self.workers], []
+        for number in idle:
+            task = queue.take(number)
+            if task is None:
+                self.idle.append(number)
+            else:
+                tasks[getattr(self.workers[number], step).remote(task)] = _Running(number, task)
+        return bool(tasks) or not queue.is_through()
+
+    def _taken(self, answer: Any, *, what: _Running, queue: Queue) -> ShardSummary | None:
+        """What became of a shard; None where the worker has got ready, or has died."""
         import ray
 
-        self.policy = policy
-        told = {number: worker.use.remote(policy) for number, worker in self.workers.items()}
-        for number, answer in told.items():
-            try:
-                ray.get(answer)
-            except ray.exceptions.RayActorError as error:
-                self._replaced(number, error=error)
+        try:
+            told = ray.get(answer)
+        except ray.exceptions.RayActorError as error:
+            self._lost(what, queue=queue, error=error)
+            return None
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        self.idle += [what.worker] * (TASKS_IN_FLIGHT if what.task is None else 1)
+        return told if isinstance(told, ShardSummary) else None
 
-    def _give(
-        self, number: int, *, queue: Queue, tasks: dict[Any, tuple[int, Task]], step: Step
-    ) -> None:
-        task = queue.take(number)
-        if task is not None:
-            tasks[getattr(self.workers[number], step).remote(task)] = (number, task)
-
-    def _start(self) -> int:
+    def _start(self) -> None:
         import ray
 
         kind = ray.remote(RouteWorker).options(**self.places.options())
         number, self.started = self.started, self.started + 1
-        self.workers[number] = kind.remote(self.routing.spec, files=self.files, store=self.store)
+        worker = kind.remote(self.routing.spec, files=self.files, store=self.store)
+        self.workers[number] = worker
         if self.policy is not None:
-            self.workers[number].use.remote(self.policy)
-        return number
+            worker.use.remote(self.policy)
+        self.starting[worker.ready.remote()] = _Running(number)
+
+    def _lost(self, what: _Running, *, queue: Queue, error: Exception) -> None:
+        """Another worker in a dead one's place; what it had goes to whoever asks next."""
+        if what.task is None:
+            self._count_start(error)
+        else:
+            self._put_back(what.task, queue=queue, error=error)
+        queue.forget(what.worker)
+        if what.worker in self.workers:  # else another of its tasks has told already
+            del self.workers[what.worker]
+            LOG.warning("a worker died (%s); starting another", error)
+            self._start()
+
+    def _count_start(self, error: Exception) -> None:
+        self.deaths_at_start += 1
+        if self.deaths_at_start > MAX_DEATHS * self.places.workers:
+            raise EngineError(
+                f"{self.deaths_at_start} workers died before they had loaded the router; the "
+                f"last: {error}"
+            ) from error
 
     def _put_back(self, task: Task, *, queue: Queue, error: Exception) -> None:
         deaths, shard = queue.put_back(task), task.shard
@@ -169,14 +213,6 @@ class Actors:
                 f"{shard.first_row + shard.rows - 1}: {deaths} workers died while they had them; "
                 f"the last: {error}"
             ) from error
-
-    def _replaced(self, number: int, *, error: Exception) -> int:
-        """The number of the worker in a dead one's place."""
-        if number not in self.workers:  # another of its tasks has told already
-            return max(self.workers)
-        del self.workers[number]
-        LOG.warning("a worker died (%s); starting another", error)
-        return self._start()
 
     def _tell_waiting(self) -> None:
         import ray

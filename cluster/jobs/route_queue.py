@@ -36,6 +36,12 @@ class Queue:
             return Task(self.held[worker].popleft())
         return next(self.handed, None)
 
+    def is_through(self) -> bool:
+        """Whether nothing is left to hand out."""
+        if not self.back and (task := next(self.handed, None)) is not None:
+            self.back.append(task)
+        return not (self.back or self.stretches or any(self.held.values()))
+
     def put_back(self, task: Task) -> int:
         """A task whose worker died; returns how often that has happened to this shard."""
         self.back.append(task)

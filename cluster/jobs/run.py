@@ -2,6 +2,7 @@
 
 runs/<work_id>/spec.json        written once, before the job starts
                progress.json    replaced about once a second while the job runs
+               follower.json    rewritten while somebody waits for the job
                error.json       why the last attempt failed, in words for the user
                scratch/         what a rerun would go on from; gone once there is a manifest
                manifest.json    written last: its existence means complete
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from cluster.errors import InputError, SignalboxError
 from cluster.failpoint import failpoint
+from cluster.jobs.follower import end_without_follower
 from cluster.jobs.spec import JobSpec
 from cluster.process import end_with_ray
 from cluster.storage import Storage
@@ -132,6 +134,7 @@ def main(spec_type: type[SpecT], *, work: Callable[[SpecT, Run], Manifest]) -> N
     spec = _read_spec(spec_type, uri=sys.argv[1])
     run = Run.of(spec)
     end_with_ray()
+    end_without_follower(run)
     # One whose outputs are gone would count again as soon as they are back, complete or not. A
     # sound one is another submitter's, who did the same work meanwhile and is about to read it.
     if run.read_manifest() is None:

@@ -177,10 +177,17 @@ def _folder(context: FitContext) -> Iterator[Storage]:
 
 @contextmanager
 def _listener(context: FitContext) -> Iterator[Any]:
-    """A queue whose notes are told to the context's listener."""
-    from ray.util.queue import Queue
+    """A queue whose notes are told to the context's listener.
 
-    queue = Queue(actor_options={"num_cpus": 0})
+    On this process's node: on a worker's, it would go with it, and the workers started again would
+    fail at the first note they hand over.
+    """
+    import ray
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
 
     def listen() -> None:
         while (note := queue.get()) != OVER:

@@ -51,8 +51,13 @@ class RunnerProcess:
             self.process.wait()
 
     def _start(self) -> None:
-        # What the user's folder has of `flows` or `tasks` must not stand before ours.
-        own = {"PREFECT_API_URL": self.api_url, "PYTHONSAFEPATH": "1"}
+        own = {
+            "PREFECT_API_URL": self.api_url,
+            # What the user's folder has of `flows` or `tasks` must not stand before ours.
+            "PYTHONSAFEPATH": "1",
+            # Waits of 2, 4, 8, ... 64 s, in which a server that died is up again.
+            "PREFECT_CLIENT_MAX_RETRIES": os.environ.get("PREFECT_CLIENT_MAX_RETRIES", "6"),
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.services.served"],
             env=os.environ | own,

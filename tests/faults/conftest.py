@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from cluster.candidate import Candidate
-from cluster.failpoint import FILE_VARIABLE, FIRED, VARIABLE
+from cluster.failpoint import FILE_VARIABLE, FIRED, TRACE_VARIABLE, VARIABLE
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
@@ -30,6 +30,9 @@ from cluster.labels import Label
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, TABLES
 from cluster.storage import Storage
+from tests.faults.bad_store import BadStore, bad_store
+from tests.faults.crashes import Work, few, rest
+from tests.faults.forks import Drivers, drivers
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 PATIENCE_SECONDS = 60.0
@@ -93,11 +96,26 @@ class Site:
     address: str
     env: dict[str, str]
     failpoints: Path
+    drivers: Drivers
+    store: BadStore
 
-    def job(self, spec: JobSpec, *, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    @property
+    def workers_trace(self) -> Path:
+        """The write boundaries that Ray's workers have passed."""
+        return self.folder / "workers.trace"
+
+    def job(
+        self, spec: JobSpec, *, failpoint: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a job's driver to its end, or to a failpoint."""
         uri = Run.of(spec).write_spec(spec)
-        return self.python("-m", f"cluster.jobs.{spec.job}", uri, failpoint=failpoint)
+        return self.driver("-m", f"cluster.jobs.{spec.job}", uri, failpoint=failpoint, **env)
+
+    def driver(
+        self, *words: str, failpoint: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """As `python`, by a fork of a process that has imported everything."""
+        return self.drivers.run(words, env={VARIABLE: failpoint} | env)
 
     def python(self, *words: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
         """Run Python with the cluster in its environment."""
@@ -162,12 +180,18 @@ def _is_worker(pid: str) -> bool:
 def site(
     tmp_path_factory: pytest.TempPathFactory, s3_environment: dict[str, str]
 ) -> Iterator[Site]:
-    """A cluster of one's own; its workers see the S3 server and the echo engine."""
+    """A cluster of one's own; all on it see the echo engine, and the S3 server through a proxy."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "token").write_text(secrets.token_hex(32))
     (folder / "token").chmod(0o600)
+    with bad_store(s3_environment["AWS_ENDPOINT_URL"]) as store:
+        yield from _site(folder, s3_environment, store)
+
+
+def _site(folder: Path, s3_environment: dict[str, str], store: BadStore) -> Iterator[Site]:
     env = os.environ | {
         **s3_environment,
+        "AWS_ENDPOINT_URL": store.url,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_DEDUP_LOGS": "0",
@@ -179,14 +203,16 @@ def site(
     failpoints = folder / "failpoint"
     with subprocess.Popen(
         [sys.executable, "-c", RAY],
-        env=env | {FILE_VARIABLE: str(failpoints)},
+        env=env | {FILE_VARIABLE: str(failpoints), TRACE_VARIABLE: str(folder / "workers.trace")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as ray:
         assert ray.stdout is not None
         address, gcs = json.loads(ray.stdout.readline())
-        yield Site(folder, Echo(folder), address, env | {"RAY_ADDRESS": gcs}, failpoints)
+        own = env | {"RAY_ADDRESS": gcs}
+        with drivers(own, folder=folder) as forks:
+            yield Site(folder, Echo(folder), address, own, failpoints, forks, store)
         assert ray.stdin is not None
         ray.stdin.close()
         ray.wait(timeout=PATIENCE_SECONDS)
@@ -364,3 +390,28 @@ def labelled(generated: World, site: Site, tmp_path_factory: pytest.TempPathFact
     world = generated.copied(tmp_path_factory.mktemp("labelled") / "lake")
     site.succeed(world.label())
     return world
+
+
+CHOICES = [pytest.param(few, id="few"), pytest.param(rest, id="rest", marks=pytest.mark.slow)]
+FAULT = "SIGKILL at a write boundary"
+
+
+@pytest.fixture(params=CHOICES)
+def die_everywhere(request: pytest.FixtureRequest, fault_table, subtests) -> Callable[..., None]:
+    """Let work die at a choice of its crash points, each time from the beginning."""
+
+    def everywhere(
+        work: Work,
+        *,
+        points: Callable[[], Sequence[str]] = list,
+        once: Callable[..., None] = Work.die_and_do_again,
+    ) -> None:
+        work.keep()
+        calm, own = work.undisturbed()
+        every = points() or own
+        assert len(every) > 5
+        for point in request.param(every):
+            with subtests.test(point), fault_table.run(FAULT, where=work.name):
+                once(work, point, calm=calm)
+
+    return everywhere

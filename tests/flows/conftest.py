@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from flows.cli import main
+from tests.night_world import PLUGINS
 
 START_SECONDS = 120
 # Far more than any command here takes; a command that hangs is to fail, not to wait for ever.
@@ -74,7 +75,8 @@ def closed_port() -> int:
 
 @pytest.fixture(scope="session")
 def private_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables that keep Ray's token and Prefect's profile of the tests to themselves."""
+    """Variables that keep Ray's token and Prefect's profile of the tests to themselves, and let
+    every process find the engines of tests/plugins."""
     folder = tmp_path_factory.mktemp("home")
     token = folder / "token"
     token.touch(mode=0o600)
@@ -86,6 +88,7 @@ def private_home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(PLUGINS),
     }
 
 

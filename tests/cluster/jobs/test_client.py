@@ -124,8 +124,11 @@ def test_callers_at_once_share_one_job(do, ray_address, tmp_path) -> None:
     assert all(one.lines[-1] == "line 1" for one in heard)
 
 
-def test_a_caller_that_comes_later_attaches_to_the_running_job(do, ray_address, tmp_path) -> None:
-    spec = spec_in(tmp_path, does="wait")
+def test_a_caller_that_comes_later_attaches_to_the_running_job_and_outlives_it(
+    do, ray_address, tmp_path
+) -> None:
+    """Where the first is cancelled and its job stopped, the second goes on with one of its own."""
+    spec = spec_in(tmp_path, does="wait", fails_first=True)
     run = Run.of(spec)
     heard = Heard()
     with ThreadPoolExecutor(2) as pool:
@@ -135,9 +138,39 @@ def test_a_caller_that_comes_later_attaches_to_the_running_job(do, ray_address, 
         wait_until(lambda: any("waiting" in line for line in heard.lines))
         assert submissions(ray_address, spec=spec) == [f"{spec.work_id}-1"]
         _stop(ray_address, submission=f"{spec.work_id}-1")
-        for call in (first, second):
-            with pytest.raises(JobError, match="STOPPED"):
-                call.result()
+        with pytest.raises(JobError, match="STOPPED"):
+            first.result()
+        assert second.result()["runs"] == 2
+
+
+FOLLOWER = """
+import sys
+from cluster.jobs.client import Listener, run_job
+from odd_job import OddSpec
+silent = Listener(log=lambda line: None, progress=lambda parts: None)
+run_job(OddSpec.parse(sys.argv[1].encode()), address=sys.argv[2], listener=silent)
+"""
+
+
+def test_a_job_ends_by_itself_when_its_follower_is_killed(do, ray_address, tmp_path) -> None:
+    """Within the 30 s that a cancelled run has; a rerun goes on."""
+    spec = spec_in(tmp_path, does="wait", fails_first=True)
+    run = Run.of(spec)
+    with subprocess.Popen(
+        [sys.executable, "-c", FOLLOWER, spec.model_dump_json(), ray_address],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    ) as follower:
+        wait_until(lambda: Path(run.uri("actor")).exists())
+        follower.kill()
+    killed = time.monotonic()
+    processes = [int(Path(run.uri("actor")).read_text())]
+    processes += [int(Path(uri).name) for uri, _ in run.storage.list(run.uri("pids"))]
+    assert all(map(is_alive, processes))
+    wait_until(lambda: not any(map(is_alive, processes)))
+    assert time.monotonic() - killed < 30
+    assert "nobody follows this job" in run.read_error()
+    assert do(spec)["runs"] == 2
+    assert not Path(run.uri("follower.json")).exists()
 
 
 def _stop(address: str, *, submission: str) -> None:

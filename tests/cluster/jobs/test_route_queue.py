@@ -25,7 +25,11 @@ def test_every_shard_that_is_left_goes_out_once(lengths, handed, workers, done) 
     every = [shard.key for run in runs for shard in run] + [task.shard.key for task in texts]
     through = {every[place] for place in done if place < len(every)}
     queue = Queue(iter(runs), handed=iter(texts), done=through)
-    given = [queue.take(worker) for worker in [*workers, *([0] * (len(every) + 1))]]
+    given = []
+    for worker in [*workers, *([0] * (len(every) + 1))]:
+        was_through, task = queue.is_through(), queue.take(worker)
+        assert was_through == (task is None)
+        given.append(task)
     keys = [task.shard.key for task in given if task is not None]
     assert sorted(keys) == sorted(set(every) - through)
 

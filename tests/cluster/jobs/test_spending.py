@@ -8,7 +8,11 @@ from cluster.completion import completions
 from cluster.errors import InputError
 from cluster.jobs.generate_worker import ShardReport, priced
 from cluster.jobs.purse import Purse
-from cluster.jobs.spending import Shares, Spending, check_spendable
+from cluster.jobs.spending import Shares, Spending, check_spendable, paid
+from cluster.lake.commit import commit_shards
+from cluster.lake.lake import Lake
+from cluster.lake.shard import write_shard
+from cluster.lake.tables import COMPLETIONS
 
 REQUESTS = pl.DataFrame(
     {"text": ["what is it?"] * 10, "messages": [None] * 10, "samples": [[0, 1]] * 10},
@@ -137,3 +141,20 @@ def test_what_is_not_priced_is_unknown_and_what_an_endpoint_told_stays() -> None
     assert found["cost_usd"].to_list() == [0.5, None]
     assert found["gpu_seconds"].to_list() == [0.0, 0.0]
     assert found["gpu_cost_usd"].to_list() == [None, None]
+
+
+def test_what_was_paid_counts_staged_answers_once(tmp_path) -> None:
+    """Those of a killed run, before and after they are adopted; other candidates' never."""
+    lake, one = Lake.open(tmp_path / "lake"), candidate()
+    assert paid([one], lake=lake) == 0.0
+    shards = []
+    for who, name in ((one, "a"), (one, "b"), (candidate("other"), "a")):
+        row = {"query_id": [name], "candidate_id": [who.candidate_id], "sample": [0]}
+        rows = completions(row | {"outcome": ["ok"], "cost_usd": [0.25]})
+        key = who.candidate_id
+        shards.append(write_shard(rows, lake=lake, table=COMPLETIONS, partition=key))
+    assert paid([one], lake=lake) == 0.5
+    commit_shards(shards[:1], lake=lake, table=COMPLETIONS)
+    assert paid([one], lake=lake) == 0.5
+    commit_shards(shards[1:], lake=lake, table=COMPLETIONS)
+    assert paid([one], lake=lake) == 0.5

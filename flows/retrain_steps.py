@@ -1,0 +1,307 @@
+"""The steps of a night, each one done once: what it settles is kept in the night's folder."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from cluster import registry
+from cluster.candidate import Candidate, load_candidates
+from cluster.failpoint import failpoint
+from cluster.jobs.choose import ChooseSpec
+from cluster.jobs.drift import DriftSpec
+from cluster.jobs.generate import GenerateSpec
+from cluster.jobs.run import Manifest
+from cluster.jobs.spending import paid
+from cluster.jobs.take import TakeSpec
+from cluster.jobs.train import TrainSpec
+from cluster.lake.lake import Lake
+from cluster.lake.plan import plan_candidate, required_samples
+from cluster.lake.tables import QUERIES, REWARDS, WATCHED
+from cluster.nightly.night import Facts, Night
+from cluster.nightly.standing import Standing
+from cluster.nightly.watched import Look, WatchedFile, look
+from cluster.nightly.words import verdict, why
+from flows.collect import choose_spec, generate_spec, label_spec
+from flows.retrain_params import RetrainParams
+from flows.train import promote_best, register_trained, train_spec
+from tasks.jobs import ray_job
+
+COLUMNS = ("text_column", "task_column", "reference_column", "messages_column")
+
+
+def begin(params: RetrainParams, *, before: Manifest | None, lake: Lake) -> Facts:
+    """What a night begins with: files, candidates, money, the champion, and where all stands.
+
+    Args:
+        params: of the flow.
+        before: manifest of the last night; None for the first.
+        lake: where.
+    """
+    candidates = load_candidates(params.candidates) if params.candidates else []
+    seen = _look(params, lake=lake)
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": [file.model_dump() for file in seen.new],
+        "left": [file.model_dump() for file in seen.left],
+        "candidates": [candidate.model_dump(mode="json") for candidate in candidates],
+        "max_usd": params.max_usd,
+        "budget": params.budget,
+        "paid": paid(candidates, lake=lake),
+        "champion": registry.champion(lake),
+        "rewards": lake.versions((REWARDS,)),
+        "standing": before["standing"] if before else None,
+    }
+
+
+def _look(params: RetrainParams, *, lake: Lake) -> Look:
+    """The watched files that were not taken yet."""
+    if not params.watch:
+        return Look()
+    known = lake.scan(WATCHED).filter(pl.col("dataset") == params.dataset).select("uri", "stamp")
+    taken = set(known.collect().iter_rows())
+    return look(params.watch, taken=taken, settle_seconds=params.settle_seconds)
+
+
+@dataclass
+class Steps:
+    """A night's work.
+
+    Attributes:
+        params: of the flow.
+        night: what it began with and has settled.
+        lake: where.
+        candidates: who answers.
+    """
+
+    params: RetrainParams
+    night: Night
+    lake: Lake
+    candidates: list[Candidate] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The candidates as they were when the night began."""
+        self.candidates = [Candidate(**one) for one in self.night.begun["candidates"]]
+
+    def datasets(self) -> list[str]:
+        """Those of tonight's that have a query in the lake."""
+        there = self.lake.scan(QUERIES).select(pl.col("dataset").unique()).collect()["dataset"]
+        wanted = dict.fromkeys((self.params.dataset, *self.params.routed))
+        return [name for name in wanted if name in there]
+
+    def standing(self) -> Standing:
+        """What the lake holds by now."""
+        return Standing.of(self.lake, datasets=self.datasets())
+
+    def is_anything_new(self) -> bool:
+        """Whether there is a file, an answer that is missing, or anything since the last night."""
+        before = self.night.begun["standing"]
+        if self.night.begun["files"] or before is None or Standing(**before) != self.standing():
+            return bool(self.datasets() or self.night.begun["files"])
+        return any(self._missing(name) for name in self.datasets())
+
+    def run(self, *, address: str) -> Manifest:
+        """All steps that there is something to do for; what each of them came to."""
+        found: Manifest = {"taken": self._take(address=address), "collected": []}
+        if self.candidates:
+            found["collected"] = [
+                self._collect(name, address=address, number=number)
+                for number, name in enumerate(self.datasets())
+            ]
+        failpoint("retrain.collected")
+        found["drift"] = self._drift(address=address)
+        if self._is_anything_to_learn():
+            found["trained"] = self._train(address=address)
+            found["decision"] = self._decide(found["trained"], address=address)
+        return found
+
+    def _take(self, *, address: str) -> Manifest:
+        """The new files' queries."""
+        files = [WatchedFile(**file) for file in self.night.begun["files"]]
+        if not files:
+            return {"taken": [], "left": [], "new_queries": 0}
+        columns = {name: getattr(self.params, name) for name in COLUMNS}
+        spec = TakeSpec(
+            lake=self.lake.storage.uri,
+            files=tuple(files),
+            dataset=self.params.dataset,
+            max_error_share=self.params.max_error_share,
+            **columns,
+        )
+        return ray_job(spec, address=address)
+
+    def _missing(self, dataset: str) -> int:
+        """Answers to a dataset's queries that nobody has given yet."""
+        own = self.lake.scan(QUERIES).filter(pl.col("dataset") == dataset)
+        ids = own.select("query_id").collect()["query_id"]
+        return sum(
+            plan_candidate(
+                required_samples(ids, samples=candidate.samples),
+                lake=self.lake,
+                candidate_id=candidate.candidate_id,
+                adopt=False,
+            ).missing.height
+            for candidate in self.candidates
+        )
+
+    def _collect(self, dataset: str, *, address: str, number: int) -> Manifest:
+        """Answers and rewards of a dataset, with what is left of the night's money."""
+        step = f"generate-{number}"
+        generated: Manifest = {}
+        if self.night.settled(step) is not None or self._missing(dataset):
+            settled = self.night.settle(
+                step, lambda: self._generate_spec(dataset, address=address).model_dump(mode="json")
+            )
+            generated = ray_job(GenerateSpec(**settled), address=address)
+        collect = self.params.collect(dataset=dataset)
+        label = label_spec(collect, queries=self.lake.version(QUERIES), lake=self.lake)
+        labelled = ray_job(label, address=address)
+        return {"dataset": dataset, "generate": generated, "label": labelled}
+
+    def _generate_spec(self, dataset: str, *, address: str) -> GenerateSpec:
+        """Who answers what of a dataset, and for how much."""
+        begun = self.night.begun
+        collect = self.params.collect(dataset=dataset)
+        requests = ""
+        if begun["budget"]:
+            requests = ray_job(self._choose_spec(dataset), address=address)["requests"]
+        spec = generate_spec(
+            collect,
+            candidates=self.candidates,
+            queries=self.lake.version(QUERIES),
+            requests=requests,
+            lake=self.lake,
+        )
+        cap = {"max_usd": begun["max_usd"], "paid_before": begun["paid"]}
+        return spec.model_copy(update=cap if begun["max_usd"] else {"max_usd": None})
+
+    def _choose_spec(self, dataset: str) -> ChooseSpec:
+        collect = self.params.collect(dataset=dataset)
+        spec = choose_spec(collect, candidates=self.candidates, lake=self.lake)
+        return spec.model_copy(update={"size": self.night.begun["budget"]})
+
+    def _champion(self) -> tuple[str, str] | None:
+        """Version and checkpoint of the champion there was when the night began."""
+        version = self.night.begun["champion"]
+        if version is None:
+            return None
+        return version, registry.resolve(self.lake, version=version)["checkpoint"]
+
+    def _drift(self, *, address: str) -> Manifest | None:
+        """How far what has come is from what the champion was trained on."""
+        champion = self._champion()
+        if champion is None:
+            return None
+        spec = DriftSpec(
+            lake=self.lake.storage.uri,
+            datasets=tuple(self.datasets()),
+            router=champion,
+            inputs=self.lake.versions((QUERIES,)),
+        )
+        return ray_job(spec, address=address)
+
+    def _is_anything_to_learn(self) -> bool:
+        """Whether there are rewards, and others than the last night had."""
+        before, rewards = self.night.begun["standing"], self.standing().rewards
+        return bool(rewards) and (before is None or before["rewards"] != rewards)
+
+    def _train(self, *, address: str) -> Manifest:
+        """The methods, fitted on what is there by now and registered."""
+        settled = self.night.settle("train", lambda: self._train_spec().model_dump(mode="json"))
+        trained = ray_job(TrainSpec(**settled), address=address)
+        for router in trained["routers"]:
+            register_trained(router, params=self.params.train(), lake=self.lake)
+            failpoint("retrain.registered")
+        return trained
+
+    def _train_spec(self) -> TrainSpec:
+        also = tuple(name for name in self.datasets() if name != self.params.dataset)
+        spec = train_spec(self.params.train(), lake=self.lake)
+        return spec.model_copy(update={"also": also, "champion": self._champion()})
+
+    def _decide(self, trained: Manifest, *, address: str) -> dict[str, Any] | None:
+        """The gate's word on the best of tonight's routers; None where nothing was measured."""
+        if not trained["table"]:
+            return None
+        return self.night.settle("decision", lambda: self._gate(trained, address=address))
+
+    def _gate(self, trained: Manifest, *, address: str) -> dict[str, Any]:
+        spec = TrainSpec(**(self.night.settled("train") or {}))
+        decision = promote_best(trained, spec=spec, lake=self.lake, address=address)
+        failpoint("retrain.decided")
+        version = decision["version"]
+        if version == registry.champion(self.lake) and version != self.night.begun["champion"]:
+            # This night has promoted it, and was killed before it could note so.
+            decision |= {"promoted": True, "why": self._why_promoted(version)}
+        method = next(one["method"] for one in trained["routers"] if one["version"] == version)
+        return decision | {"method": method, "against": self.night.begun["champion"]}
+
+    def _why_promoted(self, version: str) -> str:
+        events = registry.history(self.lake, version=version).filter(event="promote")
+        return str(events.sort("sequence")["why"][-1])
+
+    def manifest(self, found: Manifest) -> Manifest:
+        """What the night came to, for its page, its artifacts and whoever is told.
+
+        The same whether it ran through or was killed and run again.
+        """
+        begun, standing = self.night.begun, self.standing()
+        taken = found.get("taken", {"taken": [], "left": []})
+        trained = found.get("trained") or {}
+        before = begun["standing"] or {"queries": 0, "answers": 0, "rewards": 0}
+        spent = paid(self.candidates, lake=self.lake) - begun["paid"] if self.candidates else 0.0
+        new = {name: value - before[name] for name, value in standing.as_json().items()}
+        manifest = {
+            "flow": "retrain",
+            "lake": self.lake.storage.uri,
+            "dataset": self.params.dataset,
+            "night": self.night.name,
+            "number": self.night.number,
+            "began": begun["at"],
+            "files": taken["taken"],
+            "left": [*begun["left"], *taken["left"]],
+            "new": new,
+            "answers": _answers(found.get("collected", [])),
+            "spent_usd": spent,
+            "max_usd": begun["max_usd"],
+            "stopped": any(one["generate"].get("stopped") for one in found.get("collected", [])),
+            "rewards": _rewards(found.get("collected", [])),
+            "admissions": found.get("admissions", []),
+            "drift": found.get("drift"),
+            "routers": [_router(one) for one in trained.get("routers", [])],
+            "training": trained.get("training", []),
+            "table": trained.get("table", []),
+            "alarms": trained.get("alarms", []),
+            "picture": trained.get("picture"),
+            "rows": trained.get("rows", {}),
+            "decision": found.get("decision"),
+            "champion": registry.champion(self.lake),
+            "standing": standing.as_json(),
+        }
+        return manifest | {"verdict": verdict(manifest), "why": why(manifest)}
+
+
+def _answers(collected: list[Manifest]) -> list[dict[str, Any]]:
+    """One row a dataset and candidate."""
+    names = ("name", "required", "done", "errors", "truncated", "stopped")
+    return [
+        {"dataset": one["dataset"], **{name: row[name] for name in names}}
+        for one in collected
+        for row in one["generate"].get("candidates", [])
+    ]
+
+
+def _rewards(collected: list[Manifest]) -> list[dict[str, Any]]:
+    """One row a dataset and scorer."""
+    names = ("new", "without_reward", "mean")
+    return [
+        {"dataset": one["dataset"], "scorer": name, **{key: counts[key] for key in names}}
+        for one in collected
+        for name, counts in one["label"]["rewards"].items()
+    ]
+
+
+def _router(trained: dict[str, Any]) -> dict[str, Any]:
+    names = ("method", "version", "validation_macro_reward")
+    return {name: trained[name] for name in names}

@@ -1,0 +1,93 @@
+"""The forms of the deployed flows: what comes first, in which words, and what they refuse."""
+
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from flows.champion import rollback
+from flows.deployments import DEPLOYMENTS
+from flows.form import FormParams
+from flows.params import FlowParams
+from flows.route import RouteParams
+
+FLOWS = {deployment.name: deployment.flow() for deployment in DEPLOYMENTS} | {"rollback": rollback}
+WIDGETS = {"string", "integer", "number", "boolean"}
+
+
+def fields(flow: Any) -> dict[str, dict[str, Any]]:
+    """The fields of a flow's form as the server has them, in the order they are shown in."""
+    definitions = flow.parameters.definitions or {}
+    assert list(flow.parameters.properties) == ["params"]
+    (model,) = [found for found in definitions.values() if "properties" in found]
+    shown: dict[str, dict[str, Any]] = model["properties"]
+    return dict(sorted(shown.items(), key=lambda item: item[1]["position"]))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_field_has_a_title_a_help_and_a_widget(name: str) -> None:
+    for field in fields(FLOWS[name]).values():
+        assert field["title"].strip()
+        assert field["description"].strip()
+        assert field.get("items", field)["type"] in WIDGETS
+        assert len(field.get("items", field).get("enum", [])) < 30
+    titles = [field["title"] for field in fields(FLOWS[name]).values()]
+    assert len(titles) == len(set(titles))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_help_speaks_of_fields_not_of_flags(name: str) -> None:
+    for field in fields(FLOWS[name]).values():
+        assert "--" not in field["description"], field
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_positions_are_those_of_the_shown_order_and_what_all_flows_have_is_last(name: str) -> None:
+    shown = fields(FLOWS[name])
+    assert [field["position"] for field in shown.values()] == list(range(len(shown)))
+    assert list(shown)[-1] == "lake"
+    assert "ray_address" not in list(shown)[:-2]
+
+
+def test_a_route_begins_with_the_file_and_a_policy_stands_before_what_it_reads() -> None:
+    shown = list(fields(FLOWS["route"]))
+    assert shown[:3] == ["input", "text_column", "output"]
+    policy = shown.index("policy")
+    assert policy < min(map(shown.index, ("lambda_usd", "usd_total", "floor", "accept_from")))
+    assert set(shown) == set(RouteParams.model_fields)
+
+
+class _Shown(FlowParams):
+    FIRST: ClassVar[tuple[str, ...]] = ("later",)
+
+    other_way: float = Field(default=0.5, gt=0, lt=1, title="Other", description="Of <x> and *y*")
+    needed: int = Field(ge=1, le=9000, title="Needed", description="See --later and --other-way")
+    later: str = Field(default="", title="Later", description="Of policy best: see --elsewhere")
+
+
+def test_a_form_has_titles_for_flags_bounds_in_words_and_no_markup() -> None:
+    shown = _Shown.model_json_schema()["properties"]
+    assert list(shown) == ["later", "needed", "other_way", "ray_address", "lake"]
+    assert shown["needed"]["description"] == "See 'Later' and 'Other'. From 1 to 9,000"
+    assert shown["other_way"]["description"] == r"Of \<x\> and \*y\*. Between 0 and 1"
+    assert shown["later"]["description"] == "See --elsewhere"
+
+
+class _Text(FormParams):
+    text: str = Field(title="Text", description="Any")
+
+
+@given(st.text(alphabet=" a/\n\r"))
+def test_line_ends_around_a_text_are_none_of_it(text: str) -> None:
+    assert _Text(text=f"\n{text}x\r\n").text == f"{text}x".lstrip("\r\n")
+
+
+@pytest.mark.parametrize(("name", "field"), [("train", "folds"), ("evaluate", "cross")])
+def test_the_form_knows_that_one_fold_is_none(name: str, field: str) -> None:
+    from jsonschema import Draft202012Validator
+
+    schema = fields(FLOWS[name])[field]
+    refused = [value for value in range(4) if not Draft202012Validator(schema).is_valid(value)]
+    assert refused == [1]
