@@ -14,12 +14,14 @@ from cluster.errors import InputError
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 # Files of hundreds of candidates have some ten thousand values in 100 kB.
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 2**20
 MAX_VALUES = 200_000
 # A long text counts as several values.
 CHARACTERS_A_VALUE = 64
 SHOWN_CHARACTERS = 200
 MAX_KEY_PARTS = 100
+# A YAML parser's time grows with the square of the brackets that are open: 20,000 took it 10 s.
+MAX_BRACKETS = 5_000
 
 
 def read_spec_file(file: Path, *, flag: str = "") -> Any:
@@ -83,6 +85,8 @@ def _parse_toml(text: str, *, file: str) -> Any:
 def _parse_yaml(text: str, *, file: str) -> Any:
     import yaml
 
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InputError(f"{file}: broken YAML: more than {MAX_BRACKETS:,} opening brackets")
     try:
         _check_expanded(yaml.compose(text, Loader=yaml.SafeLoader), file=file)
         return yaml.safe_load(text)
