@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift bench-plan bench-warm-start
+.PHONY: bench-drift bench-plan bench-warm-start bench-nights
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -42,8 +42,15 @@ test: lint
 # Every write boundary at every pass, not just a choice of them, and workers that die or fail while
 # they train; the table of faults is printed at the end and written to build/faults.md.
 chaos: setup
-	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
+	$(BIN)/pytest tests/faults tests/nodes tests/postgres tests/cluster/training -m 'slow or not slow' \
 		--fault-table build/faults.md
+
+# Known vulnerabilities of what the locks pin. Fails when no database is reachable, unless with
+# ARGUMENTS=--reachable, which then says in capitals that nothing was audited.
+audit: setup
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit \
+		&& $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
+	@$(BIN)/python infra/audit.py --pip-audit $(VENV)/audit/bin/pip-audit $(ARGUMENTS)
 
 # The images' locks, anew from the lock.
 locks: setup
@@ -109,6 +116,10 @@ bench-warm-start: setup
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
+
+# Sixty nights of retraining in 40 made-up worlds, with gate and admission and without (2 minutes).
+bench-nights: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_nights.py $(ARGUMENTS)
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup

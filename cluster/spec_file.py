@@ -14,12 +14,14 @@ from cluster.errors import InputError
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
 # Files of hundreds of candidates have some ten thousand values in 100 kB.
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 2**20
 MAX_VALUES = 200_000
 # A long text counts as several values.
 CHARACTERS_A_VALUE = 64
 SHOWN_CHARACTERS = 200
 MAX_KEY_PARTS = 100
+# A YAML parser's time grows with the square of the brackets that are open: 20,000 took it 10 s.
+MAX_BRACKETS = 5_000
 
 
 def read_spec_file(file: Path, *, flag: str = "") -> Any:
@@ -30,7 +32,7 @@ def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """
     hint = f"; check {flag}" if flag else ""
     try:
-        _check_size(file.stat().st_size, name=str(file), hint=hint)
+        _check_size(file.stat().st_size, name=str(file))
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file{hint}") from error
@@ -57,10 +59,14 @@ def parse_spec(content: bytes, *, name: str) -> Any:
     return _parse_toml(text, file=name) if name.endswith(".toml") else _parse_yaml(text, file=name)
 
 
-def _check_size(size: int, *, name: str, hint: str = "") -> None:
-    """Refuse what no one has written by hand; `size` in bytes."""
+def _check_size(size: int, *, name: str) -> None:
+    """Refuse what nobody has written by hand.
+
+    Raises:
+        InputError: it is larger than `MAX_BYTES`.
+    """
     if size > MAX_BYTES:
-        raise InputError(f"{name}: has {size:,} bytes, more than {MAX_BYTES:,}{hint}")
+        raise InputError(f"{name}: has {size:,} bytes, expected at most {MAX_BYTES:,}")
 
 
 def _parse_toml(text: str, *, file: str) -> Any:
@@ -79,6 +85,8 @@ def _parse_toml(text: str, *, file: str) -> Any:
 def _parse_yaml(text: str, *, file: str) -> Any:
     import yaml
 
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InputError(f"{file}: broken YAML: more than {MAX_BRACKETS:,} opening brackets")
     try:
         _check_expanded(yaml.compose(text, Loader=yaml.SafeLoader), file=file)
         return yaml.safe_load(text)

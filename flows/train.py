@@ -42,7 +42,8 @@ from flows.params import (
     check_ray,
     plugin_name,
 )
-from tasks.artifacts import table_artifact
+from tasks.evaluated import show_decision, show_methods
+from tasks.events import EventName, emit
 from tasks.gate import gate, shown_comparisons
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines, show_table
@@ -142,8 +143,13 @@ def train(params: TrainParams) -> Manifest:
             promotion = promote_best(
                 trained, snapshot=snapshot, prices=spec.prices, lake=lake, address=address
             )
-    table_artifact(trained["training"], key="training", description="Trainings, by validation")
-    table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
+            verdict: EventName = (
+                "signalbox.router.promoted" if promotion["promoted"] else "signalbox.router.kept"
+            )
+            emit(verdict, lake=lake, payload=promotion | {"by": "gate"})
+    show_methods(trained, where="the test split")
+    if promotion:
+        show_decision(promotion)
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 

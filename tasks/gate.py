@@ -51,7 +51,7 @@ def gate(
     Raises:
         InputError: no such version or snapshot.
     """
-    decision = decide_and_promote(
+    return decide_and_promote(
         version,
         snapshot=snapshot,
         lake=lake,
@@ -59,8 +59,6 @@ def gate(
         rules=rules or GateRules(),
         run_job=lambda spec: ray_job(spec, address=address),
     )
-    table_artifact(shown_comparisons(decision.table()), key="gate", description=decision.why)
-    return decision
 
 
 def shown_comparisons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

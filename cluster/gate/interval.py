@@ -28,7 +28,8 @@ MOST_OF_CAPITAL = 0.5
 GUESS_ROWS = 10
 # Of the squared range: the variance of a difference of two rewards where the routes differ.
 GUESS_SHARE = 0.3
-HALVINGS = 40
+# To a ten-millionth of the range.
+HALVINGS = 24
 
 
 @dataclass(frozen=True)

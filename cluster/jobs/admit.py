@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cluster.gate.admission import Admission
 from cluster.gate.admitted import note_admission, note_night
 from cluster.gate.batch import Labels, admit
 from cluster.gate.expectation import by_router, by_task, columns_of
@@ -70,28 +69,34 @@ def admit_night(spec: AdmitSpec, run: Run) -> Manifest:
     scorer_id = scorers_of(lake, dataset=spec.dataset, scorer=spec.scorer)[0][0]
     outcomes = _outcomes(spec, lake=lake)
     new = _new_cells(spec, outcomes=outcomes, scorer_id=scorer_id, lake=lake)
-    sources = _sources(outcomes, new=new, lake=lake)
+    fresh = replace(outcomes, reward=np.where(new, outcomes.reward, np.nan))
+    sources = _sources(fresh, lake=lake)
     names = sorted(set(sources[new.any(axis=1)].tolist()))
     expect = _expectation(spec, outcomes=outcomes, new=new)
+    usual = _usual(spec, expect=expect, like=outcomes, lake=lake) if names else None
     found = []
     for place, name in enumerate(names):
+        assert usual is not None
         run.progress(Part("batches", place, len(names), unit="batches", note=name), now=True)
-        own = outcomes.take(sources == name)
-        batch = replace(own, reward=np.where(new[sources == name], own.reward, np.nan))
-        verdict = _looked_at(
-            f"{spec.night} {name}", batch=batch, expect=expect, batches=len(names), spec=spec
+        batch = fresh.take(sources == name)
+        known = batch.take(np.isin(batch.tasks, usual[1]))
+        verdict = admit(
+            f"{spec.night} {name}",
+            batch=Labels(batch.candidates, known.reward, expect(known)),
+            usual=usual[0],
+            rules=spec.rules,
+            batches=len(names),
         )
-        found.append(
-            note_admission(
-                verdict,
-                lake=lake,
-                dataset=spec.dataset,
-                scorer_id=scorer_id,
-                labels=_cells(batch, candidates=verdict.refused),
-            )
+        noted = note_admission(
+            replace(verdict, labels=int(batch.mask.sum())),
+            lake=lake,
+            dataset=spec.dataset,
+            scorer_id=scorer_id,
+            labels=_cells(batch, candidates=verdict.refused),
         )
-    version = spec.inputs[REWARDS.name]
-    note_night(lake, night=spec.night, dataset=spec.dataset, scorer_id=scorer_id, rewards=version)
+        found.append(noted)
+    seen = spec.inputs[REWARDS.name]
+    note_night(lake, night=spec.night, dataset=spec.dataset, scorer_id=scorer_id, rewards=seen)
     return {
         "outputs": [],
         "admissions": [one.as_json() for one in found],
@@ -133,21 +138,17 @@ def _new_cells(
     return new & outcomes.mask
 
 
-def _sources(
-    outcomes: OutcomeMatrix, *, new: npt.NDArray[np.bool_], lake: Lake
-) -> npt.NDArray[np.str_]:
-    """(n_queries,): where each query came from, as its file's name."""
-    has_new = pl.Series(np.asarray(new.any(axis=1)))
-    ids = outcomes.queries.select("query_id").filter(has_new)
+def _sources(fresh: OutcomeMatrix, *, lake: Lake) -> npt.NDArray[np.str_]:
+    """(n_queries,): where each query with a new label came from; `labels` where nobody said."""
+    ids = fresh.queries.select("query_id")
+    has_new = pl.Series(np.asarray(fresh.mask.any(axis=1)))
     told = (
         lake.scan(QUERIES)
         .select("query_id", "source")
-        .join(ids.lazy(), on="query_id", how="semi")
+        .join(ids.filter(has_new).lazy(), on="query_id", how="semi")
         .collect()
     )
-    named = outcomes.queries.select("query_id").join(
-        told, on="query_id", how="left", maintain_order="left"
-    )
+    named = ids.join(told, on="query_id", how="left", maintain_order="left")
     return named["source"].fill_null("").replace("", "labels").to_numpy().astype(str)
 
 
@@ -163,21 +164,17 @@ def _expectation(spec: AdmitSpec, *, outcomes: OutcomeMatrix, new: npt.NDArray[n
     return lambda rows: by_router(checkpoint.router, ids=ids, outcomes=rows)
 
 
-def _looked_at(
-    name: str, *, batch: OutcomeMatrix, expect: Expect, batches: int, spec: AdmitSpec
-) -> Admission:
-    """A batch against the snapshot, on the tasks that this has."""
-    lake = Lake.open(spec.lake)
+def _usual(
+    spec: AdmitSpec, *, expect: Expect, like: OutcomeMatrix, lake: Lake
+) -> tuple[Labels, npt.NDArray[np.str_]]:
+    """The snapshot's labels, with the candidates of the outcomes, and the tasks that it has."""
     frozen = read_snapshot(lake, snapshot=load_snapshot(lake, name=spec.snapshot))
-    usual = Labels(
-        batch.candidates,
-        columns_of(frozen.reward, ids=frozen.candidate_ids, wanted=batch.candidate_ids),
-        columns_of(expect(frozen), ids=frozen.candidate_ids, wanted=batch.candidate_ids),
-    )
-    known = batch.take(np.isin(batch.tasks, frozen.tasks))
-    labels = Labels(batch.candidates, known.reward, expect(known))
-    found = admit(name, batch=labels, usual=usual, rules=spec.rules, batches=batches)
-    return replace(found, labels=int(batch.mask.sum()))
+
+    def placed(values: FloatMatrix) -> FloatMatrix:
+        return columns_of(values, ids=frozen.candidate_ids, wanted=like.candidate_ids)
+
+    labels = Labels(like.candidates, placed(frozen.reward), placed(expect(frozen)))
+    return labels, np.unique(frozen.tasks)
 
 
 def _cells(batch: OutcomeMatrix, *, candidates: tuple[str, ...]) -> pl.DataFrame:

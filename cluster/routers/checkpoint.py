@@ -8,6 +8,7 @@ executes nothing that is stored, and believes nothing it has not checked.
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,17 +216,19 @@ def _check_plain(storage: Storage, name: str) -> None:
     Raises:
         InputError: it is such a thing.
     """
-    path = Path(storage.join(name))
-    if not storage.is_s3 and path.exists() and not path.is_dir() and not path.is_file():
-        raise InputError(f"{path}: damaged checkpoint: is no plain file")
+    where = storage.join(name)
     try:
-        size = int(storage.filesystem().info(storage.join(name))["size"])
+        mode = 0 if storage.is_s3 else Path(where).stat().st_mode
+        size = int(storage.filesystem().info(where)["size"])
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error})") from error
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise InputError(f"{where}: damaged checkpoint: is no plain file")
     if name == MANIFEST and size > MOST_MANIFEST_BYTES:
         raise InputError(
-            f"{storage.join(name)}: damaged checkpoint: {size:,} bytes, expected at most "
-            f"{MOST_MANIFEST_BYTES:,}"
+            f"{where}: damaged checkpoint: {size:,} bytes, expected at most {MOST_MANIFEST_BYTES:,}"
         )
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.postgres.conftest import database, prefect_server
+from tests.postgres.conftest import database
+from tests.prefect_server import prefect_server
 
 SCRIPT = Path(__file__).parents[1] / "postgres" / "many_tasks.py"
 LOCKED, FAILED = "database is locked", "500 Internal Server Error"

@@ -182,6 +182,12 @@ class Toy:
 
 
 @pytest.fixture(scope="session")
+def toy_table() -> str:
+    """The scores that `toy` has imported, as CSV."""
+    return _toy_table()
+
+
+@pytest.fixture(scope="session")
 def toy(signalbox: Signalbox, tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Two tasks of 150 queries; each has a cheap specialist, a third candidate is dear."""
     folder = tmp_path_factory.mktemp("toy")

@@ -19,6 +19,7 @@ from cluster.jobs.spec import JobSpec
 from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
+from cluster.price import Price
 from tasks.gate import decide_and_promote, shown_comparisons
 
 RULES = GateRules(horizon=5)
@@ -165,6 +166,32 @@ def test_a_champion_is_not_replaced_by_its_like(
     assert "gain over the champion" in decision.why
     champion = next(one for one in decision.comparisons if one.against == "champion")
     assert champion.low < champion.gain < champion.high
+
+
+def test_one_that_follows_a_cheaper_champion_is_held_against_the_last_better_one(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    """Promotions for less money may not lead downhill, a margin at a time."""
+    better, cheaper, third = (trained[1][name] for name in ("cluster_table", "knn", "random"))
+    put(lake, better)
+
+    def passes(spec: JobSpec) -> Manifest:
+        return in_this_process(spec) | {"how": "cheaper", "why": "cheaper"}
+
+    assert put(lake, cheaper, run_job=passes).how == "cheaper"
+    decision = put(lake, third)
+    assert {"champion", "anchor"} <= {one.against for one in decision.comparisons}
+    seen: list[GateSpec] = []
+
+    def noted(spec: JobSpec) -> Manifest:
+        assert isinstance(spec, GateSpec)
+        seen.append(spec)
+        return in_this_process(spec)
+
+    put(lake, third, run_job=noted, prices={"small": Price(input=1, output=1)})
+    assert seen[0].champion is not None
+    assert seen[0].anchor is not None
+    assert (seen[0].champion[0], seen[0].anchor[0]) == (cheaper, better)
 
 
 def test_an_unknown_snapshot_is_named(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:
