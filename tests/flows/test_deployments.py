@@ -16,7 +16,7 @@ import yaml
 from flows.deployments import DEPLOYMENTS, Deployment, runner_deployment
 
 FILE = Path(__file__).parents[2] / "infra" / "prefect.yaml"
-SECONDS = 120
+SECONDS = 300
 by_name = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one.name)
 
 

@@ -20,7 +20,7 @@ import pytest
 from cluster.process_mark import VARIABLE, marked
 from flows.deployments import DEPLOYMENTS
 
-SECONDS = 120
+SECONDS = 300
 BUSY = 503
 # A cancelled run is to leave no process after that.
 GONE_SECONDS = 30
