@@ -15,6 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
 .PHONY: bench-drift
+.PHONY: bench-up
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -101,6 +102,10 @@ bench-train: setup
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
+
+# From `signalbox up` to a run started by hand in a browser (a few minutes).
+bench-up: setup
+	$(BIN)/python tests/bench/bench_up.py $(ARGUMENTS)
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup
