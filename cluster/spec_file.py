@@ -13,6 +13,16 @@ from cluster.errors import InputError
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
 
+# Files of hundreds of candidates have some ten thousand values in 100 kB.
+MAX_BYTES = 2**20
+MAX_VALUES = 200_000
+# A long text counts as several values.
+CHARACTERS_A_VALUE = 64
+SHOWN_CHARACTERS = 200
+MAX_KEY_PARTS = 100
+# A YAML parser's time grows with the square of the brackets that are open: 20,000 took it 10 s.
+MAX_BRACKETS = 5_000
+
 
 def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """What a YAML or TOML file holds; `flag` is the one that names it, for the words.
@@ -22,6 +32,7 @@ def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """
     hint = f"; check {flag}" if flag else ""
     try:
+        _check_size(file.stat().st_size, name=str(file))
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file{hint}") from error
@@ -38,8 +49,9 @@ def parse_spec(content: bytes, *, name: str) -> Any:
     """What YAML, or TOML by the file's name, says.
 
     Raises:
-        InputError: it is neither; names the file and the line.
+        InputError: it is neither, or too large; names the file and the line.
     """
+    _check_size(len(content), name=name)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -47,23 +59,67 @@ def parse_spec(content: bytes, *, name: str) -> Any:
     return _parse_toml(text, file=name) if name.endswith(".toml") else _parse_yaml(text, file=name)
 
 
+def _check_size(size: int, *, name: str) -> None:
+    """Refuse what nobody has written by hand.
+
+    Raises:
+        InputError: it is larger than `MAX_BYTES`.
+    """
+    if size > MAX_BYTES:
+        raise InputError(f"{name}: has {size:,} bytes, expected at most {MAX_BYTES:,}")
+
+
 def _parse_toml(text: str, *, file: str) -> Any:
+    # 20,000 parts of one key took the parser a minute and 1.6 GB.
+    keys = (line.partition("=")[0] for line in text.splitlines() if "=" in line or "[" in line)
+    if any(key.count(".") > MAX_KEY_PARTS for key in keys):
+        raise InputError(f"{file}: broken TOML: it is nested too deeply")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise InputError(f"{file}: broken TOML: it is nested too deeply") from error
+    except ValueError as error:  # its own error is one, and so is that of a number too long
         raise InputError(f"{file}: broken TOML: {error}") from error
 
 
 def _parse_yaml(text: str, *, file: str) -> Any:
     import yaml
 
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise InputError(f"{file}: broken YAML: more than {MAX_BRACKETS:,} opening brackets")
     try:
+        _check_expanded(yaml.compose(text, Loader=yaml.SafeLoader), file=file)
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{file}{line}: broken YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # no such date, a number too long
         raise InputError(f"{file}: broken YAML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{file}: broken YAML: it is nested too deeply") from error
+
+
+def _check_expanded(root: Any, *, file: str) -> None:
+    """Refuse a file that is small only because its aliases stand for more than one would write.
+
+    Ten aliases of ten aliases, and so on: 300 bytes can stand for a billion values, which fill the
+    memory when they are merged or told of.
+
+    Raises:
+        InputError: it says more than `MAX_VALUES`, or says itself.
+    """
+    left, waiting = MAX_VALUES, [root]
+    while waiting and left > 0:
+        node = waiting.pop()
+        value = getattr(node, "value", None)
+        left -= 1 + (len(value) // CHARACTERS_A_VALUE if isinstance(value, str) else 0)
+        if isinstance(value, list):
+            waiting += [part for one in value for part in (one if type(one) is tuple else (one,))]
+    if left <= 0:
+        raise InputError(
+            f"{file}: says more than {MAX_VALUES:,} values once its aliases are written out; "
+            "expected a file written by hand"
+        )
 
 
 def validated(
@@ -71,7 +127,7 @@ def validated(
 ) -> SpecT:
     """`entry` as a `spec`; fields in `hidden` are not for users."""
     if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected fields and values, got {entry!r}")
+        raise InputError(f"{where}: expected fields and values, got {_shown(entry)}")
     for field in sorted(hidden & entry.keys()):
         raise InputError(f"{where}: field '{field}' is filled by signalbox; remove it")
     try:
@@ -99,13 +155,19 @@ def explained(
         secret = any(
             one.model_config.get("hide_input_in_errors") for one in _models(spec, location)
         )
-        found = "" if secret else f"; got {error['input']!r}"
+        found = "" if secret else f"; got {_shown(error['input'])}"
         return f"field '{field}': {message}{found}" if field else message
     (*_, inner) = [spec, *_models(spec, location[:-1])]
     known = sorted(set(inner.model_fields) - hidden)
     near = difflib.get_close_matches(location[-1], known, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"unknown field '{field}'; {hint}known: {', '.join(known)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a user wrote it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} …"
 
 
 def _models(spec: type[BaseModel], location: Sequence[str]) -> list[type[BaseModel]]:

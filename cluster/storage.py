@@ -348,7 +348,7 @@ def _write_beside(path: Path, data: bytes) -> Path:
 
 
 @contextmanager
-def telling_full_disk(path: Path) -> Iterator[None]:
+def telling_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
     """Say in words for the user that a disk is full.
 
     Raises:
@@ -356,13 +356,21 @@ def telling_full_disk(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not _is_of_full_disk(error):
             raise
+        why = getattr(error, "strerror", None) or os.strerror(errno.ENOSPC)
         raise LakeError(
-            f"{path}: cannot be written ({error.strerror}); free some space and run again: what "
-            "is done is kept"
+            f"{os.fspath(path)}: cannot be written ({why}); free some space and run again: what is "
+            "done is kept"
         ) from error
+
+
+def _is_of_full_disk(error: Exception) -> bool:
+    """Delta's library has no number for it, and more than one type of error."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    told = any(f"(os error {number})" in str(error) for number in numbers)
+    return told or (isinstance(error, OSError) and error.errno in numbers)
 
 
 def _beside(path: Path) -> Path:

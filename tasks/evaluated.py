@@ -7,6 +7,7 @@ from cluster.evaluation.table import HEADINGS, TableRow
 from cluster.jobs.run import Manifest
 from cluster.storage import Storage
 from tasks.artifacts import link_artifact, markdown_artifact, plain, png_artifact, table_artifact
+from tasks.gate import shown_comparisons
 
 
 def show_methods(found: Manifest, *, where: str) -> None:
@@ -58,5 +59,5 @@ def show_decision(decision: dict[str, Any], *, key: str = "decision") -> None:
         error = f"error rate of each bound {decision['level']:.2g}"
         lines += ["", plain(f"Measured on the test snapshot {decision['snapshot']}, {error}")]
     markdown_artifact("\n".join(lines), key=key, description="What the gate decided, and why")
-    rows = [dict(row) for row in decision.get("comparisons") or ()]
+    rows = shown_comparisons(decision.get("comparisons") or [])
     table_artifact(rows, key=f"{key}-table", description="What the version was held against")

@@ -1,9 +1,10 @@
 """CSV and TSV as in RFC 4180, strictly; a row's number counts records below the header.
 
-Every value is text: `007` and `1.50` stay what they are. An empty value is null, `""` is the
-empty text. pyarrow parses what is known to be well formed: blocks without a quote at once, others
-after a regular expression has found where each record ends. A record that does not match gives up
-its first line only, so a stray quote costs one row and not the rest of the file.
+Every value is text: `007` and `1.50` stay what they are. An empty value is null, `""` is the empty
+text; an apostrophe before what begins like a formula is taken off. pyarrow parses what is known to
+be well formed: blocks without a quote at once, others after a regular expression has found where
+each record ends. A record that does not match gives up its first line only, so a stray quote costs
+one row and not the rest of the file.
 """
 
 import csv as stdlib_csv
@@ -19,6 +20,7 @@ from pyarrow import csv
 
 from cluster.errors import InputError
 from cluster.files.batch import ROW, BrokenRow, Part, broken_frame
+from cluster.files.formula import as_written
 from cluster.files.schema import FileSchema
 from cluster.files.source import SourceFile
 from cluster.files.stream import MAX_RECORD_BYTES, line_blocks
@@ -106,7 +108,9 @@ def read_parts(source: SourceFile, *, schema: FileSchema) -> Iterator[Part]:
     rest, row = b"", 1
     for block, final in _with_final(_below_header(source)):
         records = split_records(rest + block, dialect=dialect, first_row=row, final=final)
-        frame = _parse(records.data, dialect=dialect)
+        frame = _parse(records.data, dialect=dialect).with_columns(
+            as_written(pl.col(name)).alias(name) for name in dialect.columns
+        )
         assert frame.height == len(records.numbers), "the two ways to read CSV disagree"
         numbers = pl.Series(ROW, records.numbers, dtype=pl.Int64)
         yield Part(frame.with_columns(numbers), broken_frame(source.uri, rows=records.broken))

@@ -13,6 +13,16 @@ from cluster.files.batch import ROW, Part, broken_frame
 from cluster.files.schema import FileSchema, as_text
 from cluster.files.source import SourceFile
 
+# What a damaged file raises: a name that is not UTF-8 as itself or, inside a struct, as a panic,
+# and sizes that are lies as too much memory or too large a number.
+DAMAGED = (
+    pa.ArrowException,
+    pl.exceptions.PanicException,
+    UnicodeDecodeError,
+    MemoryError,
+    OverflowError,
+)
+
 
 class RowGroup(NamedTuple):
     """One row group as the footer has it: its rows, and their bytes before compression."""
@@ -95,7 +105,7 @@ def _opened(source: SourceFile) -> Iterator[Any]:
     with source.open() as stored:
         try:
             yield parquet.ParquetFile(stored)
-        except (pa.ArrowException, OSError) as error:
+        except (*DAMAGED, OSError) as error:
             raise InputError(
                 f"{source.uri}: damaged or not Parquet ({error}); make or copy the file again"
             ) from error

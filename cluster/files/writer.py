@@ -17,6 +17,7 @@ from polars.datatypes import DataTypeClass
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.files.batch import ROW
+from cluster.files.formula import harmless
 from cluster.files.schema import as_text
 from cluster.files.source import Format, file_format
 from cluster.files.stream import CODECS
@@ -31,7 +32,8 @@ def write_shard(frame: pl.DataFrame, uri: str, *, json_columns: Collection[str] 
 
     A reader sees the old file or the new one, never a part. `__row__` is left out. Parquet keeps
     all types. In JSON Lines times and dates are ISO 8601 texts; in CSV and TSV everything is text
-    and lists and objects are JSON, null is nothing and the empty text is `""`.
+    and lists and objects are JSON, null is nothing and the empty text is `""`; what begins like a
+    formula gets an apostrophe in front, which reading takes off again (`cluster.files.formula`).
 
     Args:
         frame: the rows.
@@ -185,7 +187,9 @@ def _rendered(
     if kind == "jsonl":
         frame.write_ndjson(buffer)
     else:
-        texts = [as_text(name, dtype=dtype) for name, dtype in frame.schema.items()]
+        texts = [
+            harmless(as_text(name, dtype=dtype)).alias(name) for name, dtype in frame.schema.items()
+        ]
         separator = "," if kind == "csv" else "\t"
         # A lone null would be an empty line, which every reader skips.
         style: Literal["always", "necessary"] = "always" if frame.width == 1 else "necessary"

@@ -1,5 +1,6 @@
 """Checkpoints that nobody will route with any more: of trainings that died, and old challengers."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.leftovers import SECONDS_A_DAY
 
 CHECKPOINTS = "checkpoints"
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,23 @@ def old_checkpoints(
     registered = registry.versions(lake)
     known = set(registered["version"])
     oldest = now - keep_days * SECONDS_A_DAY
-    waiting = [name for name, touched in _touched(lake).items() if touched < oldest]
+    there = _touched(lake)
+    waiting = [name for name, touched in there.items() if touched < oldest]
     challengers = _challengers(
         lake, registered=registered, before=now - router_days * SECONDS_A_DAY
     )
     return OldCheckpoints(
         tuple(name for name in waiting if name not in known and not pinned.name(name)),
-        tuple(name for name in challengers if router_days and not pinned.name(name)),
+        # Only what lies there: a name out of the table is believed no further.
+        tuple(
+            name for name in challengers if router_days and name in there and not pinned.name(name)
+        ),
     )
 
 
 def delete_checkpoint(version: str, *, lake: Lake) -> None:
     """Delete a checkpoint's folder and what it was fitted on."""
+    assert FOLDER_NAME.fullmatch(version), f"no name of a folder: {version!r}"
     uri = lake.storage.join(CHECKPOINTS, version)
     lake.storage.delete_below(uri)
     lake.storage.delete(outcomes_uri(uri))

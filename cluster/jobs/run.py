@@ -140,14 +140,21 @@ def main(spec_type: type[SpecT], *, work: Callable[[SpecT, Run], Manifest]) -> N
     if run.read_manifest() is None:
         run.storage.delete(run.uri("manifest.json"))
     try:
-        manifest = work(spec, run)
+        run.write_manifest(work(spec, run))
     except Exception as error:
         told = _told(error)
         # First into the log: where the disk is full it may be the only place left.
         LOG.error("%s", told)
-        run.write_error(told)
+        _keep_error(told, run=run)
         raise SystemExit(1) from error
-    run.write_manifest(manifest)
+
+
+def _keep_error(told: str, *, run: Run) -> None:
+    """Leave word of why the job failed; where that cannot be written the log has it."""
+    try:
+        run.write_error(told)
+    except (OSError, SignalboxError) as error:
+        LOG.error("the reason is not in %s (%s)", run.uri("error.json"), error)
 
 
 def _told(error: Exception) -> str:

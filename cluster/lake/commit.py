@@ -21,6 +21,7 @@ from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake, active_files, removed_files, scan_handle
 from cluster.lake.shard import Shard, add_action, check_shard, read_keys, write_shard
 from cluster.lake.tables import COMPLETIONS, RAW_TAGS, REWARDS, Table
+from cluster.storage import telling_full_disk
 
 # 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
 # 2 s give up after about a minute of pure bad luck.
@@ -149,7 +150,8 @@ def put_rewards(rows: pl.DataFrame, *, lake: Lake) -> None:
         merge = handle.merge(rows, predicate=match, source_alias="s", target_alias="t")
         failpoint("put.before")
         try:
-            merge.when_matched_update_all().when_not_matched_insert_all().execute()
+            with telling_full_disk(lake.table_uri(REWARDS)):
+                merge.when_matched_update_all().when_not_matched_insert_all().execute()
         except CommitFailedError:
             _pause(turn)
             continue
@@ -165,7 +167,8 @@ def _delete(source: pl.DataFrame, *, match: str, lake: Lake, table: Table) -> in
         merge = handle.merge(source, predicate=match, source_alias="s", target_alias="t")
         failpoint("delete.before")
         try:
-            deleted = int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+            with telling_full_disk(lake.table_uri(table)):
+                deleted = int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
         except CommitFailedError:
             _pause(turn)
             continue
@@ -250,14 +253,16 @@ def _is_committed(shards: Sequence[Shard], *, handle: DeltaTable) -> bool:
 def _write_transaction(
     handle: DeltaTable, *, shards: Sequence[Shard], table: Table, scope: str, number: int
 ) -> None:
-    handle.create_write_transaction(
-        [add_action(shard, table=table) for shard in shards],
-        mode="append",
-        schema=handle.schema(),
-        partition_by=[table.partition] if table.partition else None,
-        commit_properties=CommitProperties(
-            custom_metadata={"scope": scope, "rows": str(sum(shard.rows for shard in shards))},
-            app_transactions=[Transaction(scope, number)],
-            max_commit_retries=15,
-        ),
-    )
+    rows = sum(shard.rows for shard in shards)
+    with telling_full_disk(handle.table_uri):
+        handle.create_write_transaction(
+            [add_action(shard, table=table) for shard in shards],
+            mode="append",
+            schema=handle.schema(),
+            partition_by=[table.partition] if table.partition else None,
+            commit_properties=CommitProperties(
+                custom_metadata={"scope": scope, "rows": str(rows)},
+                app_transactions=[Transaction(scope, number)],
+                max_commit_retries=15,
+            ),
+        )

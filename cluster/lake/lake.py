@@ -14,7 +14,7 @@ from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.migrate import OLDEST, migrate
 from cluster.lake.tables import SCHEMA_VERSION, TABLES, Table
-from cluster.storage import DEFAULT_ROOT, Storage
+from cluster.storage import DEFAULT_ROOT, Storage, telling_full_disk
 
 MARKER = "lake.json"
 LAKE_VARIABLE = "SIGNALBOX_LAKE"
@@ -90,15 +90,16 @@ class Lake:
     def _create_table(self, table: Table) -> DeltaTable:
         empty = pl.DataFrame(schema=table.schema)
         failpoint("create.before")
-        handle = DeltaTable.create(
-            self.table_uri(table),
-            schema=empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
-            partition_by=[table.partition] if table.partition else None,
-            mode="ignore",
-            # Two months: longer than any run, so that no reader loses its files to a vacuum.
-            configuration={"delta.deletedFileRetentionDuration": "interval 60 days"},
-            storage_options=self.storage.delta_options(),
-        )
+        with telling_full_disk(self.table_uri(table)):
+            handle = DeltaTable.create(
+                self.table_uri(table),
+                schema=empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
+                partition_by=[table.partition] if table.partition else None,
+                mode="ignore",
+                # Two months: longer than any run, so that no reader loses its files to a vacuum.
+                configuration={"delta.deletedFileRetentionDuration": "interval 60 days"},
+                storage_options=self.storage.delta_options(),
+            )
         failpoint("create.after")
         return handle
 

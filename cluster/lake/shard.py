@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
@@ -126,7 +127,7 @@ def _footer(uri: str, *, storage: Storage, table: Table) -> tuple[int, int]:
             size = int(files.info(uri)["size"])
             footer = pq.ParquetFile(stream)
             rows, schema = footer.metadata.num_rows, footer.schema_arrow
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+    except (OSError, ValueError, pa.ArrowException, MemoryError, OverflowError) as error:
         raise LakeError(f"{uri}: is no readable Parquet file ({error}); delete it") from error
     found = dict(pl.DataFrame(schema.empty_table()).schema)
     if not _fits(found, table=table):

@@ -8,8 +8,10 @@ executes nothing that is stored, and believes nothing it has not checked.
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +26,8 @@ TENSORS = "model.safetensors"
 # Files whose names begin so are not the router's: they say what it was trained on.
 BESIDE = "profile."
 FORMAT = 1
+# It holds names and settings; the numbers of a router are in other files.
+MOST_MANIFEST_BYTES = 64 * 2**20
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -194,14 +198,38 @@ def read_file(storage: Storage, name: str) -> bytes:
     """Content of one file of the folder.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is not there, or no plain file of a likely size.
     """
+    _check_plain(storage, name)
     try:
         return storage.read_bytes(storage.join(name))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(
             f"{storage.join(name)}: no such file; expected a checkpoint folder with {MANIFEST}"
         ) from error
+
+
+def _check_plain(storage: Storage, name: str) -> None:
+    """Refuse what would be read without an end: a device or a pipe that a link leads to, or a
+    manifest that is none.
+
+    Raises:
+        InputError: it is such a thing.
+    """
+    where = storage.join(name)
+    try:
+        mode = 0 if storage.is_s3 else Path(where).stat().st_mode
+        size = int(storage.filesystem().info(where)["size"])
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error})") from error
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise InputError(f"{where}: damaged checkpoint: is no plain file")
+    if name == MANIFEST and size > MOST_MANIFEST_BYTES:
+        raise InputError(
+            f"{where}: damaged checkpoint: {size:,} bytes, expected at most {MOST_MANIFEST_BYTES:,}"
+        )
 
 
 def read_manifest(uri: str) -> Manifest:

@@ -1,16 +1,11 @@
 """A living Ray cluster that other processes crash on, and a look at what they left in the lake."""
 
-import contextlib
 import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +15,21 @@ import polars as pl
 import pytest
 
 from cluster.candidate import Candidate
-from cluster.failpoint import FILE_VARIABLE, FIRED, TRACE_VARIABLE, VARIABLE
+from cluster.failpoint import FILE_VARIABLE, TRACE_VARIABLE
 from cluster.jobs.generate import GenerateSpec
 from cluster.jobs.ingest import IngestSpec, pin_files
 from cluster.jobs.label import LabelSpec
-from cluster.jobs.run import Run
-from cluster.jobs.spec import JobSpec
 from cluster.labels import Label
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES, TABLES
 from cluster.storage import Storage
 from tests.faults.bad_store import BadStore, bad_store
 from tests.faults.crashes import Work, few, rest
-from tests.faults.forks import Drivers, drivers
+from tests.faults.forks import drivers
+from tests.faults.site import PATIENCE_SECONDS, Echo, Site, wait_until
+from tests.prefect_server import prefect_server
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
-PATIENCE_SECONDS = 60.0
 # Stays alive until its stdin closes, which it does when the tests end, however they do.
 RAY = """
 import json, pathlib, sys, tempfile
@@ -51,129 +45,20 @@ head = {
     "dashboard_port": None,
     "dashboard_agent_listen_port": 0,
 }
-cluster = Cluster(initialize_head=True, head_node_args=head)
+for turn in range(5):
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        break
+    # On a machine with other work Ray's own 30 s for a start are sometimes too few.
+    except Exception:
+        if turn == 4:
+            raise
 # Where Ray looks up which cluster a job belongs to.
 pathlib.Path(folder.name, "ray_current_cluster").write_text(cluster.address)
 print(json.dumps(["http://" + cluster.webui_url, cluster.address]), flush=True)
 sys.stdin.read()
 cluster.shutdown()
 """
-
-
-@dataclass
-class Echo:
-    """The folder the echo engine is steered by."""
-
-    folder: Path
-    mark: int = 0
-
-    @contextlib.contextmanager
-    def switch(self, name: str) -> Iterator[None]:
-        """`failing` or `dying`, while the block lasts."""
-        (self.folder / name).touch()
-        yield
-        (self.folder / name).unlink()
-
-    def generated(self) -> list[tuple[str, str, int]]:
-        """(candidate_id, query_id, sample) of every answer since the last `forget`."""
-        lines = (line.split() for line in self._lines()[self.mark :])
-        return [(candidate, query, int(sample)) for _, candidate, query, sample in lines]
-
-    def forget(self) -> None:
-        self.mark = len(self._lines())
-
-    def _lines(self) -> list[str]:
-        log = self.folder / "log"
-        return log.read_text().splitlines() if log.exists() else []
-
-
-@dataclass
-class Site:
-    """A machine with a living Ray cluster, where jobs are run by hand."""
-
-    folder: Path
-    echo: Echo
-    address: str
-    env: dict[str, str]
-    failpoints: Path
-    drivers: Drivers
-    store: BadStore
-
-    @property
-    def workers_trace(self) -> Path:
-        """The write boundaries that Ray's workers have passed."""
-        return self.folder / "workers.trace"
-
-    def job(
-        self, spec: JobSpec, *, failpoint: str = "", **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a job's driver to its end, or to a failpoint."""
-        uri = Run.of(spec).write_spec(spec)
-        return self.driver("-m", f"cluster.jobs.{spec.job}", uri, failpoint=failpoint, **env)
-
-    def driver(
-        self, *words: str, failpoint: str = "", **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """As `python`, by a fork of a process that has imported everything."""
-        return self.drivers.run(words, env={VARIABLE: failpoint} | env)
-
-    def python(self, *words: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
-        """Run Python with the cluster in its environment."""
-        return subprocess.run(
-            [sys.executable, *words],
-            env=self.env | {VARIABLE: failpoint},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS * 2,
-            check=False,
-        )
-
-    def cli(self, *words: str, prefect: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a signalbox command to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words],
-            env=self.env | prefect,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS * 4,
-            check=False,
-        )
-
-    def succeed(self, spec: JobSpec) -> dict[str, Any]:
-        """Run a job; returns its manifest."""
-        done = self.job(spec)
-        assert done.returncode == 0, done.stderr[-3000:]
-        manifest = Run.of(spec).read_manifest()
-        assert manifest is not None
-        return manifest
-
-    def crash(self, spec: JobSpec, *, failpoint: str) -> None:
-        """Run a job that must die at a failpoint, and wait until its workers are gone too."""
-        done = self.job(spec, failpoint=failpoint)
-        assert done.returncode == -signal.SIGKILL, f"{failpoint} was not passed: {done.stderr}"
-        self.wait_for_workers()
-
-    @contextlib.contextmanager
-    def worker_failpoint(self, words: str) -> Iterator[None]:
-        """Let the first worker that passes a place die there, once; it must be passed."""
-        self.failpoints.write_text(words)
-        yield
-        self.failpoints.unlink(missing_ok=True)
-        fired = Path(f"{self.failpoints}{FIRED}")
-        assert fired.exists(), f"no worker passed {words}"
-        fired.unlink()
-
-    def wait_for_workers(self) -> None:
-        """Until no process that ever wrote to the log is alive."""
-        log = self.echo.folder / "log"
-        pids = {line.split()[0] for line in log.read_text().splitlines()} if log.exists() else ()
-        wait_until(lambda: not any(_is_worker(pid) for pid in pids))
-
-
-def _is_worker(pid: str) -> bool:
-    with contextlib.suppress(OSError):
-        return b"GenerateWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 @pytest.fixture(scope="session")
@@ -221,41 +106,8 @@ def _site(folder: Path, s3_environment: dict[str, str], store: BadStore) -> Iter
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server, and the variables that point to it: commands need not start their own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
-    own = os.environ | env
-    own.pop("PREFECT_API_URL")
-    with (
-        (home / "log").open("wb") as log,
-        subprocess.Popen(
-            command, env=own, stdout=log, stderr=log, start_new_session=True
-        ) as server,
-    ):
-        wait_until(lambda: _answers(env["PREFECT_API_URL"] + "/health"))
+    with prefect_server(tmp_path_factory.mktemp("prefect"), url="") as env:
         yield env
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=PATIENCE_SECONDS)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as reply:
-        return bool(reply.status == 200)
-    return False
-
-
-def wait_until(reached: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

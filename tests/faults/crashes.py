@@ -18,6 +18,7 @@ from cluster.failpoint import TRACE_VARIABLE
 # Other names of a boundary that the storage names too.
 SAME = ("shard.before_write", "shard.after_write", "manifest.before", "manifest.after")
 SAME += ("route.before_part", "route.after_part")
+SAME += ("night.settle.before", "night.settle.after", "night.reported")
 # Written by the clock, not by the work: another run passes it more or fewer times.
 BY_THE_CLOCK = "progress.json"
 # Of so many crash points one is tried by `make test`, all by `make chaos`.

@@ -2,9 +2,10 @@
 
 A process that has imported what jobs import forks for every order, and the fork does what
 `python -m cluster.jobs.NAME SPEC` would do. One line of JSON an order (`words`, `env`, `log`), and
-two lines an answer: the fork's pid, then its exit status.
+two lines an answer: the fork's pid, then its exit status. What is imported may be told by name.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -14,16 +15,21 @@ from typing import Any
 
 from cluster.ray_cluster import prepare_environment
 
-prepare_environment()
-
-import ray  # noqa: E402, F401
-import torch  # noqa: E402, F401
-
-import cluster.jobs.generate  # noqa: E402
-import cluster.jobs.ingest  # noqa: E402
-import cluster.jobs.label  # noqa: E402
-import cluster.jobs.route  # noqa: E402
-import cluster.jobs.train  # noqa: E402, F401
+JOBS = ("drift", "generate", "ingest", "label", "route", "take", "train")
+MODULES = (
+    "ray",
+    "torch",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "scipy.optimize",
+    "scipy.stats",
+    "sklearn.cluster",
+    *(f"cluster.jobs.{name}" for name in JOBS),
+    "cluster.routers.knn",
+    "cluster.routing.report",
+    "cluster.training.mf",
+    "cluster.training.run",
+)
 
 
 def become(order: dict[str, Any]) -> None:
@@ -56,4 +62,7 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    prepare_environment()
+    for name in sys.argv[1:] or MODULES:
+        importlib.import_module(name)
     serve()

@@ -6,9 +6,10 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PATIENCE_SECONDS = 300.0
@@ -20,9 +21,19 @@ class Drivers:
 
     process: "subprocess.Popen[str]"
     log: Path
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, words: Sequence[str], *, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Wait for its end; `stderr` has both its streams."""
+        assert self.busy.acquire(blocking=False), "one at a time; beside it, a process of its own"
+        try:
+            return self._run(words, env=env)
+        finally:
+            self.busy.release()
+
+    def _run(
+        self, words: Sequence[str], *, env: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         order = {"words": words, "env": env, "log": str(self.log)}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -45,10 +56,13 @@ class Drivers:
 
 
 @contextmanager
-def drivers(env: dict[str, str], *, folder: Path) -> Iterator[Drivers]:
-    """One for the length of a block; `folder` gets the log of the driver that ran last."""
+def drivers(env: dict[str, str], *, folder: Path, modules: Sequence[str] = ()) -> Iterator[Drivers]:
+    """One for the length of a block; `folder` gets the log of the driver that ran last.
+
+    `modules` are what it imports, instead of the jobs.
+    """
     with subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("drivers.py"))],
+        [sys.executable, str(Path(__file__).with_name("drivers.py")), *modules],
         env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

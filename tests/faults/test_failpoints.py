@@ -1,14 +1,7 @@
-"""Deaths one upon another, and of whoever submits a job."""
+"""Deaths one upon another, and what is new afterwards."""
 
-import signal
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
-
-
-def slow(*places: str) -> list:
-    return [pytest.param(place, marks=pytest.mark.slow) for place in places]
 
 
 def test_dying_again_and_again_still_gets_there(fresh, labelled, site, tmp_path: Path) -> None:
@@ -46,27 +39,3 @@ def _only_what_is_new_is_generated(world, site) -> None:
     assert len(log) == len(set(log)) == 5 * 1 + (5 * 3 + 20 * 1) + 25
     assert more.stored() == before | set(log)
     more.facts()
-
-
-SUBMIT = """
-import sys
-from pathlib import Path
-from cluster.jobs.client import Listener, run_job
-from cluster.jobs.generate import GenerateSpec
-spec = GenerateSpec.parse(Path(sys.argv[1]).read_bytes())
-run_job(spec, address=sys.argv[2], listener=Listener(log=print, progress=lambda parts: None))
-"""
-
-
-@pytest.mark.parametrize("place", ["submit.after", *slow("submit.spec_written", "submit.before")])
-def test_whoever_submits_dies(place, ingested, generated, site, tmp_path: Path) -> None:
-    world = ingested.copied(tmp_path / "lake")
-    spec = world.generate()
-    (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    site.echo.forget()
-    words = ["-c", SUBMIT, str(tmp_path / "spec.json"), site.address]
-    assert site.python(*words, failpoint=place).returncode == -signal.SIGKILL
-    again = site.python(*words)
-    assert again.returncode == 0, again.stderr
-    assert sorted(site.echo.generated()) == sorted(generated.stored()), "each key once"
-    world.must_equal(generated.facts())

@@ -1,0 +1,79 @@
+"""A disk that is full: the job ends with a word for the user, and with room again it goes on."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cluster.jobs.run import Run
+from cluster.jobs.spec import JobSpec
+
+FAULT = "the disk is full"
+WORDS = ("No space left on device", "free some space")
+ROOMS = [0, pytest.param(12, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted by this user")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def filled(disk: Path, *, but_kib: int) -> Iterator[None]:
+    """Nearly full for the length of a block."""
+    found = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(bytes(max(0, found.f_bavail * found.f_frsize - but_kib * 1024)))
+    yield
+    filler.unlink()
+
+
+@pytest.fixture
+def ends_and_goes_on(site, small_disk: Path, fault_table) -> Callable[..., None]:
+    """Let a job meet a disk with so little room, and then give it room."""
+
+    def meet(spec: JobSpec, *, room: int, where: str) -> None:
+        uri = Run.of(spec).write_spec(spec)
+        with fault_table.run(FAULT, where=where):
+            with filled(small_disk, but_kib=room):
+                done = site.driver("-m", spec.module, uri)
+            if done.returncode:
+                assert any(word in done.stderr for word in WORDS), done.stderr[-3000:]
+                assert "Traceback" not in done.stderr, done.stderr[-3000:]
+            else:
+                assert room, "there was no room at all"
+            site.wait_for_workers()
+            site.succeed(spec)
+
+    return meet
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_ingest(room: int, fresh, ingested, small_disk, ends_and_goes_on) -> None:
+    world = fresh.copied(small_disk / "lake")
+    ends_and_goes_on(world.ingest(), room=room, where="collect, ingest")
+    world.must_equal(ingested.facts())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_generate(room: int, ingested, generated, small_disk, ends_and_goes_on) -> None:
+    world = ingested.copied(small_disk / "lake")
+    ends_and_goes_on(world.generate(), room=room, where="collect, generate")
+    world.must_equal(generated.facts())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_label(room: int, generated, labelled, small_disk, ends_and_goes_on) -> None:
+    world = generated.copied(small_disk / "lake")
+    ends_and_goes_on(world.label(), room=room, where="collect, label")
+    world.must_equal(labelled.facts())
