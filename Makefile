@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift bench-plan bench-warm-start bench-nights
+.PHONY: bench-drift bench-plan bench-warm-start bench-nights bench-up
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -116,6 +116,10 @@ bench-warm-start: setup
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
+
+# From `signalbox up` to a run started by hand in a browser (a few minutes).
+bench-up: setup
+	$(BIN)/python tests/bench/bench_up.py $(ARGUMENTS)
 
 # Sixty nights of retraining in 40 made-up worlds, with gate and admission and without (2 minutes).
 bench-nights: setup

@@ -19,6 +19,8 @@ from tasks.events import emit
 from tasks.report import say
 
 Moved = dict[str, Any]
+# With a default nothing is required, and the UI's quick run is one click without a form.
+BY_HAND = RollbackParams()
 
 
 @flow(name="promote", persist_result=False)
@@ -34,7 +36,7 @@ def promote(params: PromoteParams) -> Moved:
 
 
 @flow(name="rollback", persist_result=False)
-def rollback(params: RollbackParams) -> Moved:
+def rollback(params: RollbackParams = BY_HAND) -> Moved:
     """Take the champion off and bring back the one before."""
     lake = Lake.open(params.lake, create=False)
     moved = _rollback(params, lake=lake)
