@@ -41,7 +41,8 @@ test: lint
 	$(BIN)/pytest
 
 # Every write boundary at every pass, not just a choice of them, SIGKILLs of real processes, nodes
-# that are lost, 200 task runs at once, and workers that die or fail while they train; the table of faults is printed at the end and written to build/faults.md.
+# that are lost, 200 task runs at once, and workers that die or fail while they train; the table of
+# faults is printed at the end and written to build/faults.md.
 chaos: setup
 	$(BIN)/pytest tests/faults tests/nodes tests/postgres tests/cluster/training \
 		-m 'slow or not slow' --fault-table build/faults.md
