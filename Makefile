@@ -14,7 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift bench-plan bench-warm-start bench-nights bench-up
+.PHONY: bench-prefect-database bench-up
+.PHONY: bench-drift bench-plan bench-warm-start bench-nights
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -39,11 +40,12 @@ lint: setup
 test: lint
 	$(BIN)/pytest
 
-# Every write boundary at every pass, not just a choice of them, and workers that die or fail while
-# they train; the table of faults is printed at the end and written to build/faults.md.
+# Every write boundary at every pass, not just a choice of them, SIGKILLs of real processes, nodes
+# that are lost, 200 task runs at once, and workers that die or fail while they train; the table of
+# faults is printed at the end and written to build/faults.md.
 chaos: setup
-	$(BIN)/pytest tests/faults tests/nodes tests/postgres tests/cluster/training -m 'slow or not slow' \
-		--fault-table build/faults.md
+	$(BIN)/pytest tests/faults tests/nodes tests/postgres tests/cluster/training \
+		-m 'slow or not slow' --fault-table build/faults.md
 
 # Known vulnerabilities of what the locks pin. Fails when no database is reachable, unless with
 # ARGUMENTS=--reachable, which then says in capitals that nothing was audited.
@@ -59,6 +61,10 @@ locks: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# 50 and 200 task runs at once on Prefect servers on PostgreSQL and SQLite (about 15 minutes).
+bench-prefect-database: setup
+	$(BIN)/python tests/bench/bench_prefect_database.py $(ARGUMENTS)
 
 bench-flow: setup
 	$(BIN)/python tests/bench/bench_flow.py
