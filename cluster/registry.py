@@ -16,12 +16,13 @@ from deltalake import DeltaTable
 
 from cluster.errors import InputError
 from cluster.gate.decision import Decision
-from cluster.lake.commit import append_new, commit_on_handle
+from cluster.lake.commit import commit_on_handle
 from cluster.lake.lake import Lake, scan_handle
 from cluster.lake.shard import Shard, write_shard
 from cluster.lake.tables import REGISTRY
 
 CHAMPION_SCOPE = "alias/champion"
+REGISTER_SCOPE = "registry/register"
 CHAMPION = "champion"
 
 Kind = Literal["register", "promote", "rollback", "retire"]
@@ -43,8 +44,6 @@ def register(
     """
     root = lake.storage.uri + "/"
     assert checkpoint.startswith(root), f"{checkpoint} is outside the lake {root}"
-    if version in _registered(lake.read(REGISTRY)):
-        return
     event = _event(
         "register",
         version=version,
@@ -54,7 +53,15 @@ def register(
         metrics=json.dumps(metrics),
         why=why,
     )
-    append_new(event, lake=lake, table=REGISTRY)
+
+    def staged(handle: DeltaTable) -> list[Shard]:
+        if version in _registered(scan_handle(handle, table=REGISTRY).collect()):
+            return []
+        name = f"rows-{secrets.token_hex(16)}.parquet"
+        return [write_shard(event, lake=lake, table=REGISTRY, name=name)]
+
+    # Two that train the same at once find the same version.
+    commit_on_handle(staged, lake=lake, table=REGISTRY, scope=REGISTER_SCOPE)
 
 
 def promote(lake: Lake, *, version: str, decide: Callable[[str | None], Decision]) -> Decision:

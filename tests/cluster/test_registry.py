@@ -9,6 +9,7 @@ from cluster import registry
 from cluster.errors import InputError
 from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
+from cluster.lake.tables import REGISTRY
 from cluster.storage import Storage
 
 
@@ -49,6 +50,13 @@ def test_registering_again_changes_nothing(root: str) -> None:
     lake = Lake.open(root)
     register(lake, "aaa", "aaa")
     assert registry.versions(lake).height == 1
+
+
+def test_of_four_who_register_the_same_at_once_one_does(root: str) -> None:
+    lake = Lake.open(root)
+    with ThreadPoolExecutor(4) as all_at_once:
+        list(all_at_once.map(lambda _: register(lake, "v1"), range(4)))
+    assert lake.read(REGISTRY).height == 1
 
 
 def test_a_refused_promotion_leaves_the_champion(root: str) -> None:
