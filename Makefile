@@ -10,11 +10,11 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test chaos lint format hostile-table clean
+.PHONY: setup demo test chaos lint format locks hostile-table clean
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-drift bench-plan
+.PHONY: bench-drift bench-plan bench-warm-start bench-nights
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -44,6 +44,17 @@ test: lint
 chaos: setup
 	$(BIN)/pytest tests/faults tests/cluster/training -m 'slow or not slow' \
 		--fault-table build/faults.md
+
+# Known vulnerabilities of what the locks pin. Fails when no database is reachable, unless with
+# ARGUMENTS=--reachable, which then says in capitals that nothing was audited.
+audit: setup
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit \
+		&& $(VENV)/audit/bin/pip install --quiet pip-audit==2.10.1; }
+	@$(BIN)/python infra/audit.py --pip-audit $(VENV)/audit/bin/pip-audit $(ARGUMENTS)
+
+# The images' locks, anew from the lock.
+locks: setup
+	$(BIN)/python infra/locks/derive.py
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -96,11 +107,19 @@ bench-guarantee: setup
 bench-train: setup
 	$(BIN)/python tests/bench/bench_train.py --data $(DATA) $(ARGUMENTS)
 
+# What a warm start saves and costs: five nights of four methods, five seeds (about 20 minutes).
+bench-warm-start: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_warm_start.py --data $(DATA) $(ARGUMENTS)
+
 # Routing a file: against the bare kernel and the way peers do it, and ten times the rows (about 10
 # minutes; 12 GB of disk for a while); and the same of a router with a pretrained encoder.
 bench-route: setup
 	$(BIN)/python tests/bench/bench_route.py --large 10000000 $(ARGUMENTS)
 	$(BIN)/python tests/bench/bench_route_encoder.py --data $(DATA) --rows 12000
+
+# Sixty nights of retraining in 40 made-up worlds, with gate and admission and without (2 minutes).
+bench-nights: setup
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_nights.py $(ARGUMENTS)
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup

@@ -131,6 +131,11 @@ def champion(lake: Lake) -> str | None:
     return _champion(lake.read(REGISTRY))
 
 
+def champions(lake: Lake) -> list[str]:
+    """The champions on top of each other, the current one last."""
+    return _champions(lake.read(REGISTRY))
+
+
 def versions(lake: Lake) -> pl.DataFrame:
     """One row a version, newest first: version, alias, method, dataset, at, metrics, checkpoint."""
     events = lake.read(REGISTRY)

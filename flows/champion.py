@@ -14,10 +14,9 @@ from cluster import registry
 from cluster.gate.decision import Decision
 from cluster.lake.lake import Lake
 from flows.registry import PromoteParams, RollbackParams
-from tasks.artifacts import markdown_artifact
+from tasks.artifacts import markdown_artifact, plain
 from tasks.events import emit
 from tasks.report import say
-from tasks.routed import plain
 
 Moved = dict[str, Any]
 

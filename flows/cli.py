@@ -111,6 +111,19 @@ COMMANDS: dict[str, Command] = {
     "registry rollback": Command(
         "flows.champion", "run_rollback", "RollbackParams", "bring the champion before back"
     ),
+    "snapshot create": Command(
+        "flows.snapshot", "create", "CreateParams", "freeze test queries for the gate"
+    ),
+    "snapshot list": Command("flows.snapshot", "list_snapshots", "ListParams", "frozen snapshots"),
+    "snapshot show": Command(
+        "flows.snapshot", "show", "ShowParams", "one snapshot, and the looks spent on it"
+    ),
+    "labels list": Command(
+        "flows.snapshot", "list_labels", "LabelsParams", "batches of labels, and who was refused"
+    ),
+    "labels release": Command(
+        "flows.snapshot", "release_labels", "ReleaseParams", "learn from a refused batch after all"
+    ),
     "quality": Command(
         "flows.quality", "report", "QualityParams", "what a dataset is worth training on", "check"
     ),

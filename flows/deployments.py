@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
 
 TAG = "signalbox"
+TIMEZONE = "UTC"
 # Filled in by the Prefect server when the event comes.
 LAKE_OF_EVENT = {"__prefect_kind": "jinja", "template": "{{ event.payload.lake }}"}
 
@@ -115,6 +116,23 @@ DEPLOYMENTS = (
         # Promoted twice in a row, the second is to be routed with, too.
         waits=True,
         runs_on=("signalbox.router.promoted", "signalbox.router.rolled-back"),
+    ),
+    Deployment(
+        name="retrain",
+        entrypoint="flows.retrain.retrain",
+        description="One night: what is new is answered within the budget, labelled, learned from "
+        "and put before the gate; the champion stays or is replaced, with the reason in words.",
+        tags=("nightly",),
+        schedule=Schedule(cron="0 2 * * *", timezone=TIMEZONE),
+        at_once=1,
+    ),
+    Deployment(
+        name="upkeep",
+        entrypoint="flows.upkeep.upkeep",
+        description="Tidy the lake: merge small files, delete what nobody reads any more.",
+        tags=("nightly",),
+        schedule=Schedule(cron="0 5 * * 0", timezone=TIMEZONE),
+        at_once=1,
     ),
     Deployment(
         name="promote",

@@ -45,7 +45,7 @@ from flows.params import (
     check_ray,
     plugin_name,
 )
-from tasks.artifacts import table_artifact
+from tasks.evaluated import show_methods, show_page
 from tasks.jobs import ray_job
 from tasks.report import say, show_table
 
@@ -189,8 +189,8 @@ def evaluate(params: EvaluateParams) -> Manifest:
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         evaluated = ray_job(_spec(params, lake=lake), address=address)
-    table_artifact(evaluated["training"], key="training", description="Trainings, by validation")
-    table_artifact(evaluated["table"], key="evaluation", description="Methods on measured queries")
+    show_methods(evaluated, where="the measured queries")
+    show_page(evaluated)
     return {"flow": "evaluate", "lake": lake.storage.uri, **evaluated}
 
 

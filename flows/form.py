@@ -51,7 +51,8 @@ def _words(field: Schema, *, titles: dict[str, str]) -> str:
     help_text = str(field.get("description", ""))
     if "policy" not in titles and POLICY.match(help_text):
         help_text = POLICY.sub("", help_text, count=1)
-        help_text = help_text[:1].upper() + help_text[1:]
+        if help_text.split()[0] not in field.get("enum", []):
+            help_text = help_text[:1].upper() + help_text[1:]
     told = MARKUP.sub(r"\\\1", FLAG.sub(title, help_text))
     return ". ".join(filter(None, (told, _bounds(field))))
 

@@ -33,29 +33,41 @@ def retrain(params: RetrainParams) -> Manifest:
         lake, series=params.series(), begin=lambda before: begin(params, before=before, lake=lake)
     )
     try:
-        manifest = _night(params, night=night, lake=lake)
+        manifest = _work(params, night=night, lake=lake)
+        told = _tell(manifest, params=params, night=night, lake=lake)
     except Exception as error:
         _tell_failed(error, params=params, night=night, lake=lake)
         raise
-    _tell(manifest, night=night, lake=lake)
-    show_night(manifest)
-    text = "\n".join([*words(manifest), "", f"Report: {manifest['report']}"])
-    trouble = notify(params.notify, subject=subject(manifest), body=text)
-    return manifest | {"notified": "" if trouble else params.notify, "not_notified": trouble}
+    # Last, when everybody has been told: a night that was killed before tells it again.
+    return night.finish(manifest | told)
 
 
-def _night(params: RetrainParams, *, night: Night, lake: Lake) -> Manifest:
-    """What the night came to, as its manifest and page in the lake say."""
+def _work(params: RetrainParams, *, night: Night, lake: Lake) -> Manifest:
+    """What the night came to, and its page."""
     steps = Steps(params, night=night, lake=lake)
     found: Manifest = {}
     if steps.is_anything_new():
         with cluster_address(params.ray_address) as address:
             found = steps.run(address=address)
     manifest = steps.manifest(found) | {"report": night.uri(PAGE)}
-    return night.finish(manifest, page=page(manifest))
+    night.write_page(page(manifest))
+    return manifest
 
 
-def _tell(manifest: Manifest, *, night: Night, lake: Lake) -> None:
+def _tell(manifest: Manifest, *, params: RetrainParams, night: Night, lake: Lake) -> dict[str, str]:
+    """Events, artifacts and a notification; returns who was notified, or why nobody was."""
+    _emit(manifest, night=night, lake=lake)
+    show_night(manifest)
+    text = "\n".join([*words(manifest), "", f"Report: {manifest['report']}"])
+
+    def told() -> dict[str, str]:
+        trouble = notify(params.notify, subject=subject(manifest), body=text)
+        return {"notified": "" if trouble else params.notify, "not_notified": trouble}
+
+    return night.settle("notified", told)
+
+
+def _emit(manifest: Manifest, *, night: Night, lake: Lake) -> None:
     """Events about what happened; told again by a rerun, they are the same ones."""
     told: dict[str, Any] = {"night": night.name, "report": manifest["report"]}
     refused = [row for row in manifest["admissions"] if row["refused"]]

@@ -97,10 +97,11 @@ class RetrainParams(FlowParams):
         "name: slack-webhook/nightly. Empty: none",
     )
     warm_start: bool = Field(
-        default=True,
+        default=False,
         title="Warm start",
         description="Methods that train by gradient go on from the last version of theirs, with "
-        "its settings, where the candidates are the same",
+        "its settings and encoder, where the candidates are the same: a fraction of the time, and "
+        "no better for it",
     )
     scorers: list[ScorerName] = _as_in(CollectParams, "scorers")
     taggers: list[TaggerName] = _as_in(CollectParams, "taggers")

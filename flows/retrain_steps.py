@@ -1,6 +1,7 @@
 """The steps of a night, each one done once: what it settles is kept in the night's folder."""
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,11 @@ import polars as pl
 
 from cluster import registry
 from cluster.candidate import Candidate, load_candidates
+from cluster.errors import InputError
 from cluster.failpoint import failpoint
+from cluster.gate.decision import Decision
+from cluster.gate.snapshot import Measure, current
+from cluster.gate.spending import decision_on
 from cluster.jobs.choose import ChooseSpec
 from cluster.jobs.drift import DriftSpec
 from cluster.jobs.generate import GenerateSpec
@@ -17,6 +22,7 @@ from cluster.jobs.spending import paid
 from cluster.jobs.take import TakeSpec
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
+from cluster.lake.outcomes import has_rewards, scorer_names
 from cluster.lake.plan import plan_candidate, required_samples
 from cluster.lake.tables import QUERIES, REWARDS, WATCHED
 from cluster.nightly.night import Facts, Night
@@ -25,9 +31,11 @@ from cluster.nightly.watched import Look, WatchedFile, look
 from cluster.nightly.words import verdict, why
 from flows.collect import choose_spec, generate_spec, label_spec
 from flows.retrain_params import RetrainParams
-from flows.train import promote_best, register_trained, train_spec
+from flows.train import best_of, promote_best, register_trained, snapshot_of, train_spec
+from tasks.gate import admit
 from tasks.jobs import ray_job
 
+LOG = logging.getLogger("signalbox.retrain")
 COLUMNS = ("text_column", "task_column", "reference_column", "messages_column")
 
 
@@ -50,9 +58,20 @@ def begin(params: RetrainParams, *, before: Manifest | None, lake: Lake) -> Fact
         "budget": params.budget,
         "paid": paid(candidates, lake=lake),
         "champion": registry.champion(lake),
-        "rewards": lake.versions((REWARDS,)),
+        "start": _newest(params, lake=lake),
+        # What the last night trained on was looked at, or is trusted.
+        "rewards": before["rewards_version"] if before else lake.version(REWARDS),
         "standing": before["standing"] if before else None,
     }
+
+
+def _newest(params: RetrainParams, *, lake: Lake) -> dict[str, tuple[str, str]]:
+    """Method → version and checkpoint of the newest router of it on the dataset."""
+    own = registry.versions(lake).filter(dataset=params.dataset)
+    own = own.filter(pl.col("method").is_in(params.methods))
+    first = own.unique("method", keep="first", maintain_order=True)
+    rows = first.select("method", "version", "checkpoint").iter_rows()
+    return {method: (version, checkpoint) for method, version, checkpoint in rows}
 
 
 def _look(params: RetrainParams, *, lake: Lake) -> Look:
@@ -110,10 +129,13 @@ class Steps:
                 for number, name in enumerate(self.datasets())
             ]
         failpoint("retrain.collected")
+        found["admissions"] = self._admit(address=address)
+        failpoint("retrain.admitted")
         found["drift"] = self._drift(address=address)
         if self._is_anything_to_learn():
             found["trained"] = self._train(address=address)
             found["decision"] = self._decide(found["trained"], address=address)
+        failpoint("retrain.done")
         return found
 
     def _take(self, *, address: str) -> Manifest:
@@ -181,6 +203,43 @@ class Steps:
         spec = choose_spec(collect, candidates=self.candidates, lake=self.lake)
         return spec.model_copy(update={"size": self.night.begun["budget"]})
 
+    def _measure(self, dataset: str) -> Measure:
+        params = self.params
+        return Measure(dataset, params.scorer, params.normalisation, params.temperature)
+
+    def _admit(self, *, address: str) -> list[dict[str, Any]]:
+        """What was found about the batches of new labels of every dataset that has any.
+
+        Labels are looked at from the first snapshot on: what was there before is trusted.
+        """
+        name = self.params.dataset
+        if name not in self.datasets() or not has_rewards(self.lake, dataset=name):
+            return []
+        snapshot = current(self.lake, measure=self._measure(name))
+        if snapshot is None:
+            return []
+        rewarded = [
+            dataset
+            for dataset in self.datasets()
+            if snapshot.scorer in scorer_names(self.lake, dataset=dataset)
+        ]
+
+        def found() -> Facts:
+            admissions = [
+                admit(
+                    self.night.name,
+                    snapshot=snapshot.name,
+                    lake=self.lake,
+                    before=self.night.begun["rewards"],
+                    address=address,
+                    measure=replace(snapshot.measure, dataset=dataset),
+                )
+                for dataset in rewarded
+            ]
+            return {"admissions": [one.as_json() for batch in admissions for one in batch]}
+
+        return list(self.night.settle("admitted", found)["admissions"])
+
     def _champion(self) -> tuple[str, str] | None:
         """Version and checkpoint of the champion there was when the night began."""
         version = self.night.begun["champion"]
@@ -203,8 +262,10 @@ class Steps:
 
     def _is_anything_to_learn(self) -> bool:
         """Whether there are rewards, and others than the last night had."""
-        before, rewards = self.night.begun["standing"], self.standing().rewards
-        return bool(rewards) and (before is None or before["rewards"] != rewards)
+        before, now = self.night.begun["standing"], self.standing()
+        if before is None or not now.rewards:
+            return bool(now.rewards)
+        return (before["rewards"], before["released"]) != (now.rewards, now.released)
 
     def _train(self, *, address: str) -> Manifest:
         """The methods, fitted on what is there by now and registered."""
@@ -216,9 +277,19 @@ class Steps:
         return trained
 
     def _train_spec(self) -> TrainSpec:
+        """Against the champion of the night's begin, and without what repeats the snapshot."""
         also = tuple(name for name in self.datasets() if name != self.params.dataset)
-        spec = train_spec(self.params.train(), lake=self.lake)
-        return spec.model_copy(update={"also": also, "champion": self._champion()})
+        try:
+            snapshot = snapshot_of(self.params.train(), lake=self.lake)
+        except InputError as error:
+            # Too few test rows as yet: what is trained waits for a night that can measure it.
+            LOG.warning("no snapshot can be frozen: %s", error)
+            snapshot = ""
+        spec = train_spec(self.params.train(), lake=self.lake, snapshot=snapshot)
+        start = self.night.begun["start"] if self.params.warm_start else {}
+        changes = {"also": also, "champion": self._champion(), "start": start}
+        # Checked again: what a night has kept is JSON.
+        return TrainSpec(**(spec.model_dump() | changes))
 
     def _decide(self, trained: Manifest, *, address: str) -> dict[str, Any] | None:
         """The gate's word on the best of tonight's routers; None where nothing was measured."""
@@ -228,18 +299,25 @@ class Steps:
 
     def _gate(self, trained: Manifest, *, address: str) -> dict[str, Any]:
         spec = TrainSpec(**(self.night.settled("train") or {}))
-        decision = promote_best(trained, spec=spec, lake=self.lake, address=address)
+        best = best_of(trained)
+        told = {"method": best["method"], "against": self.night.begun["champion"]}
+        if not spec.snapshot:
+            why = "the dataset has too few test queries to freeze a snapshot of and measure by"
+            return told | {"version": best["version"], **Decision(promote=False, why=why).as_json()}
+        decision = promote_best(
+            trained,
+            snapshot=spec.snapshot,
+            prices=spec.prices,
+            lake=self.lake,
+            address=address,
+        )
         failpoint("retrain.decided")
         version = decision["version"]
         if version == registry.champion(self.lake) and version != self.night.begun["champion"]:
-            # This night has promoted it, and was killed before it could note so.
-            decision |= {"promoted": True, "why": self._why_promoted(version)}
-        method = next(one["method"] for one in trained["routers"] if one["version"] == version)
-        return decision | {"method": method, "against": self.night.begun["champion"]}
-
-    def _why_promoted(self, version: str) -> str:
-        events = registry.history(self.lake, version=version).filter(event="promote")
-        return str(events.sort("sequence")["why"][-1])
+            # This night has promoted it, and may have been killed before it could note so.
+            decided = decision_on(self.lake, version=version)
+            decision |= decided.as_json() if decided else {"promoted": True}
+        return told | decision
 
     def manifest(self, found: Manifest) -> Manifest:
         """What the night came to, for its page, its artifacts and whoever is told.
@@ -249,7 +327,7 @@ class Steps:
         begun, standing = self.night.begun, self.standing()
         taken = found.get("taken", {"taken": [], "left": []})
         trained = found.get("trained") or {}
-        before = begun["standing"] or {"queries": 0, "answers": 0, "rewards": 0}
+        before = begun["standing"] or dict.fromkeys(standing.as_json(), 0)
         spent = paid(self.candidates, lake=self.lake) - begun["paid"] if self.candidates else 0.0
         new = {name: value - before[name] for name, value in standing.as_json().items()}
         manifest = {
@@ -271,15 +349,22 @@ class Steps:
             "drift": found.get("drift"),
             "routers": [_router(one) for one in trained.get("routers", [])],
             "training": trained.get("training", []),
+            "begun": trained.get("begun", {}),
             "table": trained.get("table", []),
             "alarms": trained.get("alarms", []),
             "picture": trained.get("picture"),
             "rows": trained.get("rows", {}),
             "decision": found.get("decision"),
             "champion": registry.champion(self.lake),
+            "rewards_version": self._rewards_version(),
             "standing": standing.as_json(),
         }
         return manifest | {"verdict": verdict(manifest), "why": why(manifest)}
+
+    def _rewards_version(self) -> int:
+        """Of the rewards that were trained on, or were there before, where nothing was trained."""
+        settled = self.night.settled("train")
+        return int(settled["inputs"][REWARDS.name] if settled else self.night.begun["rewards"])
 
 
 def _answers(collected: list[Manifest]) -> list[dict[str, Any]]:

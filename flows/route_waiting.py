@@ -58,7 +58,6 @@ def route_waiting(params: WaitingParams) -> Manifest:
     Raises:
         SignalboxError: jobs failed.
     """
-    check(params)
     lake = Lake.open(params.lake, create=False)
     champion = registry.champion(lake)
     files = job_files(params.jobs, lake=lake) if champion else []
@@ -67,7 +66,8 @@ def route_waiting(params: WaitingParams) -> Manifest:
     table_artifact(rows, key="waiting", description=f"Waiting jobs of {lake.storage.uri}")
     broken = [f"{row['job']}: {row['trouble']}" for row in rows if row["trouble"]]
     if broken:
-        raise SignalboxError(f"{len(broken)} of {len(rows)} waiting jobs failed: {broken}")
+        told = "; ".join(broken)
+        raise SignalboxError(f"{len(broken)} of {len(rows)} waiting jobs failed: {told}")
     return {"flow": "route-waiting", "lake": lake.storage.uri, "champion": champion, "jobs": rows}
 
 

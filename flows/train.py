@@ -8,12 +8,13 @@ from pydantic import Field
 
 from cluster import registry
 from cluster.errors import InputError
-from cluster.gate.decision import Decision
+from cluster.gate.snapshot import Measure, current_or_frozen
 from cluster.jobs.run import Manifest
 from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import check_outcomes, has_rewards
 from cluster.lake.prices import read_prices
+from cluster.price import Prices
 from cluster.ray_cluster import cluster_address
 from flows.fit_fields import (
     EncoderField,
@@ -41,10 +42,11 @@ from flows.params import (
     check_ray,
     plugin_name,
 )
-from tasks.artifacts import table_artifact
-from tasks.gate import decide
+from tasks.evaluated import show_decision, show_methods
+from tasks.events import EventName, emit
+from tasks.gate import gate, shown_comparisons
 from tasks.jobs import ray_job
-from tasks.report import say, show_table
+from tasks.report import say, show_lines, show_table
 
 if TYPE_CHECKING:
     MethodName = str
@@ -124,26 +126,48 @@ def _learns_alone(params: TrainParams, *, lake: Lake) -> bool:
 def train(params: TrainParams) -> Manifest:
     """Fit methods on pinned data on Ray, evaluate them on the test split, register them.
 
-    With promote, the best by validation becomes champion when it beats what could run instead
-    with its interval above zero; otherwise it stays challenger and the report says why.
+    With promote, the best by validation becomes champion when it beats what could run instead on a
+    frozen snapshot of the test queries, with its interval above zero; otherwise it stays challenger
+    and the report says why. The first promotion of a dataset freezes the snapshot.
     """
     check(params)
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
-        spec = train_spec(params, lake=lake)
+        snapshot = snapshot_of(params, lake=lake) if params.promote else ""
+        spec = train_spec(params, lake=lake, snapshot=snapshot)
         trained = ray_job(spec, address=address)
         for router in trained["routers"]:
             register_trained(router, params=params, lake=lake)
         promotion = None
         if params.promote:
-            promotion = promote_best(trained, spec=spec, lake=lake, address=address)
-    table_artifact(trained["training"], key="training", description="Trainings, by validation")
-    table_artifact(trained["table"], key="evaluation", description="Methods on the test split")
+            promotion = promote_best(
+                trained, snapshot=snapshot, prices=spec.prices, lake=lake, address=address
+            )
+            verdict: EventName = (
+                "signalbox.router.promoted" if promotion["promoted"] else "signalbox.router.kept"
+            )
+            emit(verdict, lake=lake, payload=promotion | {"by": "gate"})
+    show_methods(trained, where="the test split")
+    if promotion:
+        show_decision(promotion)
     return {"flow": "train", "lake": lake.storage.uri, **trained, "promotion": promotion}
 
 
-def train_spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
-    """The job's spec, on the tables as they are now and against the champion there is."""
+def snapshot_of(params: TrainParams, *, lake: Lake) -> str:
+    """The frozen snapshot that the gate measures by; the first promotion freezes it.
+
+    Raises:
+        InputError: there is none, and the dataset has too few test rows for one.
+    """
+    measure = Measure(params.dataset, params.scorer, params.normalisation, params.temperature)
+    return current_or_frozen(lake, measure=measure).name
+
+
+def train_spec(params: TrainParams, *, lake: Lake, snapshot: str) -> TrainSpec:
+    """The job's spec, on the tables as they are now and against the champion there is.
+
+    `snapshot`: name of the one the gate measures by; empty for none.
+    """
     return TrainSpec(
         lake=lake.storage.uri,
         methods=tuple(params.methods),
@@ -154,6 +178,7 @@ def train_spec(params: TrainParams, *, lake: Lake) -> TrainSpec:
         candidates=tuple(params.candidates),
         prices=read_prices(params.prices, lake=lake),
         champion=_champion(lake, version=registry.champion(lake)),
+        snapshot=snapshot,
         seed=params.seed,
         inputs=lake.versions(fit_inputs(params)),
         **fit_fields(params),
@@ -187,10 +212,24 @@ def _why(params: TrainParams) -> str:
     return "trained on " + " and ".join(filter(None, (outcomes, battles)))
 
 
-def promote_best(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str) -> dict[str, Any]:
+def promote_best(
+    trained: Manifest, *, snapshot: str, prices: Prices, lake: Lake, address: str
+) -> dict[str, Any]:
     """Put the best new router (by validation) before the gate.
 
-    When another run promotes meanwhile, the same work is measured against the new champion.
+    Raises:
+        InputError: none of them may be champion.
+    """
+    version = best_of(trained)["version"]
+    decision = gate(version, snapshot=snapshot, lake=lake, prices=prices, address=address)
+    return {"version": version, **decision.as_json()}
+
+
+def best_of(trained: Manifest) -> dict[str, Any]:
+    """The router that is best by validation, of those that may be champion.
+
+    Raises:
+        InputError: none of them may be.
     """
     # What reads an answer cannot route a file, and is measured with more than a router sees.
     gated = [
@@ -203,18 +242,7 @@ def promote_best(trained: Manifest, *, spec: TrainSpec, lake: Lake, address: str
             "--promote needs a method that is not a baseline and decides by the query alone, such "
             "as cluster_table"
         )
-    best = max(gated, key=_validation_reward)
-
-    def judged(champion: str | None) -> Decision:
-        manifest = trained
-        if champion != (spec.champion[0] if spec.champion else None):
-            beaten = _champion(lake, version=champion)
-            again = spec.model_copy(update={"champion": beaten})
-            manifest = ray_job(again, address=address)
-        return decide(manifest, method=best["method"], champion=champion)
-
-    decision = registry.promote(lake, version=best["version"], decide=judged)
-    return {"version": best["version"], "promoted": decision.promote, "why": decision.why}
+    return max(gated, key=_validation_reward)
 
 
 def _validation_reward(router: dict[str, Any]) -> float:
@@ -238,3 +266,6 @@ def show_result(manifest: Manifest) -> None:
     if promotion:
         verdict = "is champion now" if promotion["promoted"] else "stays challenger"
         say(f"router {promotion['version'][:12]} {verdict}: {promotion['why']}")
+        if promotion["comparisons"]:
+            where = f"snapshot {promotion['snapshot']}, look {promotion['look']}"
+            show_lines(shown_comparisons(promotion["comparisons"]), title=where)

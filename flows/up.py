@@ -82,7 +82,7 @@ def up(params: UpParams) -> dict[str, Any]:
         cluster_address(params.ray_address) as address,
     ):
         server.wait(stop)
-        serving = _serving(params, lake=lake, address=address)
+        serving = _serving(params, lake=lake, address=address, own_server=server.is_own)
         if not stop.is_set():
             runner.serve(serving, stop)
         if not stop.is_set():
@@ -108,10 +108,14 @@ def _guarded() -> Iterator[None]:
         guard.communicate()
 
 
-def _serving(params: UpParams, *, lake: Lake, address: str) -> Serving:
+def _serving(params: UpParams, *, lake: Lake, address: str, own_server: bool) -> Serving:
     candidates = str(Path(params.candidates).resolve()) if params.candidates else ""
     return Serving(
-        lake=lake.storage.uri, ray_address=address, candidates=candidates, limit=params.limit
+        lake=lake.storage.uri,
+        ray_address=address,
+        candidates=candidates,
+        limit=params.limit,
+        own_server=own_server,
     )
 
 
@@ -130,4 +134,4 @@ def _keep_up(server: PrefectServer, runner: RunnerProcess) -> None:
     if server.restart_if_ended():
         say("the Prefect server ended and is started again; runs go on")
     if runner.restart_if_ended():
-        say("the process that starts the runs ended and is started again")
+        say("the process that starts the runs ended, and they with it; it is started again")

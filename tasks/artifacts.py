@@ -2,11 +2,11 @@
 
 import base64
 import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -14,6 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from cluster.evaluation.table import UNKNOWN
 from cluster.jobs.run import Part
 
 
@@ -56,9 +57,22 @@ class ProgressArtifacts:
 
 
 def table_artifact(rows: list[dict[str, Any]], *, key: str, description: str) -> None:
-    """A table in the UI; nothing for no rows."""
+    """A table in the UI, its names in words and its numbers short; nothing for no rows."""
     if rows:
-        create_table_artifact(table=rows, key=artifact_key(key), description=description)
+        shown = [{_heading(name): _cell(value) for name, value in row.items()} for row in rows]
+        create_table_artifact(table=shown, key=artifact_key(key), description=description)
+
+
+def _heading(name: str) -> str:
+    """A column's name, which a narrow table can break into lines."""
+    return name.replace("_", " ")
+
+
+def _cell(value: Any) -> Any:
+    """Four digits of a number tell enough, and seventeen push the next columns off the page."""
+    if value is None:
+        return UNKNOWN
+    return float(f"{value:.4g}") if isinstance(value, float) and abs(value) < 1000 else value
 
 
 def markdown_artifact(text: str, *, key: str, description: str) -> None:
@@ -67,11 +81,30 @@ def markdown_artifact(text: str, *, key: str, description: str) -> None:
 
 
 def link_artifact(uri: str, *, key: str, description: str) -> None:
-    """A page that was written, by its address."""
-    create_link_artifact(link=uri, key=artifact_key(key), description=description)
+    """A page that was written, by its address; a file's path stays to be read and copied.
+
+    Browsers open no file from a page of a server, so that the path itself must be there.
+    """
+    path = Path(uri)
+    link = path.as_uri() if path.is_absolute() else uri
+    create_link_artifact(
+        link=link,
+        # Shown as it is, backslashes and all, so that what would end it is written otherwise.
+        link_text=uri.replace("[", "%5B").replace("]", "%5D"),
+        key=artifact_key(key),
+        description=description,
+    )
+
+
+def plain(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>()#+!|$~" else sign for sign in text)
 
 
 def png_artifact(content: bytes, *, key: str, description: str) -> None:
-    """A picture, with its content: the server may not reach where it was written."""
+    """A picture, with its content: the server may not reach where it was written.
+
+    As Markdown, because the page of an image writes its address below it, which here is all of it.
+    """
     url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    create_image_artifact(image_url=url, key=artifact_key(key), description=description)
+    markdown_artifact(f"![{plain(description)}]({url})", key=key, description=description)

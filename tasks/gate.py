@@ -1,63 +1,28 @@
 """The gate and the admission of labels as steps of a flow."""
 
+from collections.abc import Callable
+from typing import Any
+
+from cluster import registry
 from cluster.gate.admission import Admission
-from cluster.gate.decision import Decision
+from cluster.gate.admitted import looked_at
+from cluster.gate.decision import Comparison, Decision
 from cluster.gate.rules import AdmissionRules, GateRules
+from cluster.gate.snapshot import Measure, load_snapshot
+from cluster.gate.spending import Look, how_promoted, note_decision, take_look
+from cluster.jobs.admit import AdmitSpec
+from cluster.jobs.gate import GateSpec
 from cluster.jobs.run import Manifest
+from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
-from cluster.normalisation import Normalisation
+from cluster.lake.outcomes import INPUTS, scorers_of
 from cluster.price import Prices
+from cluster.query import digest
+from tasks.artifacts import table_artifact
+from tasks.jobs import ray_job
 
-# A version that is not worse than the champion by more than this, and cheaper, may replace it.
-MARGIN = 0.01
-
-
-def decide(trained: Manifest, *, method: str, champion: str | None) -> Decision:
-    """Compare a method with best single, the cost-matched mix and the champion.
-
-    The first champion must beat best single with its interval above zero. Baselines that read the
-    task's label are never gated on.
-
-    Args:
-        trained: manifest of the train job: the routers' and the champion's headline numbers.
-        method: the method that wants to be champion.
-        champion: version of the one there is.
-    """
-    metrics = next(r["metrics"] for r in trained["routers"] if r["method"] == method)
-    against = ["lift_over_best_single"]
-    if "lift_over_cost_matched_mix" in metrics:
-        against.append("lift_over_cost_matched_mix")
-    for lift in against:
-        if metrics[f"{lift}_low"] <= 0:
-            return Decision(promote=False, why=_words(metrics, lift=lift, verdict="is not above 0"))
-    if champion is None:
-        why = _words(metrics, lift=against[0], verdict="is above 0")
-        return Decision(promote=True, why=f"{why}; there was no champion")
-    if not trained["champion"]:
-        why = (
-            f"the champion {champion[:12]} chooses among other candidates than this dataset has, "
-            "so the two cannot be compared; promote by hand with 'signalbox registry promote'"
-        )
-        return Decision(promote=False, why=why)
-    return _against_champion(metrics, champion=trained["champion"])
-
-
-def _against_champion(metrics: dict[str, float], *, champion: dict[str, float]) -> Decision:
-    gain = metrics["macro_accuracy"] - champion["macro_accuracy"]
-    low = metrics["lift_over_champion_low"]
-    words = f"macro accuracy {gain:+.4f} against the champion, 95 % interval from {low:+.4f}"
-    if low > 0:
-        return Decision(promote=True, why=words)
-    cheaper = metrics.get("mean_cost_usd", 0.0) < champion.get("mean_cost_usd", 0.0)
-    if cheaper and low > -MARGIN:
-        return Decision(promote=True, why=f"{words}: within {MARGIN:g} and cheaper")
-    return Decision(promote=False, why=f"{words}: neither better nor as good and cheaper")
-
-
-def _words(metrics: dict[str, float], *, lift: str, verdict: str) -> str:
-    low, high = metrics[f"{lift}_low"], metrics[f"{lift}_high"]
-    name = lift.replace("_", " ")
-    return f"{name} {metrics[lift]:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}] {verdict}"
+# Runs a job and returns its manifest.
+RunJob = Callable[[JobSpec], Manifest]
 
 
 def gate(
@@ -82,8 +47,109 @@ def gate(
         prices: by candidate's name.
         address: of Ray's dashboard, where the comparison runs as a job.
         rules: what is promised; None: the defaults.
+
+    Raises:
+        InputError: no such version or snapshot.
     """
-    raise NotImplementedError
+    return decide_and_promote(
+        version,
+        snapshot=snapshot,
+        lake=lake,
+        prices=prices,
+        rules=rules or GateRules(),
+        run_job=lambda spec: ray_job(spec, address=address),
+    )
+
+
+def shown_comparisons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a decision's table as a person reads them: `against`, `gain`, `interval`, `n`."""
+    return [
+        {
+            "against": row["against"],
+            "gain": f"{row['gain']:+.4g}",
+            "interval": f"[{row['low']:+.4g}, {row['high']:+.4g}]",
+            "queries": row["n"],
+        }
+        for row in rows
+    ]
+
+
+def decide_and_promote(
+    version: str, *, snapshot: str, lake: Lake, prices: Prices, rules: GateRules, run_job: RunJob
+) -> Decision:
+    """As `gate`, with the job run by whatever is given, and nothing shown."""
+    load_snapshot(lake, name=snapshot)
+    checkpoint = registry.resolve(lake, version=version)["checkpoint"]
+    inputs = lake.versions(INPUTS)
+
+    def judged(champion: str | None) -> Decision:
+        spec = GateSpec(
+            lake=lake.storage.uri,
+            snapshot=snapshot,
+            version=version,
+            checkpoint=checkpoint,
+            champion=_router(lake, version=champion),
+            anchor=_router(lake, version=_anchor(lake, champion=champion)),
+            level=0.0,
+            margin=rules.margin,
+            prices=dict(prices),
+            inputs=inputs,
+        )
+        return _look(spec, lake=lake, rules=rules, run_job=run_job)
+
+    return registry.promote(lake, version=version, decide=judged)
+
+
+def _look(spec: GateSpec, *, lake: Lake, rules: GateRules, run_job: RunJob) -> Decision:
+    """Spend a look on a comparison, make it, and keep what it came to."""
+    champion = spec.champion[0] if spec.champion else ""
+    look = take_look(
+        lake,
+        snapshot=spec.snapshot,
+        comparison=digest([spec.model_dump_json(exclude={"lake", "inputs"})]),
+        version=spec.version,
+        champion=champion,
+        rules=rules,
+    )
+    if not look.level:
+        return Decision(promote=False, why=_used_up(look, rules=rules), snapshot=spec.snapshot)
+    found = run_job(spec.model_copy(update={"level": look.level}))
+    decision = Decision(
+        promote=bool(found["how"]),
+        why=found["why"],
+        how=found["how"],
+        comparisons=tuple(Comparison(**one) for one in found["comparisons"]),
+        snapshot=spec.snapshot,
+        look=look.number,
+        level=look.level,
+    )
+    note_decision(lake, look=look, version=spec.version, decision=decision)
+    return decision
+
+
+def _used_up(look: Look, *, rules: GateRules) -> str:
+    return (
+        f"the {rules.horizon} looks that snapshot '{look.snapshot}' is good for are used up, and "
+        "nothing is promoted on it any more: freeze a new one with 'signalbox snapshot create'"
+    )
+
+
+def _router(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
+    """(version, checkpoint)."""
+    if version is None:
+        return None
+    return version, registry.resolve(lake, version=version)["checkpoint"]
+
+
+def _anchor(lake: Lake, *, champion: str | None) -> str | None:
+    """The last champion that was better than its own, below those that were only cheaper."""
+    below = registry.champions(lake)
+    if champion is None or champion not in below:
+        return None
+    below = below[: len(below) - below[::-1].index(champion)]
+    while below and how_promoted(lake, version=below[-1]) == "cheaper":
+        below.pop()
+    return below[-1] if below and below[-1] != champion else None
 
 
 def admit(
@@ -91,15 +157,12 @@ def admit(
     *,
     snapshot: str,
     lake: Lake,
-    dataset: str,
-    scorer: str,
-    before: dict[str, int],
+    before: int,
     address: str,
-    normalisation: Normalisation = "none",
-    temperature: float = 1.0,
+    measure: Measure | None = None,
     rules: AdmissionRules | None = None,
 ) -> list[Admission]:
-    """Look at the labels that are new since `before`, batch by batch, and keep out what does not
+    """Look at the labels that nobody has looked at yet, batch by batch, and keep out what does not
     fit; events in the lake say so. Rewards that are kept out are not in `outcomes` from then on.
 
     Asked again for the same night, it finds the same.
@@ -108,9 +171,51 @@ def admit(
         night: its name, such as its date.
         snapshot: name of a frozen snapshot.
         lake: where the labels are.
-        dataset, scorer, normalisation, temperature: whose labels.
-        before: `lake.versions((REWARDS,))` from before the night's first new label.
+        before: on the first night of a lake, the version of the rewards that are trusted; later
+            all is new that the nights before have not looked at.
         address: of Ray's dashboard.
+        measure: whose labels; None: those that the snapshot measures by.
         rules: what is promised; None: the defaults.
+
+    Raises:
+        InputError: no such snapshot.
     """
-    raise NotImplementedError
+    found = admit_and_note(
+        night,
+        snapshot=snapshot,
+        lake=lake,
+        before=before,
+        measure=measure,
+        rules=rules or AdmissionRules(),
+        run_job=lambda spec: ray_job(spec, address=address),
+    )
+    rows: list[dict[str, Any]] = [one.row() for one in found]
+    table_artifact(rows, key="admission", description=f"Labels of {night}, by batch")
+    return found
+
+
+def admit_and_note(
+    night: str,
+    *,
+    snapshot: str,
+    lake: Lake,
+    before: int,
+    measure: Measure | None,
+    rules: AdmissionRules,
+    run_job: RunJob,
+) -> list[Admission]:
+    """As `admit`, with the job run by whatever is given, and nothing shown."""
+    own = measure or load_snapshot(lake, name=snapshot).measure
+    scorer_id = scorers_of(lake, dataset=own.dataset, scorer=own.scorer)[0][0]
+    seen = looked_at(lake, dataset=own.dataset, scorer_id=scorer_id, night=night)
+    spec = AdmitSpec(
+        lake=lake.storage.uri,
+        night=night,
+        **vars(own),
+        snapshot=snapshot,
+        champion=_router(lake, version=registry.champion(lake)),
+        before=before if seen is None else seen,
+        inputs=lake.versions(INPUTS),
+        rules=rules,
+    )
+    return [Admission.from_json(one) for one in run_job(spec)["admissions"]]

@@ -4,8 +4,8 @@ from typing import Any
 
 from cluster.jobs.run import Manifest
 from cluster.nightly.words import headline, subject, words
-from tasks.artifacts import link_artifact, markdown_artifact, table_artifact
-from tasks.routed import plain
+from tasks.artifacts import link_artifact, markdown_artifact, plain, table_artifact
+from tasks.gate import shown_comparisons
 
 
 def show_night(manifest: Manifest) -> None:
@@ -21,7 +21,7 @@ def show_night(manifest: Manifest) -> None:
     table_artifact(manifest["training"], key="night-training", description="Trainings")
     table_artifact(manifest["table"], key="night-evaluation", description="Methods on the test")
     decision = manifest["decision"] or {}
-    compared = decision.get("comparisons", [])
+    compared = shown_comparisons(decision.get("comparisons", []))
     table_artifact(compared, key="night-decision", description="What the version was held against")
     markdown_artifact(_text(manifest), key="night", description=subject(manifest))
     link_artifact(manifest["report"], key="night-report", description="The night's page")

@@ -8,7 +8,7 @@ from rich.markup import escape
 from cluster.jobs.run import Manifest
 from cluster.routing.constraint_words import run_words
 from cluster.routing.report import alarms, headline
-from tasks.artifacts import markdown_artifact, table_artifact
+from tasks.artifacts import link_artifact, markdown_artifact, plain, table_artifact
 from tasks.report import say, show_pairs
 
 
@@ -31,7 +31,8 @@ def show_routed(routed: Manifest) -> None:
     table_artifact(_drift(routed), key="drift", description="Drift against the training queries")
     reasons = routed["left_out"]["reasons"]
     table_artifact(reasons, key="left-out", description="Why rows were left out")
-    markdown_artifact(_words(routed), key="routed-report", description="What the run came to")
+    markdown_artifact(_words(routed), key="routed-words", description="What the run came to")
+    link_artifact(routed["report"], key="routed-report", description="The page of the run")
 
 
 def _drift(routed: Manifest) -> list[dict[str, Any]]:
@@ -51,12 +52,7 @@ def _words(routed: Manifest) -> str:
     told = run_words(routed)
     lines = [f"{name}: {value}" for name, value in headline(routed)]
     items = [f"- {plain(line)}" for line in [*alarms(routed), *lines]]
-    return "\n".join([plain(" ".join(told)), "", *items, "", f"Report: `{routed['report']}`"])
-
-
-def plain(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>()#+!|$~" else sign for sign in text)
+    return "\n".join([plain(" ".join(told)), "", *items])
 
 
 def tell_routed(routed: Manifest) -> None:

@@ -15,6 +15,7 @@ INK, MUTED, CANDIDATE_COLOUR, ROUTER_COLOUR = "#1f2933", "#7b8794", "#3e7cb1", "
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 DISTANCES = (7, 14, 22, 32, 44, 58, 74)
 FONT_SIZE = 8.5
+MOST_NAMES = 3
 # Points that 5 inches hold with their labels; each more takes its own room.
 ROOMY = 12
 
@@ -129,7 +130,13 @@ def _merged(places: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
     spots: dict[tuple[Any, Any], list[str]] = {}
     for method, place in places.items():
         spots.setdefault(place, []).append(shown(method))
-    return {" = ".join(names): place for place, names in spots.items()}
+    return {_shared_label(names): place for place, names in spots.items()}
+
+
+def _shared_label(names: list[str]) -> str:
+    """A dozen names in one line would run off the picture."""
+    more = [f"{len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return " = ".join(names[:MOST_NAMES] + more)
 
 
 def _label_all(axes: Any, *, places: dict[str, tuple[Any, Any]], rows: list[TableRow]) -> None:

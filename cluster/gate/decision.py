@@ -63,6 +63,18 @@ class Decision:
     look: int = 0
     level: float = 0.0
 
+    def as_json(self) -> dict[str, Any]:
+        """JSON values of all of it; `promote` is called `promoted`."""
+        return {
+            "promoted": self.promote,
+            "why": self.why,
+            "how": self.how,
+            "comparisons": self.table(),
+            "snapshot": self.snapshot,
+            "look": self.look,
+            "level": self.level,
+        }
+
     def table(self) -> list[dict[str, Any]]:
         """One row a comparison: `against`, `gain`, `low`, `high`, `n`."""
         return [asdict(one) for one in self.comparisons]

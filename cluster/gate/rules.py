@@ -34,4 +34,4 @@ class AdmissionRules(BaseModel):
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     horizon: int = Field(default=60, ge=1)
-    least: float = Field(default=0.4, gt=0, lt=1)
+    least: float = Field(default=0.5, gt=0, lt=1)

@@ -34,6 +34,7 @@ from cluster.routers.fit import Fit, fit_method, load_method, settings_to_try
 from cluster.routers.lesson import Lesson, usual_settings
 from cluster.routers.means import macro_means
 from cluster.routers.settings import GivenSettings
+from cluster.routers.warm import Start
 
 LOG = logging.getLogger("signalbox.fit")
 
@@ -151,6 +152,7 @@ def fit_all(
     by_task: bool = False,
     shared: Mapping[str, Any] | None = None,
     refused: dict[str, str] | None = None,
+    starts: Mapping[str, Start] | None = None,
 ) -> dict[str, Fit]:
     """Each method with its settings, given or chosen, fitted on train + validation.
 
@@ -165,6 +167,7 @@ def fit_all(
             pair that is named.
         refused: where a method that cannot be fitted here is noted, with the reason; those noted
             already are not tried. None: it is an error.
+        starts: method → the version that its training goes on from.
 
     Raises:
         InputError: a method cannot be fitted.
@@ -179,7 +182,13 @@ def fit_all(
         context = _context(spec, part=part, run=run, memory=memory)
         try:
             fits[method] = _fit(
-                method, spec=spec, data=data, given=given, context=context, by_task=by_task
+                method,
+                spec=spec,
+                data=data,
+                given=given,
+                context=context,
+                by_task=by_task,
+                start=(starts or {}).get(method),
             )
         except InputError as error:
             if refused is None:
@@ -198,8 +207,11 @@ def _fit(
     given: GivenSettings,
     context: FitContext,
     by_task: bool,
+    start: Start | None,
 ) -> Fit:
     fixed, lesson = lesson_of(method, data=data, given=given)
+    if start is not None:
+        fixed, context = dict(start.settings), replace(context, start=start.state)
     if lesson.words:
         LOG.info("%s %s", method, lesson.words)
     seen = concatenate(lesson.train, lesson.validation)

@@ -1,10 +1,32 @@
 """The gate job: a version against all that could run instead, on a frozen snapshot."""
 
+import logging
+from dataclasses import asdict
 from typing import ClassVar
 
-from cluster.jobs.run import Manifest, Run, main
+import numpy as np
+
+from cluster.errors import InputError
+from cluster.evaluation.baselines import one_hot
+from cluster.evaluation.folds import predict
+from cluster.evaluation.metrics import TestSet
+from cluster.gate.compare import VERSION, Contest, compare
+from cluster.gate.decision import ANCHOR, CHAMPION, decide
+from cluster.gate.frozen import read_snapshot
+from cluster.gate.snapshot import FEWEST, Snapshot, load_snapshot
+from cluster.jobs.registered import without_seen
+from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
-from cluster.price import Price
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import LEARNED, read_outcomes
+from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.policies import load_policy
+from cluster.price import Price, outcome_cost
+from cluster.routers.checkpoint import Checkpoint, load_checkpoint
+from cluster.routers.means import macro_means
+from cluster.routers.router import Router
+
+LOG = logging.getLogger("signalbox.gate")
 
 
 class GateSpec(JobSpec):
@@ -34,10 +56,130 @@ class GateSpec(JobSpec):
     prices: dict[str, Price]
     inputs: dict[str, int]
 
+    @property
+    def routers(self) -> dict[str, tuple[str, str]]:
+        """Role → version and checkpoint."""
+        named = {CHAMPION: self.champion, ANCHOR: self.anchor}
+        others = {role: router for role, router in named.items() if router is not None}
+        return {VERSION: (self.version, self.checkpoint), **others}
+
 
 def gate(spec: GateSpec, run: Run) -> Manifest:
-    """Compare, and decide; the manifest's `how` is empty where the version stays challenger."""
-    raise NotImplementedError
+    """Compare, and decide; the manifest's `how` is empty where the version stays challenger.
+
+    Rows that nearly repeat what one of the routers was fitted on are left out for all.
+
+    Raises:
+        InputError: no such snapshot, or a damaged checkpoint.
+        LakeError: the snapshot is not what was frozen.
+    """
+    lake = Lake.open(spec.lake)
+    snapshot = load_snapshot(lake, name=spec.snapshot)
+    run.progress(Part("routers", 0, len(spec.routers), unit="routers"), now=True)
+    checkpoints = {
+        role: load_checkpoint(uri, version=version) for role, (version, uri) in spec.routers.items()
+    }
+    try:
+        outcomes = _outcomes(checkpoints, spec=spec, snapshot=snapshot, lake=lake)
+    except InputError as error:
+        return _manifest(how="", why=f"nothing could be compared: {error}", snapshot=snapshot)
+    contest = _contest(checkpoints, spec=spec, outcomes=outcomes, snapshot=snapshot, lake=lake)
+    run.progress(Part("routers", len(spec.routers), len(spec.routers), unit="routers"), now=True)
+    comparisons = compare(contest, level=spec.level)
+    champion = spec.champion[0] if spec.champion else None
+    how, why = decide(comparisons, margin=spec.margin, champion=champion)
+    LOG.info("%s: %s", spec.version[:12], why)
+    return _manifest(how=how, why=why, snapshot=snapshot) | {
+        "comparisons": [asdict(one) for one in comparisons],
+        "rows": len(outcomes),
+        "left_out": snapshot.rows - len(outcomes),
+    }
+
+
+def _manifest(*, how: str, why: str, snapshot: Snapshot) -> Manifest:
+    return {
+        "outputs": [],
+        "how": how,
+        "why": why,
+        "comparisons": [],
+        "snapshot": snapshot.name,
+        "digest": snapshot.digest,
+        "rows": 0,
+        "left_out": snapshot.rows,
+    }
+
+
+def _outcomes(
+    checkpoints: dict[str, Checkpoint], *, spec: GateSpec, snapshot: Snapshot, lake: Lake
+) -> OutcomeMatrix:
+    """The snapshot's rows that every router can be measured on, with all candidates' rewards.
+
+    A name stands for the candidate that the version was trained with: where a champion was trained
+    with an earlier revision, it is the later one that answers what it sends there.
+
+    Raises:
+        InputError: a candidate has no outcomes there, or too few rows are left.
+    """
+    ids: dict[str, str] = {}
+    for checkpoint in checkpoints.values():
+        named = zip(checkpoint.router.candidates, checkpoint.meta.candidate_ids, strict=True)
+        ids |= {name: key for name, key in named if name not in ids}
+    wanted = {key: name for name, key in sorted(ids.items())}
+    complete = read_snapshot(lake, snapshot=snapshot, candidates=wanted).complete()
+    if len(complete) < FEWEST:
+        raise InputError(
+            f"{len(complete)} queries of snapshot '{snapshot.name}' have a reward of every "
+            f"candidate, expected {FEWEST} or more"
+        )
+    rows, _ = without_seen(complete, routers=spec.routers, lake=lake)
+    if len(rows) < FEWEST:
+        raise InputError(
+            f"{len(rows)} queries of snapshot '{snapshot.name}' are not nearly repeated by what "
+            f"the routers were fitted on, expected {FEWEST} or more"
+        )
+    return rows
+
+
+def _contest(
+    checkpoints: dict[str, Checkpoint],
+    *,
+    spec: GateSpec,
+    outcomes: OutcomeMatrix,
+    snapshot: Snapshot,
+    lake: Lake,
+) -> Contest:
+    own = checkpoints[VERSION].router.candidates
+    means = _train_means(spec, snapshot=snapshot, lake=lake)
+    reward = [means.get(name, np.nan) if name in own else np.nan for name in outcomes.candidates]
+    return Contest(
+        test=TestSet(
+            outcomes.candidates,
+            outcomes.tasks,
+            outcomes.reward,
+            outcome_cost(outcomes, prices=spec.prices),
+        ),
+        routes={
+            role: _route(checkpoint.router, outcomes=outcomes)
+            for role, checkpoint in checkpoints.items()
+        },
+        train_reward=np.array(reward),
+    )
+
+
+def _route(router: Router, *, outcomes: OutcomeMatrix) -> FloatMatrix:
+    """(n_queries, n_candidates): one-hot, the highest expected reward."""
+    prediction = predict(router, outcomes=outcomes)
+    chosen = load_policy("best").choose(prediction, texts=outcomes.texts)
+    return one_hot(chosen, n_candidates=len(outcomes.candidates))
+
+
+def _train_means(spec: GateSpec, *, snapshot: Snapshot, lake: Lake) -> dict[str, float]:
+    """By candidate, macro mean reward on train and validation; empty where there are no such."""
+    learned = read_outcomes(lake, **vars(snapshot.measure), versions=spec.inputs).on_splits(LEARNED)
+    if not len(learned):
+        return {}
+    means = macro_means(learned.reward, learned.tasks).tolist()
+    return dict(zip(learned.candidates, means, strict=True))
 
 
 if __name__ == "__main__":

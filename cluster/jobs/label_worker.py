@@ -1,8 +1,11 @@
 """The Ray actors of scorers and taggers that hold a model, or work for long."""
 
+import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -12,8 +15,9 @@ from cluster.errors import EngineError
 from cluster.rewards.scorer import Scorer
 from cluster.tags.tagger import Tagger
 
-# Actors that die (out of memory, a killed node) are started again this often each.
+# Actors that die (out of memory, a killed node) are replaced this often each.
 MAX_RESTARTS = 3
+LOG = logging.getLogger("signalbox.label")
 
 
 class LabelWorker:
@@ -31,8 +35,7 @@ class LabelWorker:
         return os.getpid()
 
     def work(self, part: pl.DataFrame) -> Any:
-        """What it makes of a part; opened here once more after a restart."""
-        self.load()
+        """What it makes of a part."""
         assert self.opened is not None
         return self.opened(part)
 
@@ -46,28 +49,102 @@ def work_in_actors(
         EngineError: its actors keep dying.
         SignalboxError: it cannot be opened, or fails on a part.
     """
-    import ray
-    from ray.util import ActorPool
-
-    kind = ray.remote(LabelWorker).options(
-        num_gpus=placement.gpus,
-        num_cpus=_cpus(placement),
-        max_restarts=MAX_RESTARTS,
-        max_task_retries=MAX_RESTARTS,
-    )
-    actors = [kind.remote(labeller) for _ in range(placement.replicas)]
+    crew = _Crew(labeller, placement)
+    done: dict[int, Any] = {}
     try:
-        ray.get([actor.load.remote() for actor in actors])
-        pool = ActorPool(actors)
-        yield from pool.map(lambda actor, part: actor.work.remote(part), parts)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except ray.exceptions.RayActorError as error:
-        raise EngineError(
-            f"{labeller.kind} '{labeller.name}': its workers keep dying: {error}"
-        ) from error
+        for number, made in crew.work(deque(enumerate(parts))):
+            done[number] = made
+            while crew.told in done:
+                crew.told += 1
+                yield done.pop(crew.told - 1)
     finally:
-        for actor in actors:
+        crew.close()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What an actor was asked for: to work on a part, or to load (no part)."""
+
+    actor: Any
+    part: tuple[int, pl.DataFrame] | None = None
+
+
+@dataclass
+class _Crew:
+    """The actors of one scorer or tagger.
+
+    A part goes to an actor that is loaded: after a node's death there may be no place for the one
+    that is started instead, and the others do its work.
+
+    Attributes:
+        told: parts that have been handed on.
+    """
+
+    labeller: Scorer | Tagger
+    placement: Resources
+    actors: list[Any] = field(default_factory=list)
+    tasks: dict[Any, _Task] = field(default_factory=dict)
+    idle: list[Any] = field(default_factory=list)
+    deaths: int = 0
+    told: int = 0
+
+    def work(self, parts: deque[tuple[int, pl.DataFrame]]) -> Iterator[tuple[int, Any]]:
+        """Number of a part and what was made of it, in the order of completion."""
+        import ray
+
+        for _ in range(self.placement.replicas):
+            self._start()
+        while parts or any(task.part is not None for task in self.tasks.values()):
+            (answer,), _ = ray.wait(list(self.tasks), num_returns=1)
+            task = self.tasks.pop(answer)
+            try:
+                made = ray.get(answer)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayActorError as error:
+                self._replace(task, parts=parts, error=error)
+            else:
+                self._give(task.actor, parts=parts)
+                if task.part is not None:
+                    yield task.part[0], made
+
+    def _give(self, actor: Any, *, parts: deque[tuple[int, pl.DataFrame]]) -> None:
+        """The next part; an actor for which there is none stays, should another die."""
+        if parts:
+            part = parts.popleft()
+            self.tasks[actor.work.remote(part[1])] = _Task(actor, part)
+        else:
+            self.idle.append(actor)
+
+    def _replace(
+        self, task: _Task, *, parts: deque[tuple[int, pl.DataFrame]], error: Exception
+    ) -> None:
+        self.actors.remove(task.actor)
+        self.deaths += 1
+        if self.deaths > MAX_RESTARTS * self.placement.replicas:
+            raise EngineError(
+                f"{self.labeller.kind} '{self.labeller.name}': its workers keep dying: {error}"
+            ) from error
+        LOG.warning("a worker died (%s); starting another", error)
+        if task.part is not None:
+            parts.appendleft(task.part)
+        self._start()
+        if self.idle and parts:
+            self._give(self.idle.pop(), parts=parts)
+
+    def _start(self) -> None:
+        import ray
+
+        options = {"num_gpus": self.placement.gpus, "num_cpus": _cpus(self.placement)}
+        actor = ray.remote(LabelWorker).options(**options).remote(self.labeller)
+        self.actors.append(actor)
+        self.tasks[actor.load.remote()] = _Task(actor)
+
+    def close(self) -> None:
+        """End the actors, and with them their models."""
+        import ray
+
+        for actor in self.actors:
             ray.kill(actor)
 
 

@@ -69,6 +69,7 @@ def prepare(
     test: OutcomeMatrix | None = None,
     battles: OutcomeMatrix | None = None,
     pair: tuple[str, str] | None = None,
+    frozen: pl.Series | None = None,
 ) -> Prepared:
     """Cut outcomes by split and leave out what would leak.
 
@@ -78,6 +79,7 @@ def prepare(
         battles: to learn from too, or alone where the outcomes have no train row.
         pair: the strong and the weak candidate, where they are named: then there may be no train
             row, to measure what was fitted elsewhere.
+        frozen: texts of a snapshot that the fitted are to be measured on as well.
 
     Raises:
         InputError: there is no row to fit on, or none to test on.
@@ -91,9 +93,10 @@ def prepare(
                 f"no query of split '{split}' has a reward here; add queries, or import with "
                 f"--split {split}, or measure with 'evaluate --cross 5', which cuts its own splits"
             )
-    leaks = near_duplicates(validation.texts, held_out=test.texts)
+    measured = test.texts if frozen is None else pl.concat([test.texts, frozen])
+    leaks = near_duplicates(validation.texts, held_out=measured)
     validation = validation.take(~leaks)
-    held_out = pl.concat([validation.texts, test.texts])
+    held_out = pl.concat([validation.texts, measured])
     near = near_duplicates(train.texts, held_out=held_out)
     left_out = int(near.sum() + leaks.sum())
     if left_out:
@@ -107,7 +110,7 @@ def prepare(
     if not len(data.fitted_on):
         LOG.info("%s", STATED)
         data = replace(data, stated=stated_order(data.test, pair=pair))
-    return data if battles is None else _clean(battles.on_splits(LEARNED), data=data)
+    return data if battles is None else _clean(battles.on_splits(LEARNED), data=data, frozen=frozen)
 
 
 def battles_alone(battles: OutcomeMatrix) -> Prepared:
@@ -120,13 +123,14 @@ def battles_alone(battles: OutcomeMatrix) -> Prepared:
     return _clean(battles.on_splits(LEARNED), data=Prepared(nothing, nothing, nothing, 0))
 
 
-def _clean(battles: OutcomeMatrix, *, data: Prepared) -> Prepared:
+def _clean(battles: OutcomeMatrix, *, data: Prepared, frozen: pl.Series | None = None) -> Prepared:
     """The data with those of the battles that do not nearly repeat what is held out.
 
     Raises:
         InputError: none of train is left.
     """
-    held_out = pl.concat([data.validation.texts, data.test.texts])
+    parts = [data.validation.texts, data.test.texts, *([] if frozen is None else [frozen])]
+    held_out = pl.concat(parts)
     near = near_duplicates(battles.texts, held_out=held_out)
     if not len(data.validation):
         judged = battles.on_splits(["validation"]).texts

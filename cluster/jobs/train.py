@@ -1,8 +1,10 @@
 """The train job: methods fitted on pinned outcomes, evaluated, saved as checkpoints."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import polars as pl
+from pydantic import Field
 
 from cluster.drift.kept import profile_files
 from cluster.drift.trained import Profiles
@@ -10,6 +12,8 @@ from cluster.evaluation.baselines import BASELINES
 from cluster.evaluation.harness import Evaluation, evaluate, require_measurable
 from cluster.evaluation.metrics import CHAMPION
 from cluster.evaluation.picture import picture
+from cluster.gate.frozen import snapshot_texts
+from cluster.gate.snapshot import load_snapshot
 from cluster.jobs.check_methods import check_methods
 from cluster.jobs.fitting import (
     FittingSpec,
@@ -25,6 +29,7 @@ from cluster.jobs.fitting import (
 from cluster.jobs.kept_outcomes import keep_outcomes, outcomes_frame
 from cluster.jobs.prepared import Prepared, battles_alone, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
+from cluster.jobs.warm_starts import warm_starts, with_ancestors
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import has_rewards
@@ -55,12 +60,18 @@ class TrainSpec(FittingSpec):
     Attributes:
         champion: version and checkpoint of the router to beat, or empty.
         also: datasets whose train queries are learned from beside the dataset's.
+        start: method → version and checkpoint of an earlier router, that training by gradient goes
+            on from where it can.
+        snapshot: name of the frozen snapshot that the gate measures by; nothing that nearly repeats
+            a query of it is learned from. Empty: none.
     """
 
     job: ClassVar[str] = "train"
 
     champion: tuple[str, str] | None
     also: tuple[str, ...] = ()
+    start: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    snapshot: str = ""
 
 
 def train(spec: TrainSpec, run: Run) -> Manifest:
@@ -77,10 +88,12 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
     if len(data.test):
         require_measurable(data.test)
     check_methods(spec, data=data)
-    fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake))
+    starts, begun = warm_starts(spec.start, data=data, given=spec.given)
+    fits = fit_all(spec, data=data, run=run, memory=LakeVectors(lake), starts=starts)
     evaluation = _evaluate(spec, data=data, fits=fits) if len(data.test) else None
     histories = {name: fit.history for name, fit in fits.items() if fit.history is not None}
-    versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed)
+    went_on = {method: spec.start[method][1] for method in starts}
+    versions = _save(fits, label=label, data=data, lake=lake, seed=spec.seed, went_on=went_on)
     if evaluation is not None:
         _keep_metrics(evaluation.rows, versions=versions, run=run, lake=lake)
         lake.storage.write(run.uri("cost_quality.png"), picture(evaluation))
@@ -95,6 +108,7 @@ def train(spec: TrainSpec, run: Run) -> Manifest:
         "picture": run.uri("cost_quality.png") if evaluation else None,
         "history": keep_histories(histories, run=run),
         "training": training_table(histories),
+        "begun": begun,
         "left_out": {
             "near_duplicates": data.near_duplicates,
             "incomplete_test_queries": dict(evaluation.incomplete) if evaluation else {},
@@ -143,7 +157,10 @@ def _data(spec: TrainSpec, *, label: Label, lake: Lake) -> Prepared:
         also=spec.also,
     )
     pair = (spec.strong, spec.weak) if spec.strong else None
-    return prepare(outcomes, battles=battles, pair=pair)
+    frozen = None
+    if spec.snapshot:
+        frozen = snapshot_texts(lake, snapshot=load_snapshot(lake, name=spec.snapshot))
+    return prepare(outcomes, battles=battles, pair=pair, frozen=frozen)
 
 
 def _headlines(evaluation: Evaluation | None, *, method: str) -> dict[str, Any]:
@@ -185,9 +202,18 @@ def _champion(spec: TrainSpec) -> Router | None:
 
 
 def _save(
-    fits: dict[str, Fit], *, label: Label, data: Prepared, lake: Lake, seed: int
+    fits: dict[str, Fit],
+    *,
+    label: Label,
+    data: Prepared,
+    lake: Lake,
+    seed: int,
+    went_on: Mapping[str, str],
 ) -> dict[str, str]:
-    """Method → version of its checkpoint; the outcomes it was fitted on are kept beside it."""
+    """Method → version of its checkpoint; the outcomes it was fitted on are kept beside it.
+
+    `went_on`: method → checkpoint it was trained from.
+    """
     versions, profiles = {}, Profiles(seed)
     for method, fit in fits.items():
         meta = checkpoint_meta(fit, label=label, data=data, seed=seed)
@@ -195,7 +221,10 @@ def _save(
         beside = profile_files(profiles.of(fit.router, queries=taught.queries))
         version = version_of(checkpoint_files(fit.router, meta=meta, beside=beside))
         uri = _checkpoint_uri(lake, version)
-        keep_outcomes(outcomes_frame(taught), checkpoint=uri, lake=lake)
+        known = outcomes_frame(taught)
+        if method in went_on:
+            known = with_ancestors(known, checkpoint=went_on[method], lake=lake)
+        keep_outcomes(known, checkpoint=uri, lake=lake)
         save_checkpoint(fit.router, uri, meta=meta, beside=beside)
         versions[method] = version
     return versions

@@ -1,7 +1,8 @@
 """The `outcomes` view: rewards and tokens of a dataset as dense matrices.
 
 Raw values are stored; how they are normalised is a setting of the view. Truncated answers are
-scored and flagged; errors have no reward and are missing, never 0.
+scored and flagged; errors have no reward and are missing, never 0. Rewards of a batch that was
+refused are missing too, as long as it is not released.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,15 @@ import polars as pl
 
 from cluster.errors import InputError
 from cluster.lake.candidates import long_name, newest_specs
+from cluster.lake.kept_out import REWARD, kept_out
 from cluster.lake.lake import Lake
 from cluster.lake.query_tags import QueryTags
 from cluster.lake.tables import (
+    ADMISSIONS,
     CANDIDATES,
     CHOICES,
     COMPLETIONS,
+    KEPT_OUT,
     QUERIES,
     REWARDS,
     SCORERS,
@@ -39,6 +43,8 @@ INPUTS: tuple[Table, ...] = (
     COMPLETIONS,
     REWARDS,
     TAGS,
+    KEPT_OUT,
+    ADMISSIONS,
 )
 
 DEFAULT_SCORER = "accuracy"
@@ -61,6 +67,7 @@ def read_outcomes(
     tagger: str = "",
     answers: bool = False,
     also: Sequence[str] = (),
+    refused: bool = False,
 ) -> OutcomeMatrix:
     """The outcome matrix of a dataset under one scorer.
 
@@ -80,6 +87,7 @@ def read_outcomes(
             specs of a name, the newest version of a vocabulary, or else the one with most tags
             here); empty: no such column.
         answers: whether to read the answers' texts as well.
+        refused: whether to read the rewards of refused batches as well.
 
     Raises:
         InputError: no such dataset, scorer, tagger or candidate in the lake; the text lists what
@@ -91,7 +99,7 @@ def read_outcomes(
         own = QueryTags(lake, view.versions)
         queries = own.tagged(queries, tagger_id=own.tagger_id(tagger, queries=queries))
     scorer_id = view.scorer_id(scorer, queries=queries)
-    rewards = view.rewards(queries, scorer_id=scorer_id)
+    rewards = view.rewards(queries, scorer_id=scorer_id, refused=refused)
     names = readable_names(view.candidates(rewards), wanted=candidates)
     if normalisation == "rank":
         rewards = rewards.filter(pl.col("candidate_id").is_in(list(names)))
@@ -252,14 +260,19 @@ class _View:
             f"{', '.join(names) or 'none'}; name one with --scorer"
         )
 
-    def rewards(self, queries: pl.DataFrame, *, scorer_id: str) -> pl.DataFrame:
-        """The scorer's rewards of these queries, those that are missing left out.
+    def rewards(
+        self, queries: pl.DataFrame, *, scorer_id: str, refused: bool = False
+    ) -> pl.DataFrame:
+        """The scorer's rewards of these queries, those that are missing left out, and those of
+        refused batches too.
 
         Raises:
             InputError: all of them are missing.
         """
         own = self.scan(REWARDS).filter(pl.col("scorer_id") == scorer_id)
         own = own.join(queries.lazy().select("query_id"), on="query_id", how="semi")
+        if not refused:
+            own = own.join(kept_out(self.scan), on=REWARD, how="anti")
         rows = own.filter(pl.col("value").is_finite()).collect()
         if rows.is_empty():
             raise self._all_missing(own.collect(), scorer_id=scorer_id)

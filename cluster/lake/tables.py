@@ -219,6 +219,57 @@ WATCHED = Table(
         at=pl.String,
     ),
 )
+# Looks at a frozen test snapshot, and what came of them: the error rate that is spent.
+LOOKS = Table(
+    name="looks",
+    key=("event_id",),
+    schema=_columns(
+        event_id=pl.String,
+        sequence=pl.Int64,
+        at=pl.String,
+        event=pl.String,
+        snapshot=pl.String,
+        comparison=pl.String,
+        look=pl.Int64,
+        level=pl.Float64,
+        version=pl.String,
+        champion=pl.String,
+        how=pl.String,
+        why=pl.String,
+        table=pl.String,
+        who=pl.String,
+    ),
+)
+# What was found about each batch of labels, and when one was released by hand.
+ADMISSIONS = Table(
+    name="admissions",
+    key=("event_id",),
+    schema=_columns(
+        event_id=pl.String,
+        sequence=pl.Int64,
+        at=pl.String,
+        event=pl.String,
+        batch=pl.String,
+        dataset=pl.String,
+        scorer_id=pl.String,
+        labels=pl.Int64,
+        verdict=pl.String,
+        found=pl.String,
+        why=pl.String,
+        who=pl.String,
+    ),
+)
+# The rewards that a refused batch keeps out of the outcomes, until it is released.
+KEPT_OUT = Table(
+    name="kept_out",
+    key=("batch", "query_id", "candidate_id", "scorer_id"),
+    schema=_columns(
+        batch=pl.String,
+        query_id=pl.String,
+        candidate_id=pl.String,
+        scorer_id=pl.String,
+    ),
+)
 
 TABLES: dict[str, Table] = {
     table.name: table
@@ -238,5 +289,8 @@ TABLES: dict[str, Table] = {
         EVALUATIONS,
         REGISTRY,
         WATCHED,
+        LOOKS,
+        ADMISSIONS,
+        KEPT_OUT,
     )
 }

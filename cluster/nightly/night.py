@@ -78,10 +78,14 @@ class Night:
         """What a step has settled, now or in an earlier run: `make` is asked once in a night."""
         return _once(self.storage, self.uri(f"{step}.json"), make)
 
-    def finish(self, manifest: Facts, *, page: bytes) -> Facts:
-        """Write what it came to; of two who finish, the first one's word counts."""
+    def write_page(self, page: bytes) -> None:
+        """Write the page, over an earlier run's."""
+        failpoint("night.page.before")
         self.storage.write(self.uri(PAGE), page)
-        failpoint("night.reported")
+        failpoint("night.page.after")
+
+    def finish(self, manifest: Facts) -> Facts:
+        """Write what it came to; of two who finish, the first one's word counts."""
         return _once(self.storage, self.uri(MANIFEST), lambda: manifest)
 
 

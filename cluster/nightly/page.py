@@ -131,12 +131,18 @@ def _trained(manifest: Mapping[str, Any]) -> str:
         return nothing("Training", why="there was nothing to learn from that was not there before.")
     rows = manifest["rows"]
     lines = [TableRow(**row).cells() for row in manifest["table"]]
+    begun = manifest["begun"]
     versions = [
-        (one["method"], one["version"], _number(one["validation_macro_reward"]))
+        (
+            one["method"],
+            one["version"],
+            begun.get(one["method"], "anew"),
+            _number(one["validation_macro_reward"]),
+        )
         for one in manifest["routers"]
     ]
     note = ", ".join(f"{count:,} {name}" for name, count in rows.items()) + " queries."
-    body = _table(("method", "version", "macro reward on validation"), versions)
+    body = _table(("method", "version", "trained", "macro reward on validation"), versions)
     if lines:
         body += _table(HEADINGS, lines)
     return section("Training", note=note, body=body)

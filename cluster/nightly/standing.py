@@ -6,8 +6,9 @@ from typing import Any, Self
 
 import polars as pl
 
+from cluster.lake.kept_out import RELEASED
 from cluster.lake.lake import Lake
-from cluster.lake.tables import COMPLETIONS, QUERIES, REWARDS
+from cluster.lake.tables import ADMISSIONS, COMPLETIONS, QUERIES, REWARDS
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Standing:
         queries: of the datasets.
         answers: to them, by anybody, errors included.
         rewards: of these answers, by any scorer.
+        released: batches of labels that were kept out and then let in by hand, of any dataset.
     """
 
     queries: int
     answers: int
     rewards: int
+    released: int
 
     @classmethod
     def of(cls, lake: Lake, *, datasets: Sequence[str]) -> Self:
@@ -34,6 +37,7 @@ class Standing:
             queries=_count(own),
             answers=_count(answers),
             rewards=_count(rewards.join(own, on="query_id", how="semi")),
+            released=_count(lake.scan(ADMISSIONS).filter(pl.col("event") == RELEASED)),
         )
 
     def as_json(self) -> dict[str, Any]:

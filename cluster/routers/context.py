@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.encoders.memory import VectorMemory
+from cluster.state import State
 
 
 def tell_nobody(note: dict[str, Any]) -> None:
@@ -13,7 +14,7 @@ def tell_nobody(note: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fit is given beside outcomes and a seed; none of it changes what is fitted.
+    """What a fit is given beside outcomes and a seed; only `start` changes what is fitted.
 
     Attributes:
         workers: Ray Train workers of a method that trains by gradient; 0 trains in this process.
@@ -25,6 +26,8 @@ class FitContext:
         tell: called with a note of JSON values after an epoch: `method`, `epoch` of at most
             `epochs`, `step`, losses, score.
         memory: vectors of texts that a pretrained encoder has been asked for.
+        start: state of an earlier router of the method, with the settings and the candidates of
+            this one, that training by gradient goes on from; None begins anew.
     """
 
     workers: int = 0
@@ -33,6 +36,7 @@ class FitContext:
     name: str = ""
     tell: Callable[[dict[str, Any]], None] = tell_nobody
     memory: VectorMemory = field(default_factory=VectorMemory)
+    start: State | None = None
 
 
 ALONE = FitContext()

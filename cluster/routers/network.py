@@ -6,6 +6,8 @@ Either way the router is an encoder and a head.
 """
 
 from abc import abstractmethod
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +26,7 @@ from cluster.encoders.huggingface import FittedHuggingFace, HuggingFaceEncoder
 from cluster.encoders.memory import RememberedEncoder
 from cluster.errors import InputError
 from cluster.outcome import FloatMatrix, OutcomeMatrix
+from cluster.query import digest
 from cluster.routers.context import ALONE, FitContext
 from cluster.routers.encoded import fit_encoder
 from cluster.routers.gradient import HISTORY_SCHEMA, GradientMethod, Trained
@@ -102,11 +105,7 @@ class NetworkRouter(Router):
         encoder = unpack_encoder(state)
         settings = read_settings(state, method=cls.method)
         plan = Plan.of(settings, n_candidates=len(candidates), dimensions=encoder.dimensions)
-        head = {
-            name.removeprefix("head."): array
-            for name, array in state.tensors.items()
-            if name.startswith("head.")
-        }
+        head = head_of(state)
         check_head(plan, weights=head)
         return cls(
             candidates,
@@ -206,8 +205,7 @@ class NetworkMethod(GradientMethod, TrainingSettings):
         require_rewards(outcomes)
         if not validation.mask.any():
             raise InputError("no validation row has a reward: there is nothing to stop training by")
-        wanted = self.wanted_encoder()
-        encoder = fit_encoder(wanted, outcomes=outcomes, seed=seed, context=context)
+        encoder = self._encoder(outcomes, seed=seed, context=context)
         vectors = (encoder.encode(outcomes.texts), encoder.encode(validation.texts))
         labels = self.labels(outcomes, validation, vectors=vectors, seed=seed)
         examples = [
@@ -223,14 +221,29 @@ class NetworkMethod(GradientMethod, TrainingSettings):
             seed=seed,
             tuned=self.is_tuned,
         )
+        start = {} if context.start is None else head_of(context.start)
         weights, notes = run_training(
-            plan, train=examples[0], validation=examples[1], context=context
+            replace(plan, start=weights_digest(start)),
+            train=examples[0],
+            validation=examples[1],
+            context=context,
+            start=start,
         )
         if self.is_tuned:
             encoder, weights = apart(encoder, weights)
             vectors = encoder.encode(outcomes.texts), vectors[1]
         router = self._router(outcomes, encoder=encoder, head=weights, vectors=vectors[0])
         return Trained(router, history_of(notes))
+
+    def _encoder(self, outcomes: OutcomeMatrix, *, seed: int, context: FitContext) -> FittedEncoder:
+        """Fitted on the texts, or that of the router training goes on from: of another's vectors
+        its weights would say nothing."""
+        wanted = self.wanted_encoder()
+        if context.start is None:
+            return fit_encoder(wanted, outcomes=outcomes, seed=seed, context=context)
+        assert not self.is_tuned, "a tuned encoder begins anew"
+        kept = unpack_encoder(context.start)
+        return RememberedEncoder(kept, context.memory) if wanted.is_slow else kept
 
     def reopened(
         self, state: RouterState, *, candidates: tuple[str, ...], context: FitContext
@@ -263,6 +276,18 @@ class NetworkMethod(GradientMethod, TrainingSettings):
         if not self.scores_are_rewards:
             router.scale = SharedScale.fit(router._run(vectors, part="scores"), outcomes.reward)
         return router
+
+
+def head_of(state: State) -> Tensors:
+    """The head's weights by name, in a stored router."""
+    start = "head."
+    return {k.removeprefix(start): v for k, v in state.tensors.items() if k.startswith(start)}
+
+
+def weights_digest(weights: Tensors) -> str:
+    """A hash of weights by name; empty for none."""
+    parts = [f"{name} {sha256(array.tobytes()).hexdigest()}" for name, array in weights.items()]
+    return digest(sorted(parts))[:16] if parts else ""
 
 
 def tokens_of(encoder: FittedEncoder, texts: pl.Series) -> Arrays:

@@ -4,8 +4,9 @@ One safetensors file, where the run stood in its metadata: it is there whole or 
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -15,6 +16,7 @@ from torch import Tensor
 from cluster.training.loop import Progress
 from cluster.training.network import Network
 
+ArrayT = TypeVar("ArrayT")
 TRAINING, PROGRESS = "training.safetensors", "progress"
 
 
@@ -66,6 +68,6 @@ def _facts(file: Path) -> dict[str, Any]:
     return facts
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part(tensors: Mapping[str, ArrayT], prefix: str) -> dict[str, ArrayT]:
     """The tensors whose names start with `prefix`, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

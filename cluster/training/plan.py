@@ -26,6 +26,8 @@ class Plan:
         n_candidates, dimensions: of its output, and of the encoder's vectors.
         seed: of its first weights and its batches.
         tuned: whether the encoder's own model is part of it.
+        start: digest of the weights that training goes on from, where it does: what is resumed by
+            the plan's name must not be mistaken for what began anew.
     """
 
     method: str
@@ -34,6 +36,7 @@ class Plan:
     dimensions: int
     seed: int = 0
     tuned: bool = False
+    start: str = ""
 
     @classmethod
     def of(

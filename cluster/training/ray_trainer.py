@@ -20,21 +20,23 @@ from cluster.errors import JobError
 from cluster.routers.context import FitContext
 from cluster.routers.router import Tensors
 from cluster.storage import Storage
-from cluster.training.checkpoint import TRAINING, load_best, load_training, save_training
+from cluster.training.checkpoint import TRAINING, load_best, load_training, part, save_training
 from cluster.training.examples import Examples
 from cluster.training.loop import Place, Progress, train_network
 from cluster.training.memory import ENVIRONMENT
 from cluster.training.network import Network
 from cluster.training.plan import Plan, run_name
+from cluster.training.run import begun
 
 # A node that is preempted once an hour must not end a night's training.
 MAX_FAILURES = 5
 Config = dict[str, Any]
 OVER = "over"
+START = "start."
 
 
 def run_on_ray(
-    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+    plan: Plan, *, train: Examples, validation: Examples, context: FitContext, start: Tensors
 ) -> tuple[Tensors, list[dict[str, Any]]]:
     """Train on `context.workers` workers; the best weights by name, and the loop's notes.
 
@@ -54,7 +56,7 @@ def run_on_ray(
             plan, name=context.name, workers=context.workers, train=train, validation=validation
         )
         examples = storage.join(name, "examples.safetensors")
-        storage.write(examples, pack(train, validation))
+        storage.write(examples, pack(train, validation, start=start))
         trainer = TorchTrainer(
             work,
             train_loop_config={"plan": asdict(plan), "examples": examples, "queue": queue},
@@ -73,11 +75,12 @@ def run_on_ray(
     return {name: weight.float().numpy() for name, weight in best.items()}, notes
 
 
-def pack(train: Examples, validation: Examples) -> bytes:
-    """Both as safetensors."""
+def pack(train: Examples, validation: Examples, *, start: Tensors) -> bytes:
+    """Both, and the weights to go on from, as safetensors."""
     from safetensors.numpy import save
 
-    return save(train.arrays(prefix="train") | validation.arrays(prefix="validation"))
+    rows = train.arrays(prefix="train") | validation.arrays(prefix="validation")
+    return save(rows | {f"{START}{name}": array for name, array in start.items()})
 
 
 def work(config: Config) -> None:
@@ -91,7 +94,7 @@ def work(config: Config) -> None:
     plan = Plan(**config["plan"])
     arrays = load(Storage.at(config["examples"]).read_bytes(config["examples"]))
     here = ray_train.get_context()
-    network: Network = plan.build()
+    network = begun(plan, start=part(arrays, START))
     place = Place(
         rank=here.get_world_rank(),
         workers=here.get_world_size(),

@@ -1,6 +1,6 @@
 """Running the loop: in this process, or on Ray Train workers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +19,21 @@ from cluster.training.plan import Plan
 
 
 def run_training(
-    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+    plan: Plan,
+    *,
+    train: Examples,
+    validation: Examples,
+    context: FitContext,
+    start: Tensors | None = None,
 ) -> tuple[Tensors, list[dict[str, Any]]]:
     """Train a network; its best weights by name, and the loop's notes.
+
+    Args:
+        plan: the network.
+        train, validation: the rows.
+        context: where it is trained.
+        start: weights by name that it goes on from, the plan's `start` being their digest; nothing
+            for those it is built with.
 
     Raises:
         InputError: the workers cannot share the batches evenly, or the weights went to infinity.
@@ -29,9 +41,13 @@ def run_training(
     if context.workers:
         from cluster.training.ray_trainer import run_on_ray
 
-        weights, notes = run_on_ray(plan, train=train, validation=validation, context=context)
+        weights, notes = run_on_ray(
+            plan, train=train, validation=validation, context=context, start=start or {}
+        )
     else:
-        weights, notes = run_here(plan, train=train, validation=validation, context=context)
+        weights, notes = run_here(
+            plan, train=train, validation=validation, context=context, start=start or {}
+        )
     if not weights:
         raise InputError(
             f"training '{plan.method}' diverged: after no epoch were its scores finite; lower "
@@ -41,7 +57,7 @@ def run_training(
 
 
 def run_here(
-    plan: Plan, *, train: Examples, validation: Examples, context: FitContext
+    plan: Plan, *, train: Examples, validation: Examples, context: FitContext, start: Tensors
 ) -> tuple[Tensors, list[dict[str, Any]]]:
     """As `run_training`, in this process, whose random numbers stay as they were.
 
@@ -54,7 +70,7 @@ def run_here(
         kept.keep(network, optimizer=optimizer, progress=progress)
         context.tell({"method": plan.method, "epochs": settings.epochs, **progress.told})
 
-    network: Network = plan.build()
+    network = begun(plan, start=start)
     with torch.random.fork_rng(devices=[]), threads_for(train), freed_memory_kept():
         progress = train_network(
             network,
@@ -66,6 +82,14 @@ def run_here(
             resume=kept.resume,
         )
     return as_arrays(progress.best), progress.notes
+
+
+def begun(plan: Plan, *, start: Mapping[str, Any]) -> Network:
+    """The network with the weights it begins with: those in `start`, or its own."""
+    network: Network = plan.build()
+    if start:
+        network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in start.items()})
+    return network
 
 
 def device_for(examples: Examples) -> torch.device:

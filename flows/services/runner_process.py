@@ -1,10 +1,12 @@
 """The process beside `up` that starts the runs, brought back where it ends by itself."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -100,7 +102,7 @@ class RunnerProcess:
             ready.set()
 
     def restart_if_ended(self) -> bool:
-        """Start it again if it has ended. True if it had.
+        """Start it again if it has ended, without the runs it had on. True if it had.
 
         Raises:
             SignalboxError: it ends again and again.
@@ -108,6 +110,9 @@ class RunnerProcess:
         assert self.process is not None
         if self.process.poll() is None:
             return False
+        # Its runs are in its process group; nobody could cancel them any more.
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         now = time.monotonic()
         self.deaths = [then for then in self.deaths if now - then < WITHIN_SECONDS] + [now]
         if len(self.deaths) > RESTARTS:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from cluster.lake.lake import LAKE_VARIABLE
 from cluster.ray_cluster import ADDRESS_VARIABLE
 from flows.deployments import DEPLOYMENTS, runner_deployment
+from flows.services.left_over import end_left_over
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -34,6 +35,7 @@ class Serving(BaseModel):
         ray_address: dashboard address of the Ray cluster of runs that name no other.
         candidates: candidate file of runs that name no other; empty: none.
         limit: runs at a time.
+        own_server: whether the server has no other runs than those of `up`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,7 @@ class Serving(BaseModel):
     ray_address: str
     candidates: str
     limit: int
+    own_server: bool
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
     given = {"lake": serving.lake, "candidates": serving.candidates}
     defaults = {name: value for name, value in given.items() if value}
     deployments = [runner_deployment(each, defaults=defaults) for each in DEPLOYMENTS]
-    asyncio.run(_serve(deployments, limit=serving.limit, answers=answers))
+    asyncio.run(_serve(deployments, serving=serving, answers=answers))
 
 
 def _answers_alone() -> TextIO:
@@ -66,13 +69,20 @@ def _answers_alone() -> TextIO:
     return answers
 
 
-async def _serve(deployments: list["RunnerDeployment"], *, limit: int, answers: TextIO) -> None:
+async def _serve(
+    deployments: list["RunnerDeployment"], *, serving: Serving, answers: TextIO
+) -> None:
     """Make the deployments known and run what is asked for, until SIGTERM."""
+    from prefect.client.orchestration import get_client
     from prefect.runner import Runner
 
-    runner = Runner(name=RUNNER, query_seconds=POLL_SECONDS, pause_on_shutdown=False, limit=limit)
-    for deployment in deployments:
-        await runner.aadd_deployment(deployment)
+    runner = Runner(
+        name=RUNNER, query_seconds=POLL_SECONDS, pause_on_shutdown=False, limit=serving.limit
+    )
+    known = [await runner.aadd_deployment(deployment) for deployment in deployments]
+    if serving.own_server:
+        async with get_client() as client:
+            await end_left_over(client, known)
     running = asyncio.create_task(runner.start())
     while not (runner.started or running.done()):
         await asyncio.sleep(0.05)

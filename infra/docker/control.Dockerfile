@@ -22,7 +22,9 @@ RUN /opt/build/bin/hatchling build --target wheel --directory /wheels \
 
 FROM python:${PYTHON}
 # A number, because Kubernetes' runAsNonRoot cannot look a name up; it owns its home and no more.
-RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalbox
+# A volume that is first mounted at /data is that user's as well.
+RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalbox \
+    && install --directory --owner=10001 --group=10001 /data
 COPY --from=build /opt/signalbox /opt/signalbox
 COPY infra/docker/with-secrets /usr/local/bin/with-secrets
 WORKDIR /home/signalbox

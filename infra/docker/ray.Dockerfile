@@ -34,7 +34,8 @@ FROM python:${PYTHON} AS system
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev libgomp1 libnuma1 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalbox
+    && useradd --uid 10001 --create-home --shell /usr/sbin/nologin signalbox \
+    && install --directory --owner=10001 --group=10001 /models
 
 FROM system
 COPY --from=build /opt/signalbox /opt/signalbox

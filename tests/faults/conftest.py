@@ -6,11 +6,9 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +31,7 @@ from cluster.storage import Storage
 from tests.faults.bad_store import BadStore, bad_store
 from tests.faults.crashes import Work, few, rest
 from tests.faults.forks import Drivers, drivers
+from tests.prefect_server import prefect_server
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 PATIENCE_SECONDS = 60.0
@@ -221,34 +220,8 @@ def _site(folder: Path, s3_environment: dict[str, str], store: BadStore) -> Iter
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server, and the variables that point to it: commands need not start their own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
-    own = os.environ | env
-    own.pop("PREFECT_API_URL")
-    with (
-        (home / "log").open("wb") as log,
-        subprocess.Popen(
-            command, env=own, stdout=log, stderr=log, start_new_session=True
-        ) as server,
-    ):
-        wait_until(lambda: _answers(env["PREFECT_API_URL"] + "/health"))
+    with prefect_server(tmp_path_factory.mktemp("prefect"), url="") as env:
         yield env
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=PATIENCE_SECONDS)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as reply:
-        return bool(reply.status == 200)
-    return False
 
 
 def wait_until(reached: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:

@@ -25,7 +25,7 @@ from tests.night_world import PLUGINS
 
 START_SECONDS = 120
 # Far more than any command here takes; a command that hangs is to fail, not to wait for ever.
-COMMAND_SECONDS = 180
+COMMAND_SECONDS = 400
 # Starts a cluster, tells its address, and ends it when its standard input is closed.
 RAY_CLUSTER = """
 import sys
@@ -179,6 +179,12 @@ class Toy:
     lake: Path
     imported: dict[str, Any]
     trained: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def toy_table() -> str:
+    """The scores that `toy` has imported, as CSV."""
+    return _toy_table()
 
 
 @pytest.fixture(scope="session")

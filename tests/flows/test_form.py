@@ -75,6 +75,12 @@ def test_a_form_has_titles_for_flags_bounds_in_words_and_no_markup() -> None:
     assert shown["later"]["description"] == "See --elsewhere"
 
 
+def test_a_choice_is_written_as_it_is_chosen() -> None:
+    bound = fields(FLOWS["calibrate"])["bound"]["description"]
+    assert bound.startswith("betting is true")
+    assert fields(FLOWS["route"])["bound"]["description"].startswith("Of policy quality_floor: ")
+
+
 class _Text(FormParams):
     text: str = Field(title="Text", description="Any")
 

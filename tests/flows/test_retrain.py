@@ -129,7 +129,7 @@ def test_new_files_become_a_champion_and_a_kill_changes_nothing(
     assert first["champion"] == first["decision"]["version"]
     assert [Path(file["uri"]).stem for file in first["files"]] == ["monday"]
     assert [Path(file["uri"]).stem for file in first["left"]] == ["young"]
-    assert first["new"] == {"queries": 400, "answers": 800, "rewards": 800}
+    assert first["new"] == {"queries": 400, "answers": 800, "rewards": 800, "released": 0}
     # 15 tokens an answer, at one USD a million.
     assert first["spent_usd"] == pytest.approx(800 * 15e-6)
     lake = Lake.open(nights.lake)

@@ -11,4 +11,4 @@ def test_what_reads_an_answer_is_never_promoted(tmp_path: Any) -> None:
     entry = {"method": "post_answer", "metrics": {"lift_over_best_single_low": 0.1}}
     manifest = {"routers": [{**entry, "reads_answer_of": "small"}]}
     with pytest.raises(InputError, match="by the query alone"):
-        _promote(manifest, spec=None, lake=tmp_path, address="")  # type: ignore[arg-type]
+        _promote(manifest, snapshot="", prices={}, lake=tmp_path, address="")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from tests.faults.conftest import (
     PATIENCE_SECONDS,
     PLUGINS,
     Echo,
-    Site,
     World,
     echo_candidate,
     wait_until,
@@ -69,6 +69,15 @@ class Node:
             below |= more
         return below
 
+    def those(self, doing: str) -> set[int]:
+        """Process ids of those whose command line names something."""
+        found = set()
+        for pid in self.processes():
+            with contextlib.suppress(OSError):
+                if doing.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.add(pid)
+        return found
+
     def living(self) -> bool:
         """Whether anything of it runs; the raylet that has ended waits for who started it."""
         return any(process_start(pid) for pid in self.processes())
@@ -92,10 +101,22 @@ class Node:
 
 @dataclass
 class Nodes:
-    """A head without CPUs and worker nodes of one CPU each."""
+    """A head without CPUs and worker nodes of one CPU each.
+
+    Attributes:
+        ray: the process that starts them.
+        folder: of the logs, and of what steers the echo engine.
+        echo: what was answered.
+        address: of the dashboard.
+        env: of whoever joins the cluster.
+        alive: worker nodes that nobody has killed.
+    """
 
     ray: "subprocess.Popen[str]"
-    site: Site
+    folder: Path
+    echo: Echo
+    address: str
+    env: dict[str, str]
     alive: list[Node] = field(default_factory=list)
 
     def have(self, count: int) -> list[Node]:
@@ -124,9 +145,9 @@ class Nodes:
     def doing(self, spec: JobSpec) -> Iterator["subprocess.Popen[str]"]:
         """A Ray job on the head; it must succeed by itself by the block's end."""
         uri = Run.of(spec).write_spec(spec)
-        words = ["-c", SUBMIT, spec.module, type(spec).__name__, uri, self.site.address]
+        words = ["-c", SUBMIT, spec.module, type(spec).__name__, uri, self.address]
         # It would go before the address that is given.
-        env = {name: value for name, value in self.site.env.items() if name != "RAY_ADDRESS"}
+        env = {name: value for name, value in self.env.items() if name != "RAY_ADDRESS"}
         with self.python(*words, env=env) as job:
             yield job
 
@@ -135,12 +156,12 @@ class Nodes:
         self, *words: str, env: dict[str, str] | None = None
     ) -> Iterator["subprocess.Popen[str]"]:
         """Python with the cluster in its environment; it must end well by the block's end."""
-        log = self.site.folder / f"{secrets.token_hex(4)}.log"
+        log = self.folder / f"{secrets.token_hex(4)}.log"
         with (
             log.open("w") as out,
             subprocess.Popen(
                 [sys.executable, *words],
-                env=env or self.site.env,
+                env=env or self.env,
                 stdout=out,
                 stderr=out,
                 text=True,
@@ -183,7 +204,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
         assert ray.stdout is not None
         address, gcs = json.loads(ray.stdout.readline())
         env |= {"RAY_ADDRESS": gcs}
-        yield Nodes(ray, Site(folder, Echo(folder), address, env, folder / "failpoint"))
+        yield Nodes(ray, folder, Echo(folder), address, env)
         ray.stdin.close()
         ray.wait(timeout=PATIENCE_SECONDS)
 
@@ -215,5 +236,5 @@ def answered(asked: World, nodes: Nodes, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def until():
-    """Wait until something holds."""
-    return wait_until
+    """Wait until something holds; a busy machine may take minutes to start a worker."""
+    return partial(wait_until, seconds=PATIENCE_SECONDS * 5)

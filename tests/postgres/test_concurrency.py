@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import prefect_server
+from tests.prefect_server import prefect_server
 
 SCRIPT = Path(__file__).parent / "many_tasks.py"
 COUNT = 200

@@ -1,59 +1,242 @@
-"""The gate: what must be beaten, and the words it gives."""
+"""The gate as a step of a flow: one look a comparison, whoever asks and how often."""
 
+import random
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from tasks.gate import MARGIN, decide
+from cluster import registry
+from cluster.errors import InputError
+from cluster.gate.rules import GateRules
+from cluster.gate.snapshot import Measure, current_or_frozen
+from cluster.gate.spending import looks, share
+from cluster.jobs.gate import GateSpec, gate
+from cluster.jobs.import_table import ImportSpec, import_table, path_digest
+from cluster.jobs.run import Manifest, Run
+from cluster.jobs.spec import JobSpec
+from cluster.jobs.train import TrainSpec, train
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS
+from tasks.gate import decide_and_promote, shown_comparisons
+
+RULES = GateRules(horizon=5)
 
 
-def manifest(champion: dict[str, float] | None = None, **metrics: Any) -> dict[str, Any]:
-    """A train manifest: each metric is (value, low, high)."""
-    flat: dict[str, float] = {"macro_accuracy": 0.7, "mean_cost_usd": 1.0}
-    for name, (value, low, high) in metrics.items():
-        flat |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return {"routers": [{"method": "knn", "metrics": flat}], "champion": champion}
+def in_this_process(spec: JobSpec) -> Manifest:
+    assert isinstance(spec, GateSpec)
+    return gate(spec, Run.of(spec))
 
 
-GOOD = (0.1, 0.05, 0.15)
-UNSURE = (0.02, -0.01, 0.05)
-CHAMPION = {"macro_accuracy": 0.65, "mean_cost_usd": 2.0}
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """A lake, and by method the version of a router in its registry: one good, one useless."""
+    folder = tmp_path_factory.mktemp("gate")
+    table, lake = folder / "table.csv", str(folder / "lake")
+    table.write_text(_table())
+    spec = ImportSpec(
+        lake=lake, format="table", path=str(table), digest=path_digest(str(table)), dataset="toy"
+    )
+    import_table(spec, Run.of(spec))
+    training = TrainSpec(
+        lake=lake,
+        methods=("cluster_table", "knn", "random"),
+        dataset="toy",
+        scorer="",
+        normalisation="none",
+        candidates=(),
+        prices={},
+        champion=None,
+        seed=0,
+        inputs=Lake.open(lake).versions(INPUTS),
+    )
+    manifest = train(training, Run.of(training))
+    for router in manifest["routers"]:
+        entry: dict[str, Any] = {key: router[key] for key in ("version", "checkpoint", "method")}
+        registry.register(Lake.open(lake), dataset="toy", metrics={}, why="trained", **entry)
+    return lake, {router["method"]: router["version"] for router in manifest["routers"]}
 
 
-def test_the_first_that_beats_best_single_becomes_champion() -> None:
-    decision = decide(manifest(lift_over_best_single=GOOD), method="knn", champion=None)
-    assert decision.promote
-    assert "+0.1000" in decision.why
+def _table() -> str:
+    draw = random.Random(0)
+    success = {"sum": (0.9, 0.2), "word": (0.2, 0.9)}
+    lines = ["text,task,split,small,large,cost:small,cost:large"]
+    for number in range(500):
+        task = ("sum", "word")[number % 2]
+        words = {"sum": "what is {} plus {}", "word": "spell item{} letter{}"}[task]
+        text = words.format(draw.randint(0, 9999), draw.randint(0, 9999))
+        scores = ",".join(str(int(draw.random() < chance)) for chance in success[task])
+        split = ("train", "train", "validation", "test", "test")[number // 2 % 5]
+        lines.append(f"{text},{task},{split},{scores},0.0001,0.0001")
+    return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("lift", ["lift_over_best_single", "lift_over_cost_matched_mix"])
-def test_an_interval_that_reaches_zero_is_not_enough(lift: str) -> None:
-    lifts = {"lift_over_best_single": GOOD, "lift_over_cost_matched_mix": GOOD, lift: UNSURE}
-    decision = decide(manifest(**lifts), method="knn", champion=None)
+@pytest.fixture
+def lake(trained: tuple[str, dict[str, str]], tmp_path: Path) -> Lake:
+    """A copy of the trained lake, which a test may promote in."""
+    import shutil
+
+    shutil.copytree(trained[0], tmp_path / "lake")
+    return Lake.open(tmp_path / "lake")
+
+
+def put(lake: Lake, version: str, *, rules: GateRules = RULES, **changes: Any) -> Any:
+    snapshot = current_or_frozen(lake, measure=Measure("toy")).name
+    settings: dict[str, Any] = {"prices": {}, "run_job": in_this_process} | changes
+    return decide_and_promote(version, snapshot=snapshot, lake=lake, rules=rules, **settings)
+
+
+def test_the_first_that_beats_best_single_becomes_champion(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    useless = put(lake, trained[1]["random"])
+    assert (useless.promote, useless.how) == (False, "")
+    assert registry.champion(lake) is None
+    decision = put(lake, trained[1]["cluster_table"])
+    assert (decision.promote, decision.how, decision.look) == (True, "first", 2)
+    assert registry.champion(lake) == trained[1]["cluster_table"]
+    against = {row["against"]: row for row in shown_comparisons(decision.table())}
+    assert set(against) == {"best single", "cost-matched mix"}
+    assert against["best single"]["queries"] == 200
+    assert "gain over best single" in decision.why
+
+
+def test_a_look_is_spent_once_a_comparison(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:
+    useless = trained[1]["random"]
+    first, again = put(lake, useless), put(lake, useless)
+    assert first == again
+    spent = looks(lake, snapshot="toy-1")
+    assert spent["look"].to_list() == [1]
+    assert spent["level"].to_list() == [pytest.approx(RULES.alpha * share(1, horizon=5))]
+    assert spent["how"].to_list() == [""]
+
+
+def test_when_the_looks_are_used_up_nothing_is_promoted_and_nothing_is_run(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    put(lake, trained[1]["random"], rules=GateRules(horizon=1))
+
+    def never(spec: JobSpec) -> Manifest:
+        raise AssertionError("a comparison was made")
+
+    good = trained[1]["cluster_table"]
+    decision = put(lake, good, rules=GateRules(horizon=1), run_job=never)
     assert not decision.promote
-    assert lift.replace("_", " ") in decision.why
+    assert "signalbox snapshot create" in decision.why
+    assert registry.champion(lake) is None
 
 
-def test_a_champion_must_be_beaten_or_matched_for_less_money() -> None:
-    base = {"lift_over_best_single": GOOD}
-
-    def verdict(lift: tuple[float, float, float], champion: dict[str, float]) -> bool:
-        trained = manifest(champion, lift_over_champion=lift, **base)
-        return decide(trained, method="knn", champion="v1").promote
-
-    assert verdict((0.05, 0.01, 0.09), CHAMPION)
-    assert verdict((0.0, -MARGIN / 2, 0.02), CHAMPION)
-    assert not verdict((0.0, -2 * MARGIN, 0.02), CHAMPION)
-    assert not verdict((0.0, -MARGIN / 2, 0.02), CHAMPION | {"mean_cost_usd": 0.5})
+def test_what_a_promotion_had_is_handed_on(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:
+    first = put(lake, trained[1]["cluster_table"])
+    second = put(lake, trained[1]["random"])
+    assert first.promote
+    assert second.level == pytest.approx(first.level + RULES.alpha * share(2, horizon=5))
+    third = put(lake, trained[1]["knn"])
+    assert third.level == pytest.approx(RULES.alpha * share(3, horizon=5))
 
 
-def test_a_champion_that_cannot_be_measured_here_is_not_replaced() -> None:
-    trained = manifest({}, lift_over_best_single=GOOD)
-    decision = decide(trained, method="knn", champion="v1")
+def test_another_promotion_meanwhile_is_another_comparison(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    """The gate is run again against the new champion, not just the event appended again."""
+    rival, seen = trained[1]["cluster_table"], []
+
+    def interrupted(spec: JobSpec) -> Manifest:
+        assert isinstance(spec, GateSpec)
+        seen.append(spec.champion and spec.champion[0])
+        if len(seen) == 1:
+            put(lake, rival)
+        return in_this_process(spec)
+
+    decision = put(lake, trained[1]["knn"], run_job=interrupted)
+    assert seen == [None, rival]
+    assert "champion" in {row.against for row in decision.comparisons}
     assert not decision.promote
-    assert "other candidates" in decision.why
+    assert registry.champion(lake) == rival
 
 
-def test_baselines_that_read_the_task_are_never_gated_on() -> None:
-    lifts = {"lift_over_best_single": GOOD, "lift_over_task_lookup": (-0.3, -0.4, -0.2)}
-    assert decide(manifest(**lifts), method="knn", champion=None).promote
+def test_a_champion_is_not_replaced_by_its_like(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    put(lake, trained[1]["cluster_table"])
+    decision = put(lake, trained[1]["knn"])
+    assert not decision.promote
+    assert "gain over the champion" in decision.why
+    champion = next(one for one in decision.comparisons if one.against == "champion")
+    assert champion.low < champion.gain < champion.high
+
+
+def test_an_unknown_snapshot_is_named(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:
+    with pytest.raises(InputError, match="no snapshot 'other'"):
+        decide_and_promote(
+            trained[1]["knn"],
+            snapshot="other",
+            lake=lake,
+            prices={},
+            rules=RULES,
+            run_job=in_this_process,
+        )
+
+
+def test_queries_of_the_snapshot_are_never_learned_from(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    """A train query that came later and nearly repeats one of the snapshot is left out."""
+    from cluster.gate.frozen import snapshot_texts
+    from cluster.jobs.kept_outcomes import fitted_on
+    from cluster.lake.commit import append_new
+    from cluster.lake.tables import QUERIES, REWARDS
+
+    snapshot = current_or_frozen(lake, measure=Measure("toy"))
+    text = snapshot_texts(lake, snapshot=snapshot)[0]
+    there = lake.read(QUERIES).filter(text=text)
+    late = there.with_columns(query_id=pl.lit("late"), split=pl.lit("train"), dataset=pl.lit("b"))
+    known = (
+        lake.read(QUERIES)
+        .filter(split="train")
+        .with_columns(query_id=pl.format("b {}", "query_id"), dataset=pl.lit("b"))
+    )
+    tested = (
+        lake.read(QUERIES)
+        .filter(split="test")
+        .head(40)
+        .with_columns(
+            query_id=pl.format("b {}", "query_id"),
+            dataset=pl.lit("b"),
+            text=pl.format("{} indeed this is another text altogether {}", "task", "query_id"),
+        )
+    )
+    queries = pl.concat([late, known, tested])
+    append_new(queries, lake=lake, table=QUERIES)
+    rewards = pl.concat(
+        [
+            lake.read(REWARDS).with_columns(query_id=pl.format("b {}", "query_id")),
+            lake.read(REWARDS)
+            .filter(query_id=there["query_id"][0])
+            .with_columns(query_id=pl.lit("late")),
+        ]
+    )
+    append_new(rewards, lake=lake, table=REWARDS)
+
+    def learned(snapshot_name: str) -> set[str]:
+        spec = TrainSpec(
+            lake=lake.storage.uri,
+            methods=("prompt_length",),
+            dataset="b",
+            scorer="",
+            normalisation="none",
+            candidates=(),
+            prices={},
+            champion=None,
+            seed=0,
+            inputs=lake.versions(INPUTS),
+            snapshot=snapshot_name,
+        )
+        manifest = train(spec, Run.of(spec))
+        kept = fitted_on(manifest["routers"][0]["checkpoint"], lake=lake)
+        assert kept is not None
+        return set(kept["query_id"])
+
+    assert "late" in learned("")
+    assert "late" not in learned(snapshot.name)

@@ -46,6 +46,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(routed_module, "table_artifact", keep)
     monkeypatch.setattr(routed_module, "markdown_artifact", keep)
+    monkeypatch.setattr(routed_module, "link_artifact", keep)
     return found
 
 
@@ -54,11 +55,11 @@ def test_shares_kinds_and_the_page_are_shown(shown: dict[str, Any]) -> None:
     assert shown["routed"][0]["predicted_reward_if_always"] == 0.4
     assert shown["routed-kinds"][0]["a|b"] == 0.5
     assert shown["drift"] == []
-    assert "`/lake/report.html`" in shown["routed-report"]
+    assert shown["routed-report"] == "/lake/report.html"
 
 
 def test_names_are_no_markup(shown: dict[str, Any]) -> None:
     odd = MANIFEST | {"predicted_reward_if_always": {"a|b": 0.1, "[x](http://y)": 0.3}}
     show_routed(odd)
-    assert "[x](http" not in shown["routed-report"]
+    assert "[x](http" not in shown["routed-words"]
     assert plain("<b>*a*</b>") == r"\<b\>\*a\*\</b\>"

@@ -30,8 +30,8 @@ def test_a_night_that_was_not_finished_goes_on_with_what_it_began_with(lake: Lak
 
 def test_a_finished_night_is_followed_by_another_that_knows_it(lake: Lake) -> None:
     night = Night.open(lake, series="a", begin=begin())
-    assert night.finish({"why": "one"}, page=b"page") == {"why": "one"}
-    assert night.finish({"why": "two"}, page=b"page") == {"why": "one"}
+    assert night.finish({"why": "one"}) == {"why": "one"}
+    assert night.finish({"why": "two"}) == {"why": "one"}
     after = Night.open(lake, series="a", begin=begin())
     assert (after.number, after.begun, after.resumed) == (2, {"before": {"why": "one"}}, False)
     other = Night.open(lake, series="b", begin=begin())
@@ -45,7 +45,7 @@ def test_two_at_once_do_one_night_together(lake: Lake) -> None:
         start.wait()
         night = Night.open(lake, series="a", begin=begin(who=who))
         settled = night.settle("train", lambda: {"who": who})
-        return night.begun, settled, night.finish({"who": who}, page=b"")
+        return night.begun, settled, night.finish({"who": who})
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(run, (1, 2))

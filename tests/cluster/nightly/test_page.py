@@ -16,7 +16,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "files": [], "left": [], "new": {"queries": 0, "answers": 0, "rewards": 0},
         "answers": [], "rewards": [], "admissions": [], "drift": None, "routers": [],
         "spent_usd": 0.0, "max_usd": 0.0, "stopped": False, "training": [], "table": [],
-        "alarms": [], "rows": {}, "decision": None, "champion": None,
+        "alarms": [], "rows": {}, "begun": {}, "decision": None, "champion": None,
     }  # fmt: skip
     told |= changes
     return told | {"verdict": verdict(told), "why": why(told)}

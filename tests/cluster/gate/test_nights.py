@@ -1,0 +1,23 @@
+"""A short run of the simulation: what sixty nights show, on thirty."""
+
+import numpy as np
+import pytest
+
+from tests.nights import Nights, Plan
+
+PLAN = Plan(nights=26, worse=6, joins=12, poison=20, a_night=150, frozen=700)
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(0, "turned"), (1, "shuffled")])
+def test_the_champion_never_gets_worse_the_poison_is_refused_the_new_one_taken_up(
+    seed, kind
+) -> None:
+    told = Nights(Plan(**vars(PLAN) | {"kind": kind}), seed=seed).run()
+    assert told.promoted
+    assert min(told.promoted.values()) > 0
+    assert told.poison_refused
+    assert not told.refused
+    assert (6, told.changed[0][1]) == told.changed[0]
+    assert max(told.share_of_new[12:]) > 0.05
+    before, after = np.array(told.champion[19]), np.array(told.champion[20:])
+    assert (after >= before).all()

@@ -1,0 +1,123 @@
+"""The admit job: labels that are new, by source; what is refused is not learned from any more."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cluster.errors import InputError
+from cluster.gate.admission import Admission
+from cluster.gate.admitted import admissions, release
+from cluster.gate.snapshot import Measure, freeze
+from cluster.jobs.admit import AdmitSpec, admit_night
+from cluster.jobs.run import Run
+from cluster.lake.commit import append_new
+from cluster.lake.lake import Lake
+from cluster.lake.outcomes import INPUTS, read_outcomes
+from cluster.lake.tables import CANDIDATES, QUERIES, REWARDS, SCORERS
+
+NAMES = ("a", "b", "c", "d")
+CHANCE = {"sum": (0.9, 0.2, 0.7, 0.4), "word": (0.2, 0.9, 0.7, 0.4), "rhyme": (0.4, 0.5, 0.1, 0.9)}
+
+
+def labels(lake, *, source, n, split="train", poison=False, seed=0):
+    """Queries of one source with a reward of every candidate, in the lake."""
+    rng = np.random.default_rng(seed)
+    tasks = np.array(list(CHANCE))[rng.integers(0, 3, n)]
+    ids = [f"{source} {i}" for i in range(n)]
+    queries = pl.DataFrame({"query_id": ids, "text": ids, "task": tasks}).with_columns(
+        dataset=pl.lit("toy"),
+        split=pl.lit(split),
+        source=pl.lit(source),
+        sampling_probability=pl.lit(1.0),
+    )
+    append_new(QUERIES.conform(queries).collect(), lake=lake, table=QUERIES)
+    drawn = (rng.random((n, 4)) < np.array([CHANCE[task] for task in tasks])).astype(float)
+    drawn = 1 - drawn if poison else drawn
+    rows = pl.DataFrame(
+        {
+            "query_id": np.repeat(ids, 4),
+            "candidate_id": list(NAMES) * n,
+            "value": drawn.ravel(),
+        }
+    ).with_columns(sample=pl.lit(0), scorer_id=pl.lit("s"), weight=pl.lit(1.0))
+    append_new(REWARDS.conform(rows).collect(), lake=lake, table=REWARDS)
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake.open(tmp_path / "lake")
+    scorer = pl.DataFrame({"scorer_id": ["s"], "name": ["exact"], "spec": ["{}"]})
+    append_new(scorer, lake=lake, table=SCORERS)
+    specs = [{"candidate_id": n, "sequence": 1, "name": n, "spec": "{}"} for n in NAMES]
+    append_new(pl.DataFrame(specs), lake=lake, table=CANDIDATES)
+    labels(lake, source="old", n=400)
+    labels(lake, source="test", n=300, split="test", seed=1)
+    freeze(lake, measure=Measure("toy"))
+    return lake
+
+
+def night(lake, *, before, name="n1"):
+    spec = AdmitSpec(
+        lake=lake.storage.uri,
+        night=name,
+        dataset="toy",
+        scorer="exact",
+        snapshot="toy-1",
+        champion=None,
+        before=before,
+        inputs=lake.versions(INPUTS),
+    )
+    manifest = admit_night(spec, Run.of(spec))
+    return {one["batch"]: Admission.from_json(one) for one in manifest["admissions"]}
+
+
+def learned(lake):
+    outcomes = read_outcomes(lake, dataset="toy", scorer="exact")
+    known = outcomes.queries.filter(pl.Series(outcomes.mask.any(axis=1)))
+    return set(known["query_id"].str.split(" ").list.first())
+
+
+def test_a_poisoned_source_is_kept_out_and_the_others_are_not(lake) -> None:
+    before = lake.version(REWARDS)
+    labels(lake, source="good", n=200, seed=2)
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    found = night(lake, before=before)
+    assert {name: one.verdict for name, one in found.items()} == {
+        "n1 bad": "refused",
+        "n1 good": "admitted",
+    }
+    assert found["n1 bad"].labels == 800
+    assert learned(lake) == {"old", "test", "good"}
+    assert lake.read(REWARDS).height == 4 * 1100
+
+
+def test_a_released_batch_is_learned_from_again(lake) -> None:
+    before = lake.version(REWARDS)
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    night(lake, before=before)
+    release(lake, batch="n1 bad", why="was right after all")
+    assert "bad" in learned(lake)
+    assert "was right after all" in admissions(lake)["released"][0]
+    with pytest.raises(InputError, match="refused batches: n1 bad"):
+        release(lake, batch="n1 good", why="")
+
+
+def test_a_night_looked_at_again_finds_the_same(lake) -> None:
+    before = lake.version(REWARDS)
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    labels(lake, source="good", n=200, seed=2)
+    assert night(lake, before=before) == night(lake, before=before)
+    assert admissions(lake).height == 2
+
+
+def test_a_pinned_view_does_not_move_with_what_is_refused_later(lake) -> None:
+    before = lake.version(REWARDS)
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    pinned = lake.versions(INPUTS)
+    night(lake, before=before)
+    outcomes = read_outcomes(lake, dataset="toy", scorer="exact", versions=pinned)
+    assert outcomes.mask.all(axis=1).sum() == 900
+
+
+def test_a_night_without_new_labels_has_no_batch(lake) -> None:
+    assert night(lake, before=lake.version(REWARDS)) == {}

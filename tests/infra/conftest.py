@@ -1,0 +1,6 @@
+"""Makes `deployed` importable beside the tests of infra/."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
