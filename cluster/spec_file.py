@@ -32,7 +32,7 @@ def read_spec_file(file: Path, *, flag: str = "") -> Any:
     """
     hint = f"; check {flag}" if flag else ""
     try:
-        _check_size(file.stat().st_size, name=str(file))
+        _check_size(file.stat().st_size, name=str(file), hint=hint)
         content = file.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{file}: there is no such file{hint}") from error
@@ -59,14 +59,10 @@ def parse_spec(content: bytes, *, name: str) -> Any:
     return _parse_toml(text, file=name) if name.endswith(".toml") else _parse_yaml(text, file=name)
 
 
-def _check_size(size: int, *, name: str) -> None:
-    """Refuse what nobody has written by hand.
-
-    Raises:
-        InputError: it is larger than `MAX_BYTES`.
-    """
+def _check_size(size: int, *, name: str, hint: str = "") -> None:
+    """Refuse what no one has written by hand; `size` in bytes."""
     if size > MAX_BYTES:
-        raise InputError(f"{name}: has {size:,} bytes, expected at most {MAX_BYTES:,}")
+        raise InputError(f"{name}: has {size:,} bytes, more than {MAX_BYTES:,}{hint}")
 
 
 def _parse_toml(text: str, *, file: str) -> Any:

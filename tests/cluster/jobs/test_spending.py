@@ -156,5 +156,6 @@ def test_what_was_paid_counts_staged_answers_once(tmp_path) -> None:
     assert paid([one], lake=lake) == 0.5
     commit_shards(shards[:1], lake=lake, table=COMPLETIONS)
     assert paid([one], lake=lake) == 0.5
-    commit_shards(shards[1:], lake=lake, table=COMPLETIONS)
+    for shard in shards[1:]:
+        commit_shards([shard], lake=lake, table=COMPLETIONS)
     assert paid([one], lake=lake) == 0.5
