@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: bench-flow bench-engine bench-openai bench-reward bench-choice
 .PHONY: bench-quality bench-pairs bench-cascade bench-newcomer bench-train bench-route
 .PHONY: bench-guarantee bench-serve
-.PHONY: bench-prefect-database bench-up
+.PHONY: bench-prefect-database bench-up browser
 .PHONY: bench-drift bench-plan bench-warm-start bench-nights
 .DELETE_ON_ERROR:
 
@@ -130,6 +130,10 @@ bench-up: setup
 # Sixty nights of retraining in 40 made-up worlds, with gate and admission and without (2 minutes).
 bench-nights: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_nights.py $(ARGUMENTS)
+
+# Runs in a real browser, from the form to what they leave (the forms alone are in `make test`).
+browser: setup
+	$(BIN)/pytest tests/browser -m 'slow or not slow'
 
 # What serving adds to a request, against direct calls of the back-end (about 2 minutes).
 bench-serve: setup

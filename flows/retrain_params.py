@@ -85,7 +85,7 @@ class RetrainParams(FlowParams):
     routed: list[str] = Field(
         default=["routed"],
         title="Routed datasets",
-        description="Datasets that 'route --feedback' copies queries to: they are answered and "
+        description="Datasets that 'route' copies queries to as feedback: they are answered and "
         "labelled as well, and learned from; never measured on. Those not in the lake are left out",
     )
     methods: list[MethodName] = _as_in(TrainParams, "methods")

@@ -12,6 +12,9 @@ from cluster import registry
 from cluster.lake.lake import Lake
 from tests.browser.ui import Form, Server, new_run, open_deployment, run_menu
 
+# Each run is a process that imports Prefect and the flows, and most are jobs on Ray.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def routers(server: Server) -> tuple[str, str]:

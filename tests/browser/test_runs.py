@@ -12,6 +12,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.ui import PAGE_SECONDS, Form, RunPage, Server
 
+# Each run is a process that imports Prefect and the flows, and most are jobs on Ray.
+pytestmark = pytest.mark.slow
+
 CANCEL_SECONDS = 60
 
 
