@@ -106,7 +106,7 @@ def picture(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan, pat
     axes.set_xlabel("night")
     axes.set_ylabel("true macro mean reward\non the fixed test")
     axes.set_title(f"Mean of {len(guarded)} made-up worlds", fontsize=10)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.tight_layout()
