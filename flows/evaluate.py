@@ -1,6 +1,6 @@
 """evaluate: methods or registered routers against all baselines, on any dataset of the lake."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from prefect import flow
 from pydantic import Field
@@ -16,7 +16,6 @@ from cluster.plugins import plugin_names
 from cluster.ray_cluster import cluster_address
 from cluster.storage import Storage
 from flows.fit_fields import (
-    MAX_FOLDS,
     NOT_ONE,
     EncoderField,
     EncoderModelField,
@@ -103,10 +102,8 @@ class EvaluateParams(FlowParams):
         description="Fit without these tasks and measure on their test queries alone; each: every "
         "task in turn. Intervals are over tasks where there are several",
     )
-    cross: Annotated[int, NoneOrSeveral] = Field(
+    cross: NoneOrSeveral = Field(
         default=0,
-        ge=0,
-        le=MAX_FOLDS,
         json_schema_extra=NOT_ONE,
         title="Cross-validation",
         description="Measure every query of the dataset, fitted on the others in so many folds, "

@@ -74,12 +74,11 @@ WorkersField = Annotated[
         "job's own process",
     ),
 ]
+# Bounds behind a validator stand in no schema, and the form would let everything pass.
+NoneOrSeveral = Annotated[int, Field(ge=0, le=MAX_FOLDS), AfterValidator(_none_or_several)]
 FoldsField = Annotated[
-    int,
-    AfterValidator(_none_or_several),
+    NoneOrSeveral,
     Field(
-        ge=0,
-        le=MAX_FOLDS,
         json_schema_extra=NOT_ONE,
         title="Folds",
         description="Settings are chosen by cross-validation on train and validation in so many "
@@ -115,7 +114,6 @@ StrongField = Annotated[
 WeakField = Annotated[
     str, Field(title="Weak candidate", description="The other one of the pair, with --strong")
 ]
-NoneOrSeveral = AfterValidator(_none_or_several)
 
 
 class FitFields(Protocol):

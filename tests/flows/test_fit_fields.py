@@ -186,10 +186,12 @@ def test_battles_are_pinned_where_they_are_learned_from(arena: str, check_train:
         check_train(*flags, "--dataset", "arena", "--promote")
     opened = Lake.open(arena)
     given = {"dataset": "toy", "preferences": "arena", "judge": "gpt"}
-    pinned = train_module._spec(TrainParams(**given), lake=opened)
+    pinned = train_module.train_spec(TrainParams(**given), lake=opened, snapshot="")
     assert pinned.inputs["preferences"] == opened.version(PREFERENCES)
     assert (pinned.preferences, pinned.judge) == ("arena", "gpt")
-    assert "preferences" not in train_module._spec(TrainParams(), lake=opened).inputs
+    assert (
+        "preferences" not in train_module.train_spec(TrainParams(), lake=opened, snapshot="").inputs
+    )
 
 
 def test_a_models_folder_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +215,7 @@ COMMON = {
 def test_what_is_typed_reaches_the_job(lake: str, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("knn: {k: 20}\n")
     opened, given = Lake.open(lake), COMMON | {"settings": str(tmp_path / "own.yaml")}
-    trained = train_module._spec(TrainParams(dataset="toy", **given), lake=opened)
+    trained = train_module.train_spec(TrainParams(dataset="toy", **given), lake=opened, snapshot="")
     ways = {"strong": "x", "weak": "y", "ranking": "reward", "control": True}
     params = EvaluateParams(dataset="toy", output="out", holdout_task=["t", "u"], **given, **ways)
     evaluated = evaluate_module._spec(params, lake=opened)

@@ -38,6 +38,12 @@ def test_every_field_has_a_title_a_help_and_a_widget(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FLOWS)
+def test_bounds_stand_in_the_words_of_json_schema(name: str) -> None:
+    for field in fields(FLOWS[name]).values():
+        assert not {"ge", "gt", "le", "lt"} & field.keys(), field
+
+
+@pytest.mark.parametrize("name", FLOWS)
 def test_help_speaks_of_fields_not_of_flags(name: str) -> None:
     for field in fields(FLOWS[name]).values():
         assert "--" not in field["description"], field
