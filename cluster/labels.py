@@ -101,6 +101,15 @@ def scorers_for(name: str, *, among: Sequence[Label]) -> tuple[Label, ...]:
     return _in_order([known[one] for one in wanted if one in known], file="")
 
 
+def need_references(scorers: Sequence[Label]) -> bool:
+    """Whether none of the scorers has a reward for an answer to a query without a reference.
+
+    Those that are made from others' rewards have one where these have.
+    """
+    first = [one for one in (label.scorer() for label in scorers) if not one.reads]
+    return bool(first) and all(one.needs_reference for one in first)
+
+
 def _in_order(labels: Sequence[Label], *, file: str) -> tuple[Label, ...]:
     """Every scorer behind those it reads, otherwise as they are.
 

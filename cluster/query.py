@@ -16,6 +16,11 @@ TEST_FROM = 0.9
 MAX_CALIBRATION_SHARE = 0.9
 
 
+def has_reference() -> pl.Expr:
+    """Whether a query comes with a right answer to compare with, a blank one being none."""
+    return (pl.col("reference").cast(pl.String).str.strip_chars() != "").fill_null(False)
+
+
 def normalise_texts(texts: pl.Series) -> pl.Series:
     """(n_queries,) the form that is hashed and stored: NFC, LF line ends, outer blanks stripped.
 

@@ -11,8 +11,9 @@ from cluster.nightly.night import PAGE, Night
 from cluster.nightly.page import page
 from cluster.nightly.words import headline, subject, words
 from cluster.ray_cluster import cluster_address
+from flows.retrain_begin import begin
 from flows.retrain_params import RetrainParams, check
-from flows.retrain_steps import Steps, begin
+from flows.retrain_steps import Steps
 from tasks.events import EventName, emit
 from tasks.nightly import show_night
 from tasks.notify import notify
@@ -28,18 +29,26 @@ def retrain(params: RetrainParams) -> Manifest:
     Killed at any point and run again, it goes on with what it began with; run twice at once, both
     do one night together. A night with nothing new says so and spends nothing.
     """
-    lake = Lake.open(params.lake)
-    night = Night.open(
-        lake, series=params.series(), begin=lambda before: begin(params, before=before, lake=lake)
-    )
+    night: Night | None = None
     try:
+        night = _open(params)
+        lake = Lake.open(params.lake)
         manifest = _work(params, night=night, lake=lake)
         told = _tell(manifest, params=params, night=night, lake=lake)
+        # Last, when everybody has been told: a night that was killed before tells it again.
+        return night.finish(manifest | told)
     except Exception as error:
-        _tell_failed(error, params=params, night=night, lake=lake)
+        _tell_failed(error, params=params, night=night)
         raise
-    # Last, when everybody has been told: a night that was killed before tells it again.
-    return night.finish(manifest | told)
+
+
+def _open(params: RetrainParams) -> Night:
+    """The night to do, where everything is as it must be."""
+    check(params)
+    lake = Lake.open(params.lake)
+    return Night.open(
+        lake, series=params.series(), begin=lambda before: begin(params, before=before, lake=lake)
+    )
 
 
 def _work(params: RetrainParams, *, night: Night, lake: Lake) -> Manifest:
@@ -96,14 +105,19 @@ def _emit(manifest: Manifest, *, night: Night, lake: Lake) -> None:
     emit("signalbox.retrain.finished", lake=lake, payload=payload, key=night.name)
 
 
-def _tell_failed(error: Exception, *, params: RetrainParams, night: Night, lake: Lake) -> None:
-    """Word of a night that failed; the next run goes on with it."""
+def _tell_failed(error: Exception, *, params: RetrainParams, night: Night | None) -> None:
+    """Word of a night that failed, or could not begin; the next run goes on with it."""
     why = str(error) or type(error).__name__
-    emit("signalbox.retrain.failed", lake=lake, payload={"night": night.name, "why": why})
+    # Not opened: that may be what failed.
+    lake = Lake.at(params.lake)
+    name = night.name if night else ""
+    emit("signalbox.retrain.failed", lake=lake, payload={"night": name, "why": why})
+    what = f"night {night.number} failed" if night else "a night could not begin"
+    then = "goes on with this night" if night else "tries again"
     notify(
         params.notify,
-        subject=f"signalbox: night {night.number} failed",
-        body=f"{why}\n\nLake: {lake.storage.uri}. The next run goes on with this night.",
+        subject=f"signalbox: {what}",
+        body=f"{why}\n\nLake: {lake.storage.uri}. The next run {then}.",
     )
 
 

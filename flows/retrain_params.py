@@ -86,7 +86,8 @@ class RetrainParams(FlowParams):
         default=["routed"],
         title="Routed datasets",
         description="Datasets that 'route' copies queries to as feedback: they are answered and "
-        "labelled as well, and learned from; never measured on. Those not in the lake are left out",
+        "labelled as well, and learned from; never measured on. What no scorer could reward, as it "
+        "has no reference, is not asked. Those not in the lake are left out",
     )
     methods: list[MethodName] = _as_in(TrainParams, "methods")
     max_usd: float = _as_in(CollectParams, "max_usd")

@@ -2,13 +2,12 @@
 
 import logging
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from cluster import registry
-from cluster.candidate import Candidate, load_candidates
+from cluster.candidate import Candidate
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.gate.decision import Decision
@@ -21,14 +20,16 @@ from cluster.jobs.run import Manifest
 from cluster.jobs.spending import paid
 from cluster.jobs.take import TakeSpec
 from cluster.jobs.train import TrainSpec
+from cluster.labels import Label, need_references, read_labels
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import has_rewards, scorer_names
 from cluster.lake.plan import plan_candidate, required_samples
-from cluster.lake.tables import QUERIES, REWARDS, WATCHED
+from cluster.lake.tables import QUERIES, REWARDS
 from cluster.nightly.night import Facts, Night
 from cluster.nightly.standing import Standing
-from cluster.nightly.watched import Look, WatchedFile, look
+from cluster.nightly.watched import WatchedFile
 from cluster.nightly.words import verdict, why
+from cluster.query import has_reference
 from flows.collect import choose_spec, generate_spec, label_spec
 from flows.retrain_params import RetrainParams
 from flows.train import best_of, promote_best, register_trained, snapshot_of, train_spec
@@ -39,50 +40,6 @@ LOG = logging.getLogger("signalbox.retrain")
 COLUMNS = ("text_column", "task_column", "reference_column", "messages_column")
 
 
-def begin(params: RetrainParams, *, before: Manifest | None, lake: Lake) -> Facts:
-    """What a night begins with: files, candidates, money, the champion, and where all stands.
-
-    Args:
-        params: of the flow.
-        before: manifest of the last night; None for the first.
-        lake: where.
-    """
-    candidates = load_candidates(params.candidates) if params.candidates else []
-    seen = _look(params, lake=lake)
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "files": [file.model_dump() for file in seen.new],
-        "left": [file.model_dump() for file in seen.left],
-        "candidates": [candidate.model_dump(mode="json") for candidate in candidates],
-        "max_usd": params.max_usd,
-        "budget": params.budget,
-        "paid": paid(candidates, lake=lake),
-        "champion": registry.champion(lake),
-        "start": _newest(params, lake=lake),
-        # What the last night trained on was looked at, or is trusted.
-        "rewards": before["rewards_version"] if before else lake.version(REWARDS),
-        "standing": before["standing"] if before else None,
-    }
-
-
-def _newest(params: RetrainParams, *, lake: Lake) -> dict[str, tuple[str, str]]:
-    """Method → version and checkpoint of the newest router of it on the dataset."""
-    own = registry.versions(lake).filter(dataset=params.dataset)
-    own = own.filter(pl.col("method").is_in(params.methods))
-    first = own.unique("method", keep="first", maintain_order=True)
-    rows = first.select("method", "version", "checkpoint").iter_rows()
-    return {method: (version, checkpoint) for method, version, checkpoint in rows}
-
-
-def _look(params: RetrainParams, *, lake: Lake) -> Look:
-    """The watched files that were not taken yet."""
-    if not params.watch:
-        return Look()
-    known = lake.scan(WATCHED).filter(pl.col("dataset") == params.dataset).select("uri", "stamp")
-    taken = set(known.collect().iter_rows())
-    return look(params.watch, taken=taken, settle_seconds=params.settle_seconds)
-
-
 @dataclass
 class Steps:
     """A night's work.
@@ -91,17 +48,22 @@ class Steps:
         params: of the flow.
         night: what it began with and has settled.
         lake: where.
-        candidates: who answers.
+        candidates: who answers, as they were when the night began.
+        scorers: who rewards.
     """
 
     params: RetrainParams
     night: Night
     lake: Lake
     candidates: list[Candidate] = field(init=False)
+    scorers: tuple[Label, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """The candidates as they were when the night began."""
+        params = self.params
         self.candidates = [Candidate(**one) for one in self.night.begun["candidates"]]
+        self.scorers = read_labels(
+            params.labels, scorers=params.scorers, taggers=params.taggers
+        ).scorers
 
     def datasets(self) -> list[str]:
         """Those of tonight's that have a query in the lake."""
@@ -153,9 +115,32 @@ class Steps:
         )
         return ray_job(spec, address=address)
 
+    def _queries(self, dataset: str) -> pl.LazyFrame:
+        return self.lake.scan(QUERIES).filter(pl.col("dataset") == dataset)
+
+    def _pays_for_references_alone(self) -> bool:
+        """Whether answers to queries without a reference would be paid for in vain."""
+        return need_references(self.scorers)
+
+    def _unasked(self) -> list[dict[str, Any]]:
+        """`dataset`, `queries`, `scorers`: how many queries nobody is asked, as no scorer has a
+        reward for what would be answered."""
+        if not self.candidates or not self._pays_for_references_alone():
+            return []
+        names = [label.name for label in self.scorers]
+        counts = [
+            (name, self._queries(name).filter(~has_reference()).select(pl.len()).collect().item())
+            for name in self.datasets()
+        ]
+        return [
+            {"dataset": name, "queries": count, "scorers": names} for name, count in counts if count
+        ]
+
     def _missing(self, dataset: str) -> int:
-        """Answers to a dataset's queries that nobody has given yet."""
-        own = self.lake.scan(QUERIES).filter(pl.col("dataset") == dataset)
+        """Answers to a dataset's queries that are worth paying for and nobody has given yet."""
+        own = self._queries(dataset)
+        if self._pays_for_references_alone():
+            own = own.filter(has_reference())
         ids = own.select("query_id").collect()["query_id"]
         return sum(
             plan_candidate(
@@ -196,12 +181,18 @@ class Steps:
             lake=self.lake,
         )
         cap = {"max_usd": begun["max_usd"], "paid_before": begun["paid"]}
-        return spec.model_copy(update=cap if begun["max_usd"] else {"max_usd": None})
+        settled = cap if begun["max_usd"] else {"max_usd": None}
+        referenced = {"referenced": self._pays_for_references_alone()}
+        return spec.model_copy(update=settled | referenced)
 
     def _choose_spec(self, dataset: str) -> ChooseSpec:
         collect = self.params.collect(dataset=dataset)
         spec = choose_spec(collect, candidates=self.candidates, lake=self.lake)
-        return spec.model_copy(update={"size": self.night.begun["budget"]})
+        settled = {
+            "size": self.night.begun["budget"],
+            "referenced": self._pays_for_references_alone(),
+        }
+        return spec.model_copy(update=settled)
 
     def _measure(self, dataset: str) -> Measure:
         params = self.params
@@ -339,6 +330,7 @@ class Steps:
             "answers": _answers(found.get("collected", [])),
             "spent_usd": spent,
             "max_usd": begun["max_usd"],
+            "unasked": self._unasked(),
             "stopped": any(one["generate"].get("stopped") for one in found.get("collected", [])),
             "rewards": _rewards(found.get("collected", [])),
             "admissions": found.get("admissions", []),

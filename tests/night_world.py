@@ -44,8 +44,13 @@ def _script(name: str) -> dict[str, str]:
     }
 
 
-def write_queries(folder: Path, *, name: str, n: int, seed: int, old: bool = True) -> Path:
-    """A JSON Lines file of `n` queries of both kinds; `old` ones were written an hour ago."""
+def write_queries(
+    folder: Path, *, name: str, n: int, seed: int, old: bool = True, reference: str = RIGHT
+) -> Path:
+    """A JSON Lines file of `n` queries of both kinds; `old` ones were written an hour ago.
+
+    `reference`: `WRONG` turns all labels round.
+    """
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.jsonl"
@@ -54,7 +59,7 @@ def write_queries(folder: Path, *, name: str, n: int, seed: int, old: bool = Tru
         kind = ("sum", "word")[number % 2]
         words = " ".join(f"{kind}{draw.randrange(60)}" for _ in range(4))
         text = f"{KINDS[kind]} ending {draw.randrange(10)} {words} {name}"
-        rows.append({"text": text, "task": kind, "reference": RIGHT})
+        rows.append({"text": text, "task": kind, "reference": reference})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     if old:
         hour_ago = time.time() - 3600

@@ -8,6 +8,7 @@ import polars as pl
 from cluster.errors import InputError
 from cluster.lake.lake import Lake
 from cluster.lake.tables import QUERIES
+from cluster.query import has_reference
 
 WHAT = ("query_id", "text", "messages")
 WHO = "candidate_id"
@@ -42,9 +43,13 @@ class Requests:
         return cls(tuple(pl.scan_parquet(name, storage_options=options) for name in found))
 
     @classmethod
-    def of_dataset(cls, dataset: str, *, lake: Lake, version: int) -> "Requests":
-        """All queries of a dataset, for everybody."""
+    def of_dataset(
+        cls, dataset: str, *, lake: Lake, version: int, referenced: bool = False
+    ) -> "Requests":
+        """All queries of a dataset, or those that have a reference, for everybody."""
         queries = lake.scan(QUERIES, version=version).filter(pl.col("dataset") == dataset)
+        if referenced:
+            queries = queries.filter(has_reference())
         return cls((queries.select(WHAT).collect().lazy(),))
 
     @property

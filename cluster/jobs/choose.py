@@ -16,6 +16,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes
 from cluster.lake.plan import required_samples
 from cluster.lake.tables import CHOICES, COMPLETIONS, QUERIES
+from cluster.query import has_reference
 
 LOG = logging.getLogger("signalbox.choose")
 
@@ -25,6 +26,7 @@ class ChooseSpec(JobSpec):
 
     Attributes:
         dataset: whose queries.
+        referenced: only those that have a reference.
         candidates: who is to answer what is chosen.
         size: queries to run.
         scorer: whose rewards say where candidates differ.
@@ -35,6 +37,7 @@ class ChooseSpec(JobSpec):
     job: ClassVar[str] = "choose"
 
     dataset: str
+    referenced: bool = False
     candidates: tuple[Candidate, ...]
     size: int
     scorer: str
@@ -82,9 +85,10 @@ def choose_queries(spec: ChooseSpec, run: Run) -> Manifest:
 
 
 def _queries(spec: ChooseSpec, *, lake: Lake) -> pl.DataFrame:
+    wanted = has_reference() if spec.referenced else pl.lit(True)
     rows = (
         lake.scan(QUERIES, version=spec.inputs[QUERIES.name])
-        .filter(pl.col("dataset") == spec.dataset)
+        .filter((pl.col("dataset") == spec.dataset) & wanted)
         .select("query_id", "text", "messages", "split")
         .sort("query_id")
         .collect()

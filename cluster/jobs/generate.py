@@ -42,6 +42,7 @@ class GenerateSpec(JobSpec):
     Attributes:
         candidates: whose answers.
         dataset: the queries of this dataset; empty with `requests`.
+        referenced: of these, only queries that have a reference.
         requests: URI of a Parquet file, or a folder of them, that says who answers what (see
             `Requests`); empty: every candidate answers every query of the dataset.
         inputs: versions of the tables the work depends on; what is committed already is one of
@@ -59,6 +60,7 @@ class GenerateSpec(JobSpec):
 
     candidates: tuple[Candidate, ...]
     dataset: str = ""
+    referenced: bool = False
     requests: str = ""
     inputs: dict[str, int]
     shard_rows: int
@@ -173,7 +175,12 @@ def _keep_candidates(candidates: Sequence[Candidate], *, lake: Lake) -> None:
 def _requests(spec: GenerateSpec, *, lake: Lake) -> Requests:
     if spec.requests:
         return Requests.at(spec.requests, lake=lake)
-    return Requests.of_dataset(spec.dataset, lake=lake, version=spec.inputs["queries"])
+    return Requests.of_dataset(
+        spec.dataset,
+        lake=lake,
+        version=spec.inputs["queries"],
+        referenced=spec.referenced,
+    )
 
 
 def _paid_already(spec: GenerateSpec, *, lake: Lake) -> float:

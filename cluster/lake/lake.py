@@ -48,7 +48,7 @@ class Lake:
             LakeError: unreachable, not there (`create=False`), or of a schema version that is
                 unknown here.
         """
-        lake = cls(storage=Storage.at(uri or os.environ.get(LAKE_VARIABLE) or DEFAULT_ROOT))
+        lake = cls.at(uri)
         if not create and not lake.storage.is_s3 and not Path(lake.storage.uri).exists():
             raise _no_lake(lake)
         lake.storage.check()
@@ -60,6 +60,11 @@ class Lake:
         else:
             _check_version(lake, marker=marker)
         return lake
+
+    @classmethod
+    def at(cls, uri: str | os.PathLike[str]) -> "Lake":
+        """The lake at `uri` as `open` takes it, without a look whether it is there."""
+        return cls(storage=Storage.at(uri or os.environ.get(LAKE_VARIABLE) or DEFAULT_ROOT))
 
     def _write_marker(self) -> None:
         try:

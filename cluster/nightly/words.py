@@ -72,6 +72,12 @@ def words(manifest: Mapping[str, Any]) -> list[str]:
             "and the next night goes on"
         )
     told += [
+        f"not asked: {row['queries']:,} queries of '{row['dataset']}' have no reference, without "
+        f"which {', '.join(row['scorers'])} rewards nothing; a judge or a reward model in --labels "
+        "would, and so does another scorer that needs none"
+        for row in manifest["unasked"]
+    ]
+    told += [
         f"kept out of training: {row['batch']}: {row['why']}"
         for row in manifest["admissions"]
         if row["refused"]

@@ -78,6 +78,11 @@ class Code(Scorer):
             output_kb=self.output_kb,
         )
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         return self.rate(answers).ratings["value"]

@@ -59,6 +59,11 @@ class ExactMatch(Scorer):
         default=None, min_length=1, description="separator of the accepted answers in a reference"
     )
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         normal = answers.select(pl.col("text").pipe(normalised), self._accepted().alias("accepted"))

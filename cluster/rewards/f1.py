@@ -46,6 +46,11 @@ class TokenF1(Scorer):
         default=None, min_length=1, description="separator of the accepted answers in a reference"
     )
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         said = answers.select(words(pl.col("text"))).to_series()

@@ -59,6 +59,11 @@ class GoldOption(Scorer):
 
     name: ClassVar[str] = "gold_option"
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         return self.rate(answers).ratings["value"]

@@ -35,6 +35,11 @@ class JsonSchema(BoundedScorer):
             raise ValueError(fault)
         return schema
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return self.json_schema is None
+
     def reference(self) -> pl.Expr:
         """The schema as JSON text."""
         if self.json_schema is None:

@@ -100,6 +100,11 @@ class MultipleChoice(Scorer):
 
     name: ClassVar[str] = "multiple_choice"
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         # Python for each text: the order of places and the set of letters are no one expression.

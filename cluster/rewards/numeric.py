@@ -33,6 +33,11 @@ class Numeric(Scorer):
         description="largest accepted difference, as a share of the reference's magnitude",
     )
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         # Row by row: the parser is Python, and no polars type holds decimals of any exponent.

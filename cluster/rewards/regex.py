@@ -38,6 +38,11 @@ class Regex(Scorer):
             raise ValueError(f"no regular expression: {fault}; {LINEAR}")
         return pattern
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return self.pattern is None
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         return self.rate(answers).ratings["value"]

@@ -98,6 +98,11 @@ class Scorer(IdentifiedSpec):
         """Names of other scorers whose rewards it is made from; it runs after them."""
         return ()
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it has no reward for any answer to a query that has no reference."""
+        return False
+
     def bound(
         self,
         read: pl.DataFrame,  # noqa: ARG002

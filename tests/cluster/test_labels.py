@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import InputError
-from cluster.labels import read_labels, scorers_for
+from cluster.labels import need_references, read_labels, scorers_for
 
 
 def written(folder: Path, text: str) -> str:
@@ -133,3 +133,22 @@ def test_a_key_among_a_judge_s_own_settings_is_not_repeated(tmp_path: Path) -> N
     with pytest.raises(InputError, match="unknown field 'api_key'") as caught:
         read_labels(file, scorers=[], taggers=[])
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ("{exact: {}, f1: {}, math: {}, code: {}}", True),
+        ("{numeric: {}, multiple_choice: {}, gold_option: {}, regex: {}, json_schema: {}}", True),
+        ("{exact: {}, regex: {pattern: 'a+'}}", False),
+        ("{exact: {}, json_schema: {json_schema: {type: object}}}", False),
+        ("{exact: {}, mix: {scorer: weighted, of: {exact: 1.0}}}", True),
+        ("{mix: {scorer: weighted, of: {exact: 1.0}}}", False),
+    ],
+)
+def test_whether_any_scorer_does_without_references(
+    entries: str, expected: bool, tmp_path: Path
+) -> None:
+    """What is made of others' rewards is judged by these, where they run as well."""
+    labels = read_labels(written(tmp_path, f"scorers: {entries}"), scorers=[], taggers=[])
+    assert need_references(labels.scorers) is expected

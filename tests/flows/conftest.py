@@ -110,9 +110,10 @@ def running(command: list[str], *, env: dict[str, str]) -> Iterator["subprocess.
 
 
 @pytest.fixture(scope="session")
-def ray_address(private_home: dict[str, str]) -> Iterator[str]:
-    """Dashboard address of a real Ray cluster."""
-    with running([sys.executable, "-c", RAY_CLUSTER], env=private_home) as process:
+def ray_address(private_home: dict[str, str], s3_environment: dict[str, str]) -> Iterator[str]:
+    """Dashboard address of a real Ray cluster, whose jobs reach the tests' S3."""
+    env = private_home | s3_environment
+    with running([sys.executable, "-c", RAY_CLUSTER], env=env) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert address.startswith("http://"), "the Ray cluster did not start"

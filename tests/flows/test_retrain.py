@@ -12,16 +12,24 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from cluster import registry
+from cluster.errors import InputError
+from cluster.gate.decision import Decision
+from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, QUERIES
+from cluster.storage import Storage
+from flows.retrain import RetrainParams, retrain
 from tasks.events import resource_id
-from tests.night_world import write_candidates, write_queries
+from tests.night_world import WRONG, write_candidates, write_queries
 
 SECRET = "hook-secret-51c7"
 # A tenth is the snapshot: enough for the gate to be sure at the level of a first look.
 MONDAY = 1500
+POISON = 200
 
 
 class Hook(HTTPServer):
@@ -72,15 +80,16 @@ def blocks(prefect_api: str, hook: Hook) -> None:
 
 
 class Nights:
-    """A lake, a watched folder and the command."""
+    """A lake, a watched folder and the command; both on S3 where there is a `root`."""
 
-    def __init__(self, signalbox: Any, *, folder: Path) -> None:
+    def __init__(self, signalbox: Any, *, folder: Path, root: str = "") -> None:
         self.signalbox, self.folder = signalbox, folder
-        self.lake, self.watch = folder / "lake", folder / "watch"
+        self.watch = folder / "watch"
+        self.lake, self.watched = (f"{root or folder}/{name}" for name in ("lake", "watch"))
         self.candidates = write_candidates(folder)
 
     def __call__(self, *more: object, **env: str) -> Any:
-        words = ("--watch", self.watch, "--candidates", self.candidates, "--lake", self.lake)
+        words = ("--watch", self.watched, "--candidates", self.candidates, "--lake", self.lake)
         return self.signalbox("retrain", *words, *more, **env)
 
 
@@ -101,14 +110,14 @@ def first(nights: Nights) -> dict[str, Any]:
     return manifest
 
 
-def events(lake: Path, *, prefect_api: str, until: str) -> list[Any]:
+def events(lake: str, *, prefect_api: str, until: str) -> list[Any]:
     """What the server has heard about a lake, oldest first, once it has heard of `until`."""
     from prefect.client.orchestration import get_client
     from prefect.events.filters import EventFilter, EventResourceFilter
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     async def ask() -> list[Any]:
-        about = EventResourceFilter(id=[resource_id(Lake.open(lake))])
+        about = EventResourceFilter(id=[resource_id(Lake.at(lake))])
         async with get_client() as client:
             page = await client.read_events(filter=EventFilter(resource=about), limit=50)
         return list(page.events)
@@ -152,7 +161,7 @@ def test_a_night_with_nothing_new_says_so_and_spends_nothing(
     nights: Nights, first: dict[str, Any]
 ) -> None:
     """Nor is a job run, or the night failed because nobody could be told."""
-    before = nights.lake / "runs"
+    before = Path(nights.lake, "runs")
     runs = sorted(before.iterdir())
     result = nights("--settle-seconds", 1e6, "--notify", "custom-webhook/dead")
     manifest = result.manifest
@@ -165,7 +174,8 @@ def test_a_night_with_nothing_new_says_so_and_spends_nothing(
 
 
 def test_a_capped_night_stops_and_the_next_goes_on(nights: Nights, first: dict[str, Any]) -> None:
-    """With a new kind of query, which drift tells of; the young file is whole by now."""
+    """The young file is whole by now. The next night has a file more, whose right answers are the
+    wrong ones: its labels are kept out, what is left of the honest ones is let in."""
     del first
     for name, seed in (("tuesday", 3), ("wednesday", 4)):
         write_queries(nights.watch, name=name, n=100, seed=seed)
@@ -175,32 +185,48 @@ def test_a_capped_night_stops_and_the_next_goes_on(nights: Nights, first: dict[s
     assert {Path(file["uri"]).stem for file in capped["files"]} == {"young", "tuesday", "wednesday"}
     assert capped["new"]["queries"] == 220
     assert capped["drift"]["queries"] > 100
+    write_queries(nights.watch, name="poison", n=POISON, seed=6, reference=WRONG)
     rest = nights("--max-usd", "1").manifest
     assert not rest["stopped"]
-    lake = Lake.open(nights.lake)
-    assert lake.read(COMPLETIONS).height == 2 * lake.read(QUERIES).height == 2 * (MONDAY + 220)
-    assert rest["spent_usd"] == pytest.approx(440 * 15e-6 - capped["spent_usd"])
+    lake, queries = Lake.open(nights.lake), MONDAY + 220 + POISON
+    assert lake.read(COMPLETIONS).height == 2 * lake.read(QUERIES).height == 2 * queries
+    spent = 2 * (220 + POISON) * 15e-6
+    assert rest["spent_usd"] == pytest.approx(spent - capped["spent_usd"])
+    verdicts = {row["batch"].split()[-1]: row for row in rest["admissions"]}
+    refused = [name for name, row in verdicts.items() if row["refused"]]
+    assert [Path(name).stem for name in refused] == ["poison"], verdicts
+    assert "turned round" in verdicts[refused[0]]["why"]
+    learned = sum(rest["rows"].values())
+    assert learned <= MONDAY + 220
+    page = Path(rest["report"]).read_text()
+    assert "batches kept out" in page
+    assert "turned round" in page
 
 
 def test_rollback_is_one_command_and_heard_of(
     nights: Nights, first: dict[str, Any], prefect_api: str
 ) -> None:
-    lake = ("--lake", nights.lake)
-    listed = nights.signalbox("registry", "list", *lake).manifest["versions"]
-    other = next(row["version"] for row in listed if row["version"] != first["champion"])
-    nights.signalbox("registry", "promote", "--router", other, *lake).manifest  # noqa: B018
-    back = nights.signalbox("registry", "rollback", "--why", "it was bad", *lake).manifest
+    lake = Lake.open(nights.lake)
+    listed = registry.versions(lake)["version"]
+    other = next(version for version in listed if version != registry.champion(lake))
+    by_hand = Decision(promote=True, why="to be taken off")
+    registry.promote(lake, version=other, decide=lambda _: by_hand)
+    words = ("registry", "rollback", "--why", "it was bad", "--lake", nights.lake)
+    back = nights.signalbox(*words).manifest
     assert back["taken_off"] == other
     heard = events(nights.lake, prefect_api=prefect_api, until="signalbox.router.rolled-back")
     told = next(one.payload for one in heard if one.event == "signalbox.router.rolled-back")
     assert (told["version"], told["why"]) == (back["champion"], "it was bad")
 
 
-def test_a_night_that_fails_is_told_and_gone_on_with(
-    nights: Nights, hook: Hook, prefect_api: str, tmp_path: Path
+def test_a_night_on_s3_that_fails_is_told_and_gone_on_with(
+    nights: Nights, hook: Hook, prefect_api: str, s3_root: str, tmp_path: Path
 ) -> None:
-    own = Nights(nights.signalbox, folder=tmp_path)
-    write_queries(own.watch, name="one", n=40, seed=5)
+    """Nobody is paid for answers to what was routed, as `exact` could not reward them."""
+    own = Nights(nights.signalbox, folder=tmp_path, root=s3_root)
+    written = write_queries(own.watch, name="one", n=40, seed=5)
+    Storage.at(own.watched).write(f"{own.watched}/one.jsonl", written.read_bytes())
+    route_queries(own.lake, n=10)
     script = tmp_path / "sum.json"
     good = script.read_text()
     script.write_text(json.dumps({"": "broken: out of order"}))
@@ -214,7 +240,44 @@ def test_a_night_that_fails_is_told_and_gone_on_with(
     assert manifest["number"] == 1
     # Forty queries are too few to freeze a snapshot of.
     assert manifest["verdict"] in ("kept", "not measured")
-    assert manifest["new"]["answers"] == 80
+    assert (manifest["new"]["queries"], manifest["new"]["answers"]) == (50, 80)
+    unasked = {"dataset": "routed", "queries": 10, "scorers": ["exact"]}
+    assert manifest["unasked"] == [unasked]
+    assert "not asked: 10 queries of 'routed'" in hook.posted[-1]["body"]
+    [file] = manifest["files"]
+    assert file["uri"] == f"{own.watched}/one.jsonl"
+
+
+def route_queries(lake: str, *, n: int) -> None:
+    """Queries that `route` has copied into the lake as feedback: nobody knows the right answer."""
+    rows = pl.DataFrame({"text": [f"add the numbers ending {number % 10}" for number in range(n)]})
+    named = rows.with_row_index("number").with_columns(
+        query_id=pl.format("routed {}", "number"),
+        dataset=pl.lit("routed"),
+        task=pl.lit("sum"),
+        split=pl.lit("train"),
+        sampling_probability=pl.lit(0.1),
+    )
+    append_new(QUERIES.conform(named).collect(), lake=Lake.open(lake), table=QUERIES)
+
+
+def test_a_night_that_cannot_begin_is_told_of(
+    blocks: None, hook: Hook, prefect_api: str, tmp_path: Path
+) -> None:
+    """As a deployment runs it, which nobody has looked at before."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    lake = str(tmp_path / "lake")
+    params = RetrainParams(watch="/nowhere", lake=lake, notify="custom-webhook/living")
+    with (
+        temporary_settings({PREFECT_API_URL: prefect_api}),
+        pytest.raises(InputError, match="/nowhere"),
+    ):
+        retrain(params)
+    assert "could not begin" in hook.posted[-1]["subject"]
+    assert "/nowhere does not exist" in hook.posted[-1]["body"]
+    heard = events(lake, prefect_api=prefect_api, until="signalbox.retrain.failed")
+    assert "/nowhere" in heard[-1].payload["why"]
 
 
 @pytest.mark.parametrize(

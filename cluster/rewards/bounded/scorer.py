@@ -38,6 +38,11 @@ class BoundedScorer(Scorer):
         """What one of its actors needs, and how many there may be."""
         return self.resources
 
+    @property
+    def needs_reference(self) -> bool:
+        """See `Scorer.needs_reference`."""
+        return True
+
     def score(self, answers: pl.DataFrame) -> pl.Series:
         """Rewards, (n_answers,); see `Scorer.score`."""
         return self.rate(answers).ratings["value"]

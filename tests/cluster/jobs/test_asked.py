@@ -7,7 +7,9 @@ import pytest
 
 from cluster.errors import InputError
 from cluster.jobs.asked import Requests
+from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
+from cluster.lake.tables import QUERIES
 
 
 def part(*rows: tuple[str, str, float | None]) -> pl.DataFrame:
@@ -57,3 +59,16 @@ def test_requests_that_are_gone_are_told_of(lake: Lake) -> None:
         InputError, match=r"requests are there; run the command again with --overwrite"
     ):
         Requests.at(lake.storage.join("runs", "gone"), lake=lake)
+
+
+def test_where_references_are_wanted_a_query_without_one_is_asked_of_nobody(lake: Lake) -> None:
+    references = {"a": "yes", "b": None, "c": " ", "d": "no"}
+    rows = pl.DataFrame({"query_id": list(references), "reference": list(references.values())})
+    named = rows.with_columns(dataset=pl.lit("routed"), text=pl.col("query_id"))
+    append_new(QUERIES.conform(named).collect(), lake=lake, table=QUERIES)
+    for referenced, expected in ((False, ["a", "b", "c", "d"]), (True, ["a", "d"])):
+        requests = Requests.of_dataset(
+            "routed", lake=lake, version=lake.version(QUERIES), referenced=referenced
+        )
+        [part] = requests.of("anybody")
+        assert sorted(part["query_id"]) == expected

@@ -16,7 +16,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "files": [], "left": [], "new": {"queries": 0, "answers": 0, "rewards": 0},
         "answers": [], "rewards": [], "admissions": [], "drift": None, "routers": [],
         "spent_usd": 0.0, "max_usd": 0.0, "stopped": False, "training": [], "table": [],
-        "alarms": [], "rows": {}, "begun": {}, "decision": None, "champion": None,
+        "alarms": [], "rows": {}, "begun": {}, "decision": None, "champion": None, "unasked": [],
     }  # fmt: skip
     told |= changes
     return told | {"verdict": verdict(told), "why": why(told)}
@@ -43,6 +43,7 @@ FULL = night(
     drift={"words": HOSTILE, "alarms": [HOSTILE], "drift": None, "router": "r", "queries": 5},
     routers=[{"method": HOSTILE, "version": "v" * 64, "validation_macro_reward": None}],
     rows={"train": 5},
+    unasked=[{"dataset": HOSTILE, "queries": 1234, "scorers": ["exact", "f1"]}],
     stopped=True,
     decision=DECISION,
 )
@@ -56,7 +57,8 @@ def test_names_are_shown_as_text_wherever_they_stand() -> None:
 
 def test_a_night_with_everything_says_it() -> None:
     told = "\n".join(words(FULL))
-    for part in ("promoted", "left for the next night", "--max-usd", "kept out", "drift"):
+    unasked = "not asked: 1,234 queries"
+    for part in ("promoted", "left for the next night", "--max-usd", "kept out", "drift", unasked):
         assert part in told
     assert "is champion now" in subject(FULL)
 
