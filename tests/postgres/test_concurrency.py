@@ -14,11 +14,11 @@ COUNT = 200
 # that has lost an event: where none of this is said, a state that is missing is only late.
 TROUBLE = (
     "database is locked",
-    "Internal Server Error",
-    "Traceback",
-    "TooManyConnections",
+    "internal server error",
+    "traceback",
+    "toomanyconnections",
     "failed to process item",
-    "Unable to connect",
+    "unable to connect",
     "dropping",
 )
 
@@ -42,4 +42,4 @@ def test_none_of_200_concurrent_task_runs_is_lost(postgres, fault_table, tmp_pat
         assert told["came_back"] == COUNT
         assert told["states"] == {"COMPLETED": COUNT}
         assert told["artifacts"] == COUNT
-        assert [words for words in TROUBLE if words in log] == [], log[-3000:]
+        assert [words for words in TROUBLE if words in log.lower()] == [], log[-3000:]
