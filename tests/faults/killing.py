@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,10 @@ def descendants(root: int) -> dict[int, str]:
     parents, lines = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
+            # Both or none: one of them may end between.
             pid, stat = int(folder.name), (folder / "stat").read_text()
-            parents[pid] = int(stat.rpartition(")")[2].split()[1])
             lines[pid] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            parents[pid] = int(stat.rpartition(")")[2].split()[1])
     below, grown = {root}, True
     while grown:
         more = {pid for pid, parent in parents.items() if parent in below} - below
@@ -37,11 +39,18 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: lines[pid] for pid in below - {root}}
 
 
+def living(starts: dict[int, str]) -> list[int]:
+    """Those of the processes (start time by pid) that are still there."""
+    return [pid for pid, start in starts.items() if start and process_start(pid) == start]
+
+
 @dataclass
 class Command:
-    """A signalbox command with a Ray of its own."""
+    """A signalbox command with a Ray of its own, and the files that it talks to."""
 
-    run: "subprocess.Popen[str]"
+    run: "subprocess.Popen[bytes]"
+    told: Path
+    complaint: Path
 
     def those(self, doing: str) -> list[int]:
         """Pids of the Python processes that do something; a shell may stand around one."""
@@ -58,54 +67,58 @@ class Command:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def kill_all(self) -> None:
-        """SIGKILL of the command itself: whatever it has started is to end without its help."""
-        below = {pid: process_start(pid) for pid in descendants(self.run.pid)}
+    def kill_all(self) -> dict[int, str]:
+        """SIGKILL of the command itself: what it has started ends without its help.
+
+        Ray's own agents take a minute longer; they are returned, start time by pid.
+        """
+        below = descendants(self.run.pid)
+        starts = {pid: process_start(pid) for pid in below}
         self.run.kill()
         self.run.wait()
-        wait_until(
-            lambda: not any(start and process_start(pid) == start for pid, start in below.items()),
-            seconds=PATIENCE_SECONDS,
-        )
+        slow = {pid: start for pid, start in starts.items() if "agent" in below[pid]}
+        others = {pid: start for pid, start in starts.items() if pid not in slow}
+        wait_until(lambda: not living(others), seconds=PATIENCE_SECONDS)
+        return slow
 
     def until(self, reached: Any) -> None:
         """Wait until something holds while the command runs."""
         wait_until(lambda: reached() or self.run.poll() is not None, seconds=PATIENCE_SECONDS)
-        assert self.run.poll() is None, self.run.communicate()
+        assert self.run.poll() is None, self.complaint.read_text()
 
     def fails(self) -> str:
         """It ends by itself with an error and leaves no process; what it said."""
         below = {pid: process_start(pid) for pid in descendants(self.run.pid)}
-        _, complaint = self.run.communicate(timeout=PATIENCE_SECONDS)
-        assert self.run.returncode == 1, complaint
-        wait_until(
-            lambda: not any(start and process_start(pid) == start for pid, start in below.items()),
-            seconds=PATIENCE_SECONDS,
-        )
-        return complaint
+        status = self.run.wait(timeout=PATIENCE_SECONDS)
+        assert status == 1, self.complaint.read_text()
+        wait_until(lambda: not living(below), seconds=PATIENCE_SECONDS)
+        return self.complaint.read_text()
 
     def succeeds(self) -> dict[str, Any]:
         """It ends well; its manifest."""
-        told, complaint = self.run.communicate(timeout=PATIENCE_SECONDS)
-        assert self.run.returncode == 0, complaint
-        manifest: dict[str, Any] = json.loads(told.splitlines()[-1])
+        status = self.run.wait(timeout=PATIENCE_SECONDS)
+        assert status == 0, self.complaint.read_text()
+        manifest: dict[str, Any] = json.loads(self.told.read_text().splitlines()[-1])
         return manifest
 
 
 @contextlib.contextmanager
 def command(*words: str, env: dict[str, str]) -> Iterator[Command]:
     """A signalbox command with a Ray of its own; nothing of it is left behind."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
-        try:
-            yield Command(run)
-        finally:
-            run.kill()
+    with tempfile.TemporaryDirectory() as folder:
+        told, complaint = Path(folder) / "told", Path(folder) / "complaint"
+        # Files, because a pipe that nobody reads is full after 64 KiB.
+        with (
+            told.open("wb") as out,
+            complaint.open("wb") as errors,
+            subprocess.Popen(
+                [sys.executable, "-m", "flows.cli", *words], env=env, stdout=out, stderr=errors
+            ) as run,
+        ):
+            try:
+                yield Command(run, told, complaint)
+            finally:
+                run.kill()
 
 
 def is_loading(pid: int) -> bool:

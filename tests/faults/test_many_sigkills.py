@@ -1,13 +1,15 @@
 """Real SIGKILLs all along the loop with real vLLM, and an undisturbed loop beside it.
 
-Collect, train and route on one lake; whatever runs is killed at many moments, and the same command
-is told again until it ends well. No kill may leave a process, and none may change a result.
+Collect, train and route, each from where the undisturbed loop began it; whatever runs is killed at
+many moments, and the same command is told again until it ends well. No kill may leave a process,
+and none may change a result.
 """
 
 import json
 import os
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,15 @@ from cluster.candidate import load_candidates
 from cluster.lake.lake import Lake
 from cluster.lake.tables import COMPLETIONS, REWARDS, TAGS
 
-from .killing import DEMO, Command, command, is_loading, write_candidates
+from .killing import (
+    DEMO,
+    PATIENCE_SECONDS,
+    Command,
+    command,
+    is_loading,
+    living,
+    write_candidates,
+)
 
 QUERIES, SAMPLES, SHARD_ROWS, EPOCHS = 240, 2, 16, 60
 NAMES = ("abacus", "scribe")
@@ -39,11 +49,16 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Loop:
-    """The three commands on a lake of their own."""
+    """The three commands on a lake of their own.
+
+    Attributes:
+        left: processes that end a while after the command that was killed: start time by pid.
+    """
 
     folder: Path
     shared: Path
     env: dict[str, str]
+    left: dict[int, str] = field(default_factory=dict)
 
     @property
     def lake(self) -> Path:
@@ -113,30 +128,58 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loops(shared: Path, prefect, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loop]:
+def loop_at(shared: Path, prefect, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Loop]:
+    """A loop with an empty lake, or with a copy of one."""
     env = os.environ | prefect | {"OMP_NUM_THREADS": "1"}
     env |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    return lambda name: Loop(tmp_path_factory.mktemp(name), shared, env)
+
+    def begin(name: str, *, lake: Path | None = None) -> Loop:
+        loop = Loop(tmp_path_factory.mktemp(name), shared, env)
+        if lake is not None:
+            shutil.copytree(lake, loop.lake)
+            shutil.rmtree(loop.lake / "runs")
+        return loop
+
+    return begin
+
+
+@dataclass(frozen=True)
+class Calm:
+    """The loop undisturbed: its lake before each command, and what the commands told at their end.
+
+    Attributes:
+        loop: the lake after routing.
+        collected, trained: lakes as they were after collect, and after train.
+        training, routing: manifests.
+    """
+
+    loop: Loop
+    collected: Loop
+    trained: Loop
+    training: dict[str, Any]
+    routing: dict[str, Any]
+
+    @property
+    def router(self) -> dict[str, Any]:
+        (router,) = self.training["routers"]
+        return router
 
 
 @pytest.fixture(scope="module")
-def calm(loops: Callable[[str], Loop]) -> tuple[Loop, dict[str, Any], dict[str, Any]]:
-    """The loop undisturbed: what training and routing told at its end."""
-    loop = loops("calm")
+def calm(loop_at: Callable[..., Loop]) -> Calm:
+    loop = loop_at("calm")
     with loop.collect() as run:
         run.succeeds()
+    collected = loop_at("collected", lake=loop.lake)
     with loop.train() as run:
-        trained = run.succeeds()
-    with loop.route(trained["routers"][0]["version"]) as run:
-        return loop, trained, run.succeeds()
+        training = run.succeeds()
+    trained = loop_at("trained", lake=loop.lake)
+    with loop.route(training["routers"][0]["version"]) as run:
+        return Calm(loop, collected, trained, training, run.succeeds())
 
 
-@pytest.fixture(scope="module")
-def hit(loops: Callable[[str], Loop]) -> Loop:
-    return loops("hit")
-
-
-def test_collect(*, hit: Loop, request: pytest.FixtureRequest, fault_table) -> None:
+def test_collect(*, calm: Calm, loop_at, until, fault_table) -> None:
+    hit = loop_at("hit")
     first, second = (one.candidate_id for one in load_candidates(hit.shared / "candidates.yaml"))
     place = "collect, real vLLM"
 
@@ -166,14 +209,14 @@ def test_collect(*, hit: Loop, request: pytest.FixtureRequest, fault_table) -> N
         hit.collect() as run,
     ):
         loading(run)
-        run.kill_all()
+        hit.left |= run.kill_all()
     with hit.collect() as run:
         with fault_table.run("SIGKILL of the engine in the second candidate", where=place):
             some_more(run, of=second)
             run.kill(WORKER)
             some_more(run, of=second)
         with fault_table.run("SIGKILL of the flow in the second candidate", where=place):
-            run.kill_all()
+            hit.left |= run.kill_all()
     stored = hit.keys()
     assert 0 < len(stored) < QUERIES * SAMPLES * len(NAMES)
     with (
@@ -187,13 +230,14 @@ def test_collect(*, hit: Loop, request: pytest.FixtureRequest, fault_table) -> N
         with hit.collect() as run:
             generated = run.succeeds()["generate"]["candidates"]
         assert sum(row["generated"] for row in generated) == 0, "label came after all answers"
-        calm = request.getfixturevalue("calm")
-        assert stored < hit.keys() == calm[0].keys()
-        for name, rows in calm[0].facts().items():
+        assert stored < hit.keys() == calm.collected.keys()
+        for name, rows in calm.collected.facts().items():
             assert hit.facts()[name].equals(rows), f"{name} differs from the undisturbed loop's"
+        until(lambda: not living(hit.left), seconds=PATIENCE_SECONDS)
 
 
-def test_train(*, hit: Loop, calm, fault_table) -> None:
+def test_train(*, calm: Calm, loop_at, until, fault_table) -> None:
+    hit = loop_at("hit", lake=calm.collected.lake)
     place = "train on two workers, outcomes of real vLLM"
 
     def more_epochs(run: Command) -> None:
@@ -201,10 +245,10 @@ def test_train(*, hit: Loop, calm, fault_table) -> None:
         run.until(lambda: hit.epochs() > before)
 
     with hit.train() as run:
-        for rank in (1, 0):
-            with fault_table.run(f"SIGKILL of training rank {rank}", where=place):
+        for place_of_rank, name in enumerate(("one of two ranks", "the other rank, an epoch on")):
+            with fault_table.run(f"SIGKILL of {name}", where=place):
                 more_epochs(run)
-                run.kill(RANK, place=rank)
+                run.kill(RANK, place=place_of_rank)
         with fault_table.run("SIGKILL of the driver of train", where=place):
             more_epochs(run)
             run.kill(TRAIN)
@@ -215,25 +259,42 @@ def test_train(*, hit: Loop, calm, fault_table) -> None:
         hit.train() as run,
     ):
         run.until(lambda: hit.epochs() > kept)
-        run.kill_all()
+        hit.left |= run.kill_all()
     with fault_table.run("all of these, then told again", where=place):
         with hit.train() as run:
             told = run.succeeds()
-        router, undisturbed = told["routers"][0], calm[1]["routers"][0]
-        assert router["version"] == undisturbed["version"]
-        assert router["metrics"] == undisturbed["metrics"]
+        (router,) = told["routers"]
+        assert router["version"] == calm.router["version"]
+        assert json.dumps(router["metrics"]) == json.dumps(calm.router["metrics"])
+        until(lambda: not living(hit.left), seconds=PATIENCE_SECONDS)
 
 
-def test_route(*, hit: Loop, calm, fault_table) -> None:
-    router = calm[1]["routers"][0]["version"]
+def test_route(*, calm: Calm, loop_at, until, fault_table) -> None:
+    hit = loop_at("hit", lake=calm.trained.lake)
+    router = calm.router["version"]
     place = "route with answers, real vLLM"
-    before = hit.shards()
-    with fault_table.run("SIGKILL of the engine while it answers", where=place):
+
+    def loading(run: Command, *, but: int = 0) -> None:
+        run.until(lambda: any(is_loading(pid) for pid in run.those(WORKER) if pid != but))
+
+    with hit.route(router) as run:
+        with fault_table.run("SIGKILL of the engine that is to answer", where=place):
+            loading(run)
+            dead = run.kill(WORKER)
+            loading(run, but=dead)
+        with fault_table.run("SIGKILL of the flow while the next one loads", where=place):
+            hit.left |= run.kill_all()
+    with fault_table.run("both of these, then told again", where=place):
         with hit.route(router) as run:
-            run.until(lambda: hit.shards() > before)
-            run.kill(WORKER)
             told = run.succeeds()
-        assert told["rows"] == calm[2]["rows"]
-        assert hit.facts()["completions"].equals(calm[0].facts()["completions"])
-        outputs = zip(told["outputs"], calm[2]["outputs"], strict=True)
-        assert all(Path(one).read_bytes() == Path(other).read_bytes() for one, other in outputs)
+        assert told["rows"] == calm.routing["rows"]
+        assert hit.facts()["completions"].equals(calm.loop.facts()["completions"])
+        assert written(hit) == written(calm.loop)
+        until(lambda: not living(hit.left), seconds=PATIENCE_SECONDS)
+
+
+def written(loop: Loop) -> dict[str, bytes]:
+    """The routed rows, and those with their answers."""
+    files = sorted(loop.folder.glob("routed*.parquet"))
+    assert len(files) == 2
+    return {file.name: file.read_bytes() for file in files}

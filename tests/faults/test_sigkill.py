@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster.candidate import load_candidates
 from cluster.process import process_start
 
-from .killing import DEMO, Command, command, write_candidates
+from .killing import DEMO, Command, command, living, write_candidates
 
 SHARD_ROWS = 16
 QUERIES, SAMPLES = 400, 2
@@ -48,7 +48,7 @@ def test_killed_flow_driver_and_worker(
             }
             assert len(writers) == 2
             run.run.kill()
-            until(lambda: not any(process_start(pid) == start for pid, start in writers.items()))
+            until(lambda: not living(writers))
         first = hit.stored()
         assert 0 < len(first) < every
 

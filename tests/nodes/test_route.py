@@ -26,7 +26,13 @@ def spec(tmp_path: Path):
     return specs(tmp_path)
 
 
-@pytest.mark.parametrize("policy", [{}, BUDGET], ids=["at once", "sees the file"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param({}, id="at once"),
+        pytest.param(BUDGET, id="sees the file", marks=pytest.mark.slow),
+    ],
+)
 def test_a_node_dies_and_the_other_does_its_work(
     *, spec, nodes, until, monkeypatch, fault_table, policy
 ) -> None:

@@ -10,8 +10,17 @@ from tests.prefect_server import prefect_server
 
 SCRIPT = Path(__file__).parent / "many_tasks.py"
 COUNT = 200
-# What SQLite says of as many, and what a server says that has lost a request.
-TROUBLE = ("database is locked", "Internal Server Error", "Traceback", "TooManyConnections")
+# What SQLite says of as many, what a server says that has lost a request, and what a client says
+# that has lost an event: where none of this is said, a state that is missing is only late.
+TROUBLE = (
+    "database is locked",
+    "internal server error",
+    "traceback",
+    "toomanyconnections",
+    "failed to process item",
+    "unable to connect",
+    "dropping",
+)
 
 
 def test_none_of_200_concurrent_task_runs_is_lost(postgres, fault_table, tmp_path: Path) -> None:
@@ -24,7 +33,7 @@ def test_none_of_200_concurrent_task_runs_is_lost(postgres, fault_table, tmp_pat
             env=os.environ | env,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=600,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
@@ -33,4 +42,4 @@ def test_none_of_200_concurrent_task_runs_is_lost(postgres, fault_table, tmp_pat
         assert told["came_back"] == COUNT
         assert told["states"] == {"COMPLETED": COUNT}
         assert told["artifacts"] == COUNT
-        assert [words for words in TROUBLE if words in log] == [], log[-3000:]
+        assert [words for words in TROUBLE if words in log.lower()] == [], log[-3000:]
