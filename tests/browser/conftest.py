@@ -25,9 +25,13 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 STOP_SECONDS = 150
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> "Iterator[Browser]":
-    """Chromium without a window."""
+    """Chromium without a window.
+
+    Playwright's event loop lives in this thread: it has to end with these tests, and so these
+    fixtures are the package's, not the session's.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium on this machine; on Debian: apt-get install chromium")
@@ -52,7 +56,7 @@ def page(browser: "Browser") -> "Iterator[Page]":
     context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the server's runs read and write: the lake and what goes into it."""
     found = tmp_path_factory.mktemp("browser")
@@ -68,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(browser: "Browser", folder: Path) -> "Iterator[Server]":
     """`signalbox up` for all tests; skipped before it is started where there is no browser."""
     from tests.browser.ui import Server, address_of_up

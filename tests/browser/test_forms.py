@@ -45,8 +45,8 @@ def test_every_field_is_shown_in_order_with_its_words_and_a_widget(
         label = place.locator(".schema-form-property__label").inner_text()
         assert label.removesuffix(" (Optional)") == field["title"]
         # As Markdown it must read as it was written: nothing swallowed, nothing turned into markup.
-        told = place.locator(".schema-form-property__description").inner_text()
-        assert told.strip() == field["description"].replace("\\", ""), field["title"]
+        told = place.locator(".schema-form-property__description")
+        expect(told).to_have_text(field["description"].replace("\\", ""))
         assert place.locator(widget(field)).count() == 1, field["title"]
     for number, field in enumerate(fields):
         if field["type"] in ("integer", "number") and "default" in field:
