@@ -22,7 +22,8 @@ from tests.faults.crashes import Work
 from tests.faults.forks import Drivers, drivers
 from tests.night_world import write_candidates, write_queries
 
-QUERIES = 200
+# A tenth is the snapshot: enough for the gate to be sure at the level of a first look.
+QUERIES = 600
 FLOW = """
 import json, sys
 import tasks.jobs

@@ -29,7 +29,7 @@ from tests.night_world import WRONG, write_candidates, write_queries
 SECRET = "hook-secret-51c7"
 # A tenth is the snapshot: enough for the gate to be sure at the level of a first look.
 MONDAY = 1500
-POISON = 200
+POISON = 100
 
 
 class Hook(HTTPServer):
