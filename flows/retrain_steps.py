@@ -289,7 +289,10 @@ class Steps:
         best = best_of(trained)
         told = {"method": best["method"], "against": self.night.begun["champion"]}
         if not spec.snapshot:
-            why = "the dataset has too few test queries to freeze a snapshot of and measure by"
+            why = (
+                "too few test queries have a reward of every candidate as yet to freeze a snapshot "
+                "of and measure by"
+            )
             return told | {"version": best["version"], **Decision(promote=False, why=why).as_json()}
         decision = promote_best(
             trained,

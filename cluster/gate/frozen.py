@@ -10,15 +10,12 @@ import polars as pl
 from cluster.errors import InputError, LakeError
 from cluster.failpoint import failpoint
 from cluster.gate.files import keep, read_kept, snapshot_uri
-from cluster.gate.snapshot import Snapshot, cells
+from cluster.gate.snapshot import ENOUGH, Snapshot, cells
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes
 from cluster.lake.tables import QUERIES
 from cluster.outcome import MATRICES, OutcomeMatrix
 from cluster.query import digest
-
-# Of the snapshot's queries, that a candidate who comes later must have answered.
-ENOUGH = 0.95
 
 
 def candidates_of(lake: Lake, *, snapshot: Snapshot) -> dict[str, tuple[str, str]]:
@@ -90,7 +87,8 @@ def _add(candidates: Mapping[str, str], *, lake: Lake, snapshot: Snapshot) -> No
             raise InputError(
                 f"candidate '{name}' has rewards on {known} of the {snapshot.rows} queries of "
                 f"snapshot '{snapshot.name}', so no router that may choose it can be compared "
-                "there; collect what is missing"
+                f"there; {ENOUGH:.0%} are expected: collect what is missing, or freeze another "
+                "snapshot with 'signalbox snapshot create'"
             )
         sha = keep(cells(rows, column=column), lake=lake, name=snapshot.name)
         at = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -6,8 +6,8 @@ snapshots/<name>/snapshot.json          what it is; written last, and once
 
 It is made of test rows that were drawn evenly, one a text, and never changes: not when the lake
 gets other labels, more samples or another scorer, nor when its files are touched, which is told.
-A candidate that comes later has its outcomes on these queries added beside the others, as they were
-on that day; its answers and rewards must be collected first.
+A candidate that comes later, or whose rewards were not all there on that day, has its outcomes on
+these queries added beside the others once they are; they must be collected first.
 """
 
 import re
@@ -32,6 +32,9 @@ from cluster.query import digest
 SPLIT = "test"
 # Fewer rows cannot show that anything is better at any level.
 FEWEST = 20
+# Of the snapshot's queries, that a candidate must have answered to be in it: one whose answers were
+# half there when it was frozen would stay so, and shut the gate to every router that may choose it.
+ENOUGH = 0.95
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -62,6 +65,8 @@ class Snapshot(BaseModel):
         queries: digest of the file with the queries' ids, tasks and digests of their texts.
         outcomes: by candidate_id, its name and the digest of the file with its outcomes.
         left_out: by reason, how many test rows are not in it.
+        waiting: by name, the queries a candidate had a reward on that had too few of them to be in
+            it; it is added when they are there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +83,7 @@ class Snapshot(BaseModel):
     queries: str
     outcomes: dict[str, tuple[str, str]]
     left_out: dict[str, int]
+    waiting: dict[str, int] = {}
 
     @property
     def digest(self) -> str:
@@ -100,14 +106,15 @@ def freeze(lake: Lake, *, measure: Measure, name: str = "") -> Snapshot:
         name: of the snapshot; empty: the dataset's with the snapshot's number.
 
     Raises:
-        InputError: there is one of that name, or the dataset has too few test rows.
+        InputError: there is one of that name, or the dataset has too few test rows that have a
+            reward of every candidate that is nearly complete.
     """
     number = 1 + max([0, *(one.number for one in snapshots(lake, dataset=measure.dataset))])
     name = name or f"{_as_name(measure.dataset)}-{number}"
     check_name(name)
     measure = _named(measure, lake=lake)
     outcomes = read_outcomes(lake, **vars(measure))
-    rows, left_out = _drawn(outcomes, dataset=measure.dataset)
+    rows, left_out, waiting = _drawn(outcomes, dataset=measure.dataset)
     made = Snapshot(
         name=name,
         number=number,
@@ -121,6 +128,7 @@ def freeze(lake: Lake, *, measure: Measure, name: str = "") -> Snapshot:
             for column, key in enumerate(rows.candidate_ids)
         },
         left_out=left_out,
+        waiting=waiting,
     )
     failpoint("snapshot.before")
     content = made.model_dump_json(indent=1).encode()
@@ -210,27 +218,54 @@ def _counts(tasks: npt.NDArray[np.str_]) -> dict[str, int]:
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
-def _drawn(outcomes: OutcomeMatrix, *, dataset: str) -> tuple[OutcomeMatrix, dict[str, int]]:
-    """The test rows that may be measured on, one a text, and how many are not."""
+def _drawn(
+    outcomes: OutcomeMatrix, *, dataset: str
+) -> tuple[OutcomeMatrix, dict[str, int], dict[str, int]]:
+    """The test rows that may be measured on, one a text, of the candidates that are nearly
+    complete; how many rows are not in it, and the rows of the candidates that are not."""
     test = outcomes.on_splits([SPLIT])
     biased = test.queries["sampling_probability"].fill_null(1.0).to_numpy() < 1.0
     silent = ~test.mask.any(axis=1)
-    rows, copies = one_a_text(test.take(~biased & ~silent))
+    every, copies = one_a_text(test.take(~biased & ~silent))
+    known = every.mask.sum(axis=0)
+    waiting = (known > 0) & (known < ENOUGH * len(every))
+    rows = _columns(every, index=np.flatnonzero((known > 0) & ~waiting))
+    alone: npt.NDArray[np.bool_] = np.asarray(~rows.mask.any(axis=1))
+    rows = rows.take(~alone)
     counts = {
         "were picked with a bias": int(biased.sum()),
         "have no reward": int((silent & ~biased).sum()),
         "repeat a text (their mean counts once)": copies,
+        "have a reward of incomplete candidates alone": int(alone.sum()),
     }
     left_out = {reason: count for reason, count in counts.items() if count}
-    if len(rows) < FEWEST:
-        raise InputError(
-            f"dataset '{dataset}' has {len(rows)} test queries with a reward, drawn evenly, "
-            f"expected {FEWEST} or more to freeze a snapshot (left out: {left_out or 'none'}); "
-            "collect or import more: a tenth of the queries is test"
-        )
-    # A candidate whose rewards are all elsewhere is not known here; it is added when it has some.
-    known = rows.mask.any(axis=0)
-    return _columns(rows, index=np.flatnonzero(known)), left_out
+    incomplete = {
+        every.candidates[column]: int(known[column]) for column in np.flatnonzero(waiting)
+    }
+    _check_enough(rows, dataset=dataset, left_out=left_out, waiting=incomplete, of=len(every))
+    return rows, left_out, incomplete
+
+
+def _check_enough(
+    rows: OutcomeMatrix,
+    *,
+    dataset: str,
+    left_out: dict[str, int],
+    waiting: dict[str, int],
+    of: int,
+) -> None:
+    complete = len(rows.complete()) if rows.candidates else 0
+    if complete >= FEWEST:
+        return
+    words = f"left out: {left_out or 'none'}"
+    if waiting:
+        lacking = ", ".join(f"'{name}' {count}" for name, count in sorted(waiting.items()))
+        words += f"; with rewards on fewer than {ENOUGH:.0%} of {of} queries: {lacking}"
+    raise InputError(
+        f"dataset '{dataset}' has {complete} test queries with a reward of every candidate, drawn "
+        f"evenly, expected {FEWEST} or more to freeze a snapshot ({words}); collect or import "
+        "more: a tenth of the queries is test"
+    )
 
 
 def _columns(outcomes: OutcomeMatrix, *, index: npt.NDArray[np.int64]) -> OutcomeMatrix:

@@ -21,9 +21,11 @@ it, by luck too, which makes it harder to beat there than it ought to be: an err
 What follows from the looks is one word a night, and no label; a snapshot whose numbers are read by
 people who then tune a method by them promises nothing any more.
 
-When the horizon is used up, nothing is promoted on this snapshot. What was spent is kept as events
-in the lake, a `look` before the comparison is made and a `decided` behind it. The same comparison
-asked for again is the same look.
+When the horizon is used up, nothing is promoted on this snapshot, and what the last look had is
+handed on to nobody. What was spent is kept as events in the lake, a `look` before the comparison is
+made and a `decided` behind it. The same comparison asked for again is the same look, unless that
+one saw nothing, as the snapshot lacked a candidate: it is closed then, for what it had was handed
+on, and asking again takes the next one.
 """
 
 import json
@@ -68,14 +70,19 @@ def share(look: int, *, horizon: int) -> float:
 
 
 def level(look: int, *, rules: GateRules, handed_on: float = 0.0) -> float:
-    """One-sided error rate of a look; `handed_on`: that of the look before, where it promoted."""
+    """One-sided error rate of a look; 0 behind the horizon.
+
+    `handed_on`: that of the look before, where it promoted or saw nothing.
+    """
+    if look > rules.horizon:
+        return 0.0
     return rules.alpha * share(look, horizon=rules.horizon) + handed_on
 
 
 def take_look(
     lake: Lake, *, snapshot: str, comparison: str, version: str, champion: str, rules: GateRules
 ) -> Look:
-    """The next look at a snapshot, or the one this very comparison had before.
+    """The next look at a snapshot, or the one in which this very comparison was made before.
 
     Raises:
         LakeError: other looks keep coming between.
@@ -85,8 +92,10 @@ def take_look(
     def wanted(every: pl.DataFrame) -> Event | None:
         events = every.filter(snapshot=snapshot)
         own = events.filter(event=LOOK, comparison=comparison)
-        if own.height:
-            row = own.row(0, named=True)
+        blind = events.filter(event=DECIDED, table=NOTHING)["look"]
+        still = own.filter(~pl.col("look").is_in(blind.implode()))
+        if still.height:
+            row = still.row(-1, named=True)
             found.append(Look(snapshot, row["look"], row["level"], comparison))
             return None
         last = events.filter(event=LOOK)["look"].max() or 0
@@ -116,7 +125,7 @@ def note_decision(lake: Lake, *, look: Look, version: str, decision: Decision) -
     """Keep what a look came to; noting it again changes nothing."""
 
     def wanted(events: pl.DataFrame) -> Event | None:
-        if events.filter(event=DECIDED, comparison=look.comparison).height:
+        if events.filter(event=DECIDED, snapshot=look.snapshot, look=look.number).height:
             return None
         return {
             "event": DECIDED,
@@ -139,11 +148,11 @@ def looks(lake: Lake, *, snapshot: str) -> pl.DataFrame:
     `how` and `why` are null where nothing was decided yet.
     """
     events = lake.read(LOOKS).filter(snapshot=snapshot)
-    decided = events.filter(event=DECIDED).select("comparison", "how", "why")
+    decided = events.filter(event=DECIDED).select("look", "how", "why")
     return (
         events.filter(event=LOOK)
         .drop("how", "why")
-        .join(decided, on="comparison", how="left")
+        .join(decided, on="look", how="left")
         .sort("look")
         .select("look", "at", "level", "version", "champion", "how", "why")
     )

@@ -129,13 +129,15 @@ def _outcomes(
     if len(complete) < FEWEST:
         raise InputError(
             f"{len(complete)} queries of snapshot '{snapshot.name}' have a reward of every "
-            f"candidate, expected {FEWEST} or more"
+            f"candidate, expected {FEWEST} or more; collect what is missing and freeze another one "
+            "with 'signalbox snapshot create'"
         )
     rows, _ = without_seen(complete, routers=spec.routers, lake=lake)
     if len(rows) < FEWEST:
         raise InputError(
             f"{len(rows)} queries of snapshot '{snapshot.name}' are not nearly repeated by what "
-            f"the routers were fitted on, expected {FEWEST} or more"
+            f"the routers were fitted on, expected {FEWEST} or more; freeze another one with "
+            "'signalbox snapshot create', and train on what does not repeat it"
         )
     return rows
 

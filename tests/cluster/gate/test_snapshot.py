@@ -135,5 +135,31 @@ def test_the_newest_of_the_same_measure_is_current_and_frozen_on_first_use(lake)
 def test_too_few_rows_are_refused_with_a_reason(tmp_path) -> None:
     lake = Lake.open(tmp_path / "small")
     fill(lake, n=10, biased=30)
-    with pytest.raises(InputError, match=r"10 test queries with a reward.*picked with a bias"):
+    with pytest.raises(
+        InputError, match=r"10 test queries with a reward of every.*picked with a bias"
+    ):
+        freeze(lake, measure=TOY)
+
+
+def test_a_candidate_that_is_half_collected_stays_out_until_it_is_whole(lake) -> None:
+    every = lake.read(QUERIES)["query_id"]
+    join(lake, "half", queries=every.head(40))
+    made = freeze(lake, measure=TOY)
+    assert made.waiting == {"half": 40}
+    assert {name for name, _ in made.outcomes.values()} == {"a", "b"}
+    with pytest.raises(InputError, match=r"'half' has rewards on 40 of the 60.*snapshot create"):
+        read_snapshot(lake, snapshot=made, candidates={"id-half": "half"})
+    append_new(rewards("half", queries=every.slice(40)), lake=lake, table=REWARDS)
+    found = read_snapshot(lake, snapshot=made, candidates={"id-half": "half", "id-a": "a"})
+    assert found.mask.all()
+    assert load_snapshot(lake, name=made.name) == made
+
+
+def test_nothing_is_frozen_before_enough_queries_have_every_reward(tmp_path) -> None:
+    lake = Lake.open(tmp_path / "sparse")
+    fill(lake, candidates=())
+    tests = lake.read(QUERIES).filter(split="test")["query_id"].sort()
+    join(lake, "a", queries=tests.head(40))
+    join(lake, "b", queries=tests.tail(40))
+    with pytest.raises(InputError, match=r"0 test queries with.*95% of 60 queries: 'a' 40, 'b' 40"):
         freeze(lake, measure=TOY)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cluster.gate.decision import Comparison, Decision
 from cluster.gate.rules import GateRules
-from cluster.gate.spending import level, looks, note_decision, share, take_look
+from cluster.gate.spending import how_promoted, level, looks, note_decision, share, take_look
 from cluster.lake.lake import Lake
 
 RULES = GateRules(alpha=0.05, horizon=4)
@@ -62,6 +62,33 @@ def test_a_look_that_promoted_or_saw_nothing_hands_on_what_it_had(tmp_path) -> N
     assert blind.level == pytest.approx(level(3, rules=RULES) + promoted.level)
     note_decision(lake, look=blind, version="v", decision=decision(seen=False))
     assert look(lake, "next").level == pytest.approx(level(4, rules=RULES) + blind.level)
+
+
+def test_a_look_that_saw_nothing_is_closed_and_asking_again_is_another_look(tmp_path) -> None:
+    """What it had was handed on, so it cannot be spent again; and what comes of it is kept."""
+    lake = Lake.open(tmp_path)
+    blind = look(lake, "one")
+    note_decision(lake, look=blind, version="v", decision=decision(seen=False))
+    other = look(lake, "two")
+    note_decision(lake, look=other, version="w", decision=decision())
+    again = look(lake, "one")
+    assert (blind.number, other.number, again.number) == (1, 2, 3)
+    assert other.level + again.level == pytest.approx(
+        sum(level(number, rules=RULES) for number in (1, 2, 3))
+    )
+    note_decision(lake, look=again, version="v", decision=decision(how="cheaper"))
+    assert how_promoted(lake, version="v") == "cheaper"
+    assert look(lake, "one") == again
+    assert looks(lake, snapshot="s")["how"].to_list() == ["", "", "cheaper"]
+
+
+def test_what_the_last_look_had_is_not_spent_behind_the_horizon(tmp_path) -> None:
+    lake = Lake.open(tmp_path)
+    for number in range(4):
+        last = look(lake, f"c{number}")
+        note_decision(lake, look=last, version=f"v{number}", decision=decision(how="better"))
+    assert look(lake, "late").level == 0
+    assert level(5, rules=RULES, handed_on=last.level) == 0
 
 
 def test_behind_the_horizon_nothing_is_left(tmp_path) -> None:
