@@ -89,8 +89,13 @@ def _watch(run: "Run") -> None:
             continue
         silence.look(sign, now=time.monotonic())
     LOG.error("%s", NOBODY)
-    run.write_error(NOBODY)
-    _end()
+    try:
+        run.write_error(NOBODY)
+    # On a full disk, say. The log has the word, and the job holds its GPUs no longer for that.
+    except Exception as error:  # noqa: BLE001
+        LOG.error("the reason is not in %s (%s)", run.uri("error.json"), error)
+    finally:
+        _end()
 
 
 class Silence:

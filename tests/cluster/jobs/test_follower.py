@@ -1,9 +1,27 @@
 """When a job may think that nobody follows it any more."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.jobs.follower import PATIENCE_SECONDS, Silence
+from cluster.jobs.follower import FOLLOWED, PATIENCE_SECONDS, Silence
+
+# A job in a hurry, whose word of why it ends cannot be written: a folder is in its place.
+JOB = """
+import sys, time
+from cluster.jobs import follower
+from cluster.jobs.run import Run
+from cluster.storage import Storage
+follower.LOOK_SECONDS = 0.01
+follower.PATIENCE_SECONDS = 0.1
+follower.end_without_follower(Run(Storage.at(sys.argv[1]), "work"))
+time.sleep(60)
+"""
 
 gaps = st.lists(st.floats(0.1, 60.0), min_size=2, max_size=60)
 
@@ -35,3 +53,19 @@ def test_a_sign_after_silence_is_life() -> None:
     assert silence.is_long
     silence.look(b"two", now=60.0)
     assert not silence.is_long
+
+
+def test_a_job_whose_last_word_cannot_be_written_ends_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "work" / "error.json").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", JOB, tmp_path],
+        env=os.environ | {FOLLOWED: "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+        timeout=50,
+    )
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert "nobody follows this job" in done.stderr
+    assert "error.json" in done.stderr
