@@ -7,6 +7,7 @@ process that uses them and are never part of a spec: a `Storage` travels as its 
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ READ_TIMEOUT_SECONDS = 60
 RETRIES = 8
 # Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
 CHECK_RETRIES = 2
+BESIDE_BYTES = 6
+# What `_beside` makes of a name. Other names with a dot in front are not ours.
+BESIDE = re.compile(rf"\..+\.[0-9a-f]{{{2 * BESIDE_BYTES}}}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Entry:
     @property
     def is_unfinished(self) -> bool:
         """Whether it is what a local write makes before the object appears."""
-        return self.name.startswith(".")
+        return BESIDE.fullmatch(self.name) is not None
 
 
 @dataclass(frozen=True)
@@ -376,7 +380,7 @@ def _is_of_full_disk(error: Exception) -> bool:
 def _beside(path: Path) -> Path:
     """A hidden name in the same folder, which is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent / f".{path.name}.{secrets.token_hex(6)}"
+    return path.parent / f".{path.name}.{secrets.token_hex(BESIDE_BYTES)}"
 
 
 def _check_folder(folder: Path) -> None:

@@ -118,8 +118,10 @@ def show_result(manifest: Manifest) -> None:
         f"{would}deleted: {runs['deleted']:,} of {runs['there']:,} runs "
         f"({runs['bytes'] / MIB:,.1f} MiB), {len(checkpoints['challengers'])} challengers, "
         f"{len(checkpoints['unregistered'])} checkpoints nobody registered, "
-        f"{manifest['unfinished_writes']} half-written files"
+        f"{len(manifest['unfinished_writes'])} half-written files"
     )
+    for uri in manifest["unfinished_writes"]:
+        say(f"half-written: {uri}")
     for row in manifest["tables"]:
         if row["pinned_by"]:
             say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}, unfinished")

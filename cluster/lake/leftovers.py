@@ -1,6 +1,6 @@
 """Leftovers: what a crash has left below the lake's root, and which of it nobody will ever want.
 
-.<name>.<hex>        a local write that was never finished
+.<name>.<12 hex>     a local write that was never finished
 rows-*, errors-*, part-*   rows of a driver that died between the write and the commit: a
                      later run writes and asks anew
 shard-*              answers of a dead worker. A later run adopts them, so they stay, however
@@ -9,22 +9,38 @@ shard-*              answers of a dead worker. A later run adopts them, so they 
 """
 
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import polars as pl
 
-from cluster.lake.lake import Lake, active_files, removed_files, scan_handle
+from cluster.lake.lake import MARKER, Lake, active_files, removed_files, scan_handle
 from cluster.lake.shard import ADOPTABLE, read_keys, read_shard
-from cluster.lake.tables import Table
+from cluster.lake.tables import TABLES, Table
 from cluster.storage import Entry
 
 SECONDS_A_DAY = 86_400
 # A write takes seconds, a minute on a slow disk.
 UNFINISHED_DAYS = 1
 PARQUET = ".parquet"
+# All that is ever made below the root beside the tables. A lake may lie in a folder with other
+# things, and no other folder is looked into.
+FOLDERS = (
+    "calibrations",
+    "checkpoints",
+    "leases",
+    "nights",
+    "outputs",
+    "reports",
+    "runs",
+    "snapshots",
+    "waiting-routed",
+)
 
 
 def unfinished_writes(lake: Lake, *, now: float) -> list[Entry]:
     """Local files that a write began more than a day ago and never gave their name.
+
+    Only with the very names that writes make, and only in folders of this project.
 
     Args:
         lake: the lake; on S3 there are none, an object appears whole.
@@ -33,8 +49,17 @@ def unfinished_writes(lake: Lake, *, now: float) -> list[Entry]:
     if lake.storage.is_s3:
         return []
     oldest = now - UNFINISHED_DAYS * SECONDS_A_DAY
-    found = lake.storage.entries(lake.storage.uri)
+    found = [*_of_marker(lake)]
+    for folder in (*TABLES, *FOLDERS):
+        found += lake.storage.entries(lake.storage.join(folder))
     return [entry for entry in found if entry.is_unfinished and entry.modified < oldest]
+
+
+def _of_marker(lake: Lake) -> Iterator[Entry]:
+    """What was begun of the one file that lies in the root itself."""
+    for path in Path(lake.storage.uri).glob(f".{MARKER}.*"):
+        told = path.stat()
+        yield Entry(uri=str(path), size=told.st_size, modified=told.st_mtime)
 
 
 def unnamed_files(

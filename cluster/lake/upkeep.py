@@ -92,11 +92,11 @@ def _told(
     )
 
 
-def clear_unfinished(lake: Lake, *, now: float, dry_run: bool) -> int:
-    """Delete the local files that a write began and a crash left; how many there were."""
+def clear_unfinished(lake: Lake, *, now: float, dry_run: bool) -> list[str]:
+    """Delete the local files that a write began and a crash left; their addresses."""
     found = unfinished_writes(lake, now=now)
     _delete(found, lake=lake, dry_run=dry_run)
-    return len(found)
+    return [entry.uri for entry in found]
 
 
 def _delete(entries: list[Entry], *, lake: Lake, dry_run: bool) -> None:

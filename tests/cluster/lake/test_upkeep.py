@@ -17,9 +17,10 @@ from cluster.errors import LakeError
 from cluster.lake.commit import append_new, commit_shards, delete_errors
 from cluster.lake.compaction import MIN_FILES, compact
 from cluster.lake.lake import Lake, active_files
+from cluster.lake.leftovers import FOLDERS
 from cluster.lake.plan import plan_candidate
 from cluster.lake.shard import Shard, staged_shards, write_shard
-from cluster.lake.tables import COMPLETIONS, TAGS
+from cluster.lake.tables import COMPLETIONS, TABLES, TAGS
 from cluster.lake.upkeep import TableUpkeep, clear_unfinished, keep_table
 from cluster.lake.vacuum import vacuum
 
@@ -234,17 +235,65 @@ def test_leftovers_of_crashes_go_once_they_are_old(local: str) -> None:
     assert there(lake) == expected(*IDS[:2])
 
 
+def half_written(lake: Lake, name: str) -> Path:
+    """What is left of a write that died before it gave its file a name."""
+    there = {entry.uri for entry in lake.storage.entries(lake.storage.uri)}
+    with pytest.MonkeyPatch.context() as dying:
+        dying.setattr(Path, "replace", lambda *_: None)
+        lake.storage.write(lake.storage.join(name), b"x")
+    (left,) = {entry.uri for entry in lake.storage.entries(lake.storage.uri)} - there
+    return Path(left)
+
+
 def test_half_written_files_go_after_a_day(tmp_path: Path) -> None:
     lake = Lake.open(str(tmp_path))
-    half = tmp_path / "checkpoints" / ".model.safetensors.1234"
-    half.parent.mkdir()
-    half.write_bytes(b"x")
-    assert clear_unfinished(lake, now=time.time(), dry_run=False) == 0
+    half = half_written(lake, "checkpoints/one/model.safetensors")
+    marker = half_written(lake, "lake.json")
+    assert clear_unfinished(lake, now=time.time(), dry_run=False) == []
+    for file in (half, marker):
+        os.utime(file, (0, 0))
+    told = clear_unfinished(lake, now=time.time(), dry_run=True)
+    assert set(told) == {str(half), str(marker)}
     assert half.exists()
-    os.utime(half, (0, 0))
-    assert clear_unfinished(lake, now=time.time(), dry_run=True) == 1
-    assert clear_unfinished(lake, now=time.time(), dry_run=False) == 1
+    assert clear_unfinished(lake, now=time.time(), dry_run=False) == told
     assert not half.exists()
+    assert not marker.exists()
+    assert Lake.open(str(tmp_path), create=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        ".gitignore",
+        ".env.0123456789ab",
+        "sub/.bashrc",
+        "sub/.model.0123456789ab",
+        ".git/.config.0123456789ab",
+        "checkpoints/.gitignore",
+        "checkpoints/one/.model.1234",
+        "checkpoints/one/.model.0123456789ABC",
+        "checkpoints/one/..0123456789ab",
+        "checkpoints/one/model.0123456789ab",
+        "completions/.DS_Store",
+    ],
+)
+def test_files_of_others_stay_however_old(tmp_path: Path, name: str) -> None:
+    lake = Lake.open(str(tmp_path))
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("precious")
+    os.utime(file, (0, 0))
+    assert clear_unfinished(lake, now=time.time(), dry_run=False) == []
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, *TABLES])
+def test_a_folder_of_ours_is_cleared(tmp_path: Path, folder: str) -> None:
+    lake = Lake.open(str(tmp_path))
+    half = half_written(lake, f"{folder}/below/name")
+    os.utime(half, (0, 0))
+    assert clear_unfinished(lake, now=time.time(), dry_run=False) == [str(half)]
 
 
 def test_beside_writers_every_row_stands_once(root: str) -> None:
