@@ -7,11 +7,11 @@ from prefect import flow
 from cluster import registry
 from cluster.jobs.run import Manifest
 from cluster.lake.lake import Lake
-from cluster.nightly.night import PAGE, Night
+from cluster.nightly.night import PAGE, Night, NightAbandonedError
 from cluster.nightly.page import page
 from cluster.nightly.words import headline, subject, words
 from cluster.ray_cluster import cluster_address
-from flows.retrain_begin import begin
+from flows.retrain_begin import begin, give_up
 from flows.retrain_params import RetrainParams, check
 from flows.retrain_steps import Steps
 from tasks.events import EventName, emit
@@ -47,7 +47,10 @@ def _open(params: RetrainParams) -> Night:
     check(params)
     lake = Lake.open(params.lake)
     return Night.open(
-        lake, series=params.series(), begin=lambda before: begin(params, before=before, lake=lake)
+        lake,
+        series=params.series(),
+        begin=lambda before: begin(params, before=before, lake=lake),
+        give_up=lambda night: give_up(params, night=night),
     )
 
 
@@ -65,6 +68,7 @@ def _work(params: RetrainParams, *, night: Night, lake: Lake) -> Manifest:
 
 def _tell(manifest: Manifest, *, params: RetrainParams, night: Night, lake: Lake) -> dict[str, str]:
     """Events, artifacts and a notification; returns who was notified, or why nobody was."""
+    night.require_open()
     _emit(manifest, night=night, lake=lake)
     show_night(manifest)
     text = "\n".join([*words(manifest), "", f"Report: {manifest['report']}"])
@@ -113,11 +117,23 @@ def _tell_failed(error: Exception, *, params: RetrainParams, night: Night | None
     name = night.name if night else ""
     emit("signalbox.retrain.failed", lake=lake, payload={"night": name, "why": why})
     what = f"night {night.number} failed" if night else "a night could not begin"
-    then = "goes on with this night" if night else "tries again"
     notify(
         params.notify,
         subject=f"signalbox: {what}",
-        body=f"{why}\n\nLake: {lake.storage.uri}. The next run {then}.",
+        body=f"{why}\n\nLake: {lake.storage.uri}. {_next(error, night=night)}",
+    )
+
+
+def _next(error: Exception, *, night: Night | None) -> str:
+    """What the next run does, in words."""
+    if night is None:
+        return "The next run tries again."
+    if isinstance(error, NightAbandonedError):
+        return "The next run goes on with the night after it."
+    return (
+        "The next run goes on with this night. Where the candidate file, --max-usd or --budget has "
+        "changed by then, the night is abandoned instead and another begins; --abandon-night "
+        f"{night.number} does the same by hand."
     )
 
 

@@ -50,6 +50,7 @@ OUTSIDE_SERIES = {
     "workers",
     "budget",
     "max_usd",
+    "abandon_night",
 }
 FILES = ("settings", "labels")
 
@@ -103,6 +104,13 @@ class RetrainParams(FlowParams):
         description="Methods that train by gradient go on from the last version of theirs, with "
         "its settings and encoder, where the candidates are the same: a fraction of the time, and "
         "no better for it",
+    )
+    abandon_night: int = Field(
+        default=0,
+        ge=0,
+        title="Abandon night",
+        description="Number of a night that cannot be finished: it is closed as it is, what it had "
+        "answered is kept, and the next begins. One that is closed already is left alone. 0: none",
     )
     scorers: list[ScorerName] = _as_in(CollectParams, "scorers")
     taggers: list[TaggerName] = _as_in(CollectParams, "taggers")

@@ -327,6 +327,7 @@ class Steps:
             "night": self.night.name,
             "number": self.night.number,
             "began": begun["at"],
+            "abandoned": begun.get("abandoned"),
             "files": taken["taken"],
             "left": [*begun["left"], *taken["left"]],
             "new": new,

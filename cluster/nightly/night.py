@@ -3,24 +3,34 @@
 nights/<series>/<number>/begun.json     what was there to do, made once
                         <step>.json     what a step has settled, made once
                         report.html     the page
-                        manifest.json   written last: its existence means finished
+                        manifest.json   written last: its existence means closed
 
 All of these but the page are created and never replaced. So a night that was killed goes on with
 what it began with, whoever runs it again, and two who run at once do one night together: whoever
 settles a step first settles it for both. A series is the nights of equal parameters.
+
+A night is closed once, finished or abandoned, whichever comes first: both are its manifest. Who
+still works on one that another has abandoned is told so at the next step.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
 from cluster.storage import Storage
 
 NIGHTS, BEGUN, MANIFEST, PAGE = "nights", "begun.json", "manifest.json", "report.html"
+ABANDONED = "abandoned"
 Facts = dict[str, Any]
+
+
+class NightAbandonedError(InputError):
+    """The night that is worked on was abandoned by another run."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +52,37 @@ class Night:
     resumed: bool
 
     @classmethod
-    def open(cls, lake: Lake, *, series: str, begin: Callable[[Facts | None], Facts]) -> "Night":
+    def open(
+        cls,
+        lake: Lake,
+        *,
+        series: str,
+        begin: Callable[[Facts | None], Facts],
+        give_up: Callable[["Night"], str] = lambda _: "",
+    ) -> "Night":
         """The series' unfinished night, or a new one.
 
         Args:
             lake: where.
             series: a hash of the parameters.
-            begin: what a new night begins with, given the manifest of the last one that was
-                finished (None for none).
+            begin: what a new night begins with, given the manifest of the last one that was closed
+                (None for none).
+            give_up: why an unfinished night is not gone on with, in words, and then it is abandoned
+                and the next begins; empty: it is gone on with.
         """
         storage = lake.storage
         there = _files(storage, series=series)
         last = max((number for number, name in there if name == BEGUN), default=0)
-        if last and (last, MANIFEST) not in there:
-            return cls(storage, series, last, _read(storage, _uri(storage, series, last)), True)
-        before = _read(storage, _uri(storage, series, last, MANIFEST)) if last else None
+        before = None
+        if last:
+            uri = _uri(storage, series, last)
+            night = cls(storage, series, last, _read(storage, uri), resumed=True)
+            reason = "" if (last, MANIFEST) in there else give_up(night)
+            if (last, MANIFEST) not in there and not reason:
+                return night
+            before = night.abandon(reason) if reason else _read(storage, night.uri(MANIFEST))
         begun = _once(storage, _uri(storage, series, last + 1), lambda: begin(before))
-        return cls(storage, series, last + 1, begun, False)
+        return cls(storage, series, last + 1, begun, resumed=False)
 
     @property
     def name(self) -> str:
@@ -75,8 +99,45 @@ class Night:
         return json.loads(content) if content else None
 
     def settle(self, step: str, make: Callable[[], Facts]) -> Facts:
-        """What a step has settled, now or in an earlier run: `make` is asked once in a night."""
-        return _once(self.storage, self.uri(f"{step}.json"), make)
+        """What a step has settled, now or in an earlier run: `make` is asked once in a night.
+
+        Raises:
+            NightAbandonedError: nothing was settled, and the night was abandoned meanwhile.
+        """
+
+        def made() -> Facts:
+            self.require_open()
+            return make()
+
+        return _once(self.storage, self.uri(f"{step}.json"), made)
+
+    def require_open(self) -> None:
+        """Make sure that nobody has abandoned the night.
+
+        Raises:
+            NightAbandonedError: somebody has.
+        """
+        content = self.storage.read_bytes_or_none(self.uri(MANIFEST))
+        if content:
+            _require_finished(self, json.loads(content))
+
+    def abandon(self, why: str) -> Facts:
+        """Close the night as it is, with the reason; its manifest, which is another's where another
+        has closed it before.
+
+        Where the rewards and the lake stood is as when it began, so that the next night looks at
+        all that has come since.
+        """
+        manifest = {
+            "verdict": ABANDONED,
+            "why": why,
+            "night": self.name,
+            "number": self.number,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rewards_version": self.begun.get("rewards"),
+            "standing": self.begun.get("standing"),
+        }
+        return _once(self.storage, self.uri(MANIFEST), lambda: manifest)
 
     def write_page(self, page: bytes) -> None:
         """Write the page, over an earlier run's."""
@@ -85,8 +146,22 @@ class Night:
         failpoint("night.page.after")
 
     def finish(self, manifest: Facts) -> Facts:
-        """Write what it came to; of two who finish, the first one's word counts."""
-        return _once(self.storage, self.uri(MANIFEST), lambda: manifest)
+        """Write what it came to; of two who finish, the first one's word counts.
+
+        Raises:
+            NightAbandonedError: it was abandoned meanwhile.
+        """
+        closed = _once(self.storage, self.uri(MANIFEST), lambda: manifest)
+        _require_finished(self, closed)
+        return closed
+
+
+def _require_finished(night: Night, closed: Facts) -> None:
+    if closed.get("verdict") == ABANDONED:
+        raise NightAbandonedError(
+            f"night {night.number} was abandoned by another run while this one worked on it: "
+            f"{closed['why']}; what was answered is kept"
+        )
 
 
 def _once(storage: Storage, uri: str, make: Callable[[], Facts]) -> Facts:

@@ -65,6 +65,12 @@ def headline(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 def words(manifest: Mapping[str, Any]) -> list[str]:
     """Sentences: the reason first, then what the reader must know."""
     told = [f"{manifest['verdict']}: {manifest['why']}"]
+    abandoned = manifest["abandoned"]
+    if abandoned:
+        told.append(
+            f"night {abandoned['number']} was abandoned: {abandoned['why']}; what it had answered "
+            "is kept and was not paid for again"
+        )
     told += [f"left for the next night: {file['uri']}: {file['why']}" for file in manifest["left"]]
     if manifest["stopped"]:
         told.append(

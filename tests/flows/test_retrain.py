@@ -234,6 +234,7 @@ def test_a_night_on_s3_that_fails_is_told_and_gone_on_with(
     own(*words).refused("out of order")
     assert "failed" in hook.posted[-1]["subject"]
     assert "out of order" in hook.posted[-1]["body"]
+    assert "--abandon-night 1" in hook.posted[-1]["body"]
     events(own.lake, prefect_api=prefect_api, until="signalbox.retrain.failed")
     script.write_text(good)
     manifest = own(*words).manifest

@@ -1,0 +1,105 @@
+"""When an unfinished night is gone on with, and when it is given up for another."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.lake.lake import Lake
+from cluster.nightly.night import Night
+from flows.retrain_begin import begin, give_up
+from flows.retrain_params import RetrainParams
+
+Open = Callable[..., Night]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "candidates.yaml"
+    write(file, "dead", "alive")
+    return file
+
+
+def write(file: Path, *names: str, **settings: Any) -> None:
+    """Candidates of a server that nobody asks here."""
+    endpoint = {"endpoint": {"url": "http://127.0.0.1:9/v1"}}
+    entries = [{"name": name, "engine": "openai", "model": name} | endpoint for name in names]
+    file.write_text(json.dumps([entry | settings for entry in entries]))
+
+
+@pytest.fixture
+def night(file: Path, tmp_path: Path) -> Open:
+    """Opens a night as a run with these flags would."""
+    root = str(tmp_path / "lake")
+    lake = Lake.open(root)
+
+    def opened(**flags: Any) -> Night:
+        params = RetrainParams(lake=root, candidates=str(file), **({"budget": 50} | flags))
+        return Night.open(
+            lake,
+            series=params.series(),
+            begin=lambda before: begin(params, before=before, lake=lake),
+            give_up=lambda night: give_up(params, night=night),
+        )
+
+    return opened
+
+
+def test_nothing_has_changed(night: Open, file: Path) -> None:
+    first = night()
+    file.write_text(file.read_text() + "\n# a remark\n")
+    again = night()
+    assert (again.number, again.resumed, again.begun) == (1, True, first.begun)
+
+
+def test_a_dead_candidate_is_taken_out_and_the_next_night_asks_without_it(
+    night: Open, file: Path
+) -> None:
+    night()
+    write(file, "alive", "new")
+    after = night()
+    assert (after.number, after.resumed) == (2, False)
+    assert [one["name"] for one in after.begun["candidates"]] == ["alive", "new"]
+    assert after.begun["abandoned"]["number"] == 1
+    assert "without dead, with new" in after.begun["abandoned"]["why"]
+    assert night().resumed
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"budget": 60}, "--budget is 60 and was 50"),
+        ({"abandon_night": 1}, "by hand, with --abandon-night"),
+    ],
+)
+def test_a_flag_that_ends_a_night(night: Open, flags: dict[str, int], why: str) -> None:
+    night()
+    after = night(**flags)
+    assert (after.number, after.resumed) == (2, False)
+    assert why in after.begun["abandoned"]["why"]
+    again = night(**flags)
+    assert (again.number, again.resumed) == (2, True)
+
+
+def test_other_settings_of_the_same_names_are_told(night: Open, file: Path) -> None:
+    night()
+    write(file, "dead", "alive", seed=1)
+    assert "the same names, with other settings" in night().begun["abandoned"]["why"]
+
+
+def test_a_cap_that_was_raised_counts_for_the_next_night(night: Open, file: Path) -> None:
+    write(file, "alive", price={"input": 1.0, "output": 1.0})
+    night(max_usd=1)
+    after = night(max_usd=50)
+    assert (after.number, after.begun["max_usd"]) == (2, 50)
+    assert "--max-usd is 50 and was 1" in after.begun["abandoned"]["why"]
+
+
+def test_a_night_that_has_decided_is_finished_whatever_has_changed(night: Open, file: Path) -> None:
+    night().settle("decision", lambda: {"promoted": True})
+    write(file, "alive")
+    assert night().resumed
+    # Unless somebody gives it up by hand.
+    assert not night(abandon_night=1).resumed
