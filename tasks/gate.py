@@ -142,7 +142,8 @@ def _taken_off(version: str, *, why: str) -> str:
 def _used_up(look: Look, *, rules: GateRules) -> str:
     return (
         f"the {rules.horizon} looks that snapshot '{look.snapshot}' is good for are used up, and "
-        "nothing is promoted on it any more: freeze a new one with 'signalbox snapshot create'"
+        "nothing is promoted on it any more: with as many new test queries freeze another one with "
+        "'signalbox snapshot create'"
     )
 
 

@@ -13,6 +13,7 @@ from cluster.evaluation.metrics import TestSet
 from cluster.gate.compare import VERSION, Contest, compare
 from cluster.gate.decision import ANCHOR, CHAMPION, decide
 from cluster.gate.frozen import read_snapshot
+from cluster.gate.rare import is_bearable
 from cluster.gate.snapshot import FEWEST, Snapshot, load_snapshot
 from cluster.jobs.registered import without_seen
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -67,7 +68,8 @@ class GateSpec(JobSpec):
 def gate(spec: GateSpec, run: Run) -> Manifest:
     """Compare, and decide; the manifest's `how` is empty where the version stays challenger.
 
-    Rows that nearly repeat what one of the routers was fitted on are left out for all.
+    Rows that nearly repeat what one of the routers was fitted on are left out for all, and so are
+    those of tasks that have too few rows left.
 
     Raises:
         InputError: no such snapshot, or a damaged checkpoint.
@@ -133,10 +135,11 @@ def _outcomes(
             "with 'signalbox snapshot create'"
         )
     rows, _ = without_seen(complete, routers=spec.routers, lake=lake)
+    rows = rows.take(is_bearable(rows.tasks))
     if len(rows) < FEWEST:
         raise InputError(
             f"{len(rows)} queries of snapshot '{snapshot.name}' are not nearly repeated by what "
-            f"the routers were fitted on, expected {FEWEST} or more; freeze another one with "
+            f"the routers were fitted on, of tasks with enough, expected {FEWEST} or more; freeze another one with "
             "'signalbox snapshot create', and train on what does not repeat it"
         )
     return rows
