@@ -138,6 +138,15 @@ def champion(lake: Lake) -> str | None:
     return _champion(lake.read(REGISTRY))
 
 
+def taken_off(lake: Lake, *, version: str) -> str | None:
+    """Why a version was rolled back, where nobody has promoted it since; else None."""
+    events = lake.read(REGISTRY).sort("sequence")
+    own = (pl.col("event") == "promote") & (pl.col("version") == version)
+    back = (pl.col("event") == "rollback") & (pl.col("parent") == version)
+    last = events.filter(own | back).tail(1).filter(event="rollback")
+    return str(last["why"][0]) if last.height else None
+
+
 def champions(lake: Lake) -> list[str]:
     """The champions on top of each other, the current one last."""
     return _champions(lake.read(REGISTRY))

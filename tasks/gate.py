@@ -38,7 +38,8 @@ def gate(
 
     One look at the snapshot is spent, whatever comes out; none where the same comparison was made
     before. When another run promotes meanwhile, the version is compared with the new champion,
-    which is another look.
+    which is another look. A version that was rolled back is not brought back, and costs no look:
+    whoever took it off knew more than the snapshot says.
 
     Args:
         version: of a registered router.
@@ -83,6 +84,10 @@ def decide_and_promote(
     inputs = lake.versions(INPUTS)
 
     def judged(champion: str | None) -> Decision:
+        # Read anew each time: a rollback meanwhile is a conflict, after which this is asked again.
+        off = registry.taken_off(lake, version=version)
+        if off is not None:
+            return Decision(promote=False, why=_taken_off(version, why=off), snapshot=snapshot)
         spec = GateSpec(
             lake=lake.storage.uri,
             snapshot=snapshot,
@@ -127,10 +132,18 @@ def _look(spec: GateSpec, *, lake: Lake, rules: GateRules, run_job: RunJob) -> D
     return decision
 
 
+def _taken_off(version: str, *, why: str) -> str:
+    return (
+        f"it was champion and was rolled back ({why}), so the gate does not bring it back; to "
+        f"do so by hand: 'signalbox registry promote --router {version[:12]}'"
+    )
+
+
 def _used_up(look: Look, *, rules: GateRules) -> str:
     return (
         f"the {rules.horizon} looks that snapshot '{look.snapshot}' is good for are used up, and "
-        "nothing is promoted on it any more: freeze a new one with 'signalbox snapshot create'"
+        "nothing is promoted on it any more: with as many new test queries freeze another one with "
+        "'signalbox snapshot create'"
     )
 
 

@@ -24,7 +24,8 @@ class Contest:
     """What is compared on which rows.
 
     Attributes:
-        test: rows with every candidate's reward, in an order that does not depend on rewards.
+        test: rows with every candidate's reward, between 0 and 1, in an order that does not depend
+            on rewards.
         routes: (n_queries, n_candidates) probabilities, of the `version`, and of `champion` and
             `anchor` where there is one.
         train_reward: (n_candidates,), macro mean reward on rows that the version learned from;
@@ -37,6 +38,8 @@ class Contest:
 
 
 VERSION = "version"
+# Between the worst and the best reward.
+REWARD_REACH = 1.0
 
 
 def compare(contest: Contest, *, level: float) -> list[Comparison]:
@@ -45,6 +48,9 @@ def compare(contest: Contest, *, level: float) -> list[Comparison]:
     Best single is the best on train, and so known before; where train tells nothing it is the best
     on these very rows, which is more than could be known. The mix and the cost are there where
     costs are known.
+
+    Costs have no range that is known before. The bounds of a cost hold if no answer to any query
+    costs more, or less, than those of the snapshot.
     """
     reward = contest.train_reward
     if np.isnan(reward).all():
@@ -73,7 +79,13 @@ def _constant(shares: FloatMatrix, *, contest: Contest) -> FloatMatrix:
 def _difference(other: FloatMatrix, *, contest: Contest, name: str, level: float) -> Comparison:
     everyone = np.ones(len(other), dtype=np.bool_)
     return _compared(
-        contest.test.reward, other, rows=everyone, contest=contest, name=name, level=level
+        contest.test.reward,
+        other,
+        rows=everyone,
+        contest=contest,
+        name=name,
+        level=level,
+        reach=REWARD_REACH,
     )
 
 
@@ -82,10 +94,17 @@ def _cost(contest: Contest, *, level: float) -> list[Comparison]:
     priced = contest.test.priced
     if CHAMPION not in contest.routes or not priced.any():
         return []
-    champion = contest.routes[CHAMPION]
-    return [
-        _compared(contest.test.cost, champion, rows=priced, contest=contest, name=COST, level=level)
-    ]
+    seen = contest.test.cost[priced]
+    found = _compared(
+        contest.test.cost,
+        contest.routes[CHAMPION],
+        rows=priced,
+        contest=contest,
+        name=COST,
+        level=level,
+        reach=float(seen.max() - seen.min()),
+    )
+    return [found]
 
 
 def _compared(
@@ -96,12 +115,13 @@ def _compared(
     contest: Contest,
     name: str,
     level: float,
+    reach: float,
 ) -> Comparison:
     """The version less the other in a matrix, (n_queries, n_candidates), on the rows marked."""
     own, held, values = contest.routes[VERSION][rows], other[rows], matrix[rows]
     difference = Difference(
         values=expected(own, values) - expected(held, values),
-        reach=float(values.max() - values.min()),
+        reach=reach,
         differs=1 - np.minimum(own, held).sum(axis=1),
     )
     weights = macro_weights(contest.test.tasks[rows])

@@ -5,7 +5,8 @@ all of these tests must pass at tonight's level makes the chance of a wrong yes 
 level, whatever their number (an intersection-union test; Berger 1982), so none of them is
 corrected for the others.
 
-In the champion's place it is enough to be not worse than it by more than a margin and cheaper. Such
+In the champion's place it is enough to be not worse than it by more than a margin and cheaper (so
+far as no answer costs more than those of the snapshot: costs have no range known before). Such
 promotions could lead downhill, one margin a night, so one that follows them is held against the
 last champion that was better than its own (the anchor) with the same margin.
 """
@@ -122,4 +123,7 @@ def _words(one: Comparison) -> str:
 
 
 def _cost_words(one: Comparison) -> str:
-    return f"USD {-1000 * one.gain:.4g} cheaper a 1,000 queries, at least {-1000 * one.high:.4g}"
+    return (
+        f"USD {-1000 * one.gain:.4g} cheaper a 1,000 queries, at least {-1000 * one.high:.4g} "
+        "if no answer costs more than the snapshot's do"
+    )

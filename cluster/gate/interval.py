@@ -1,4 +1,4 @@
-"""Bounds of a macro mean difference that hold at a small error rate, for any bounded rewards.
+"""Bounds of a macro mean difference that hold at a small error rate, for rewards of a known range.
 
 The looks of many nights share one error rate, so each has little: .0002 to .01. Percentiles of a
 bootstrap and Student's t are wrong there. Two routers that differ on 5 queries of 500, all losses,
@@ -38,7 +38,8 @@ class Difference:
 
     Attributes:
         values: (n_queries,), in an order that does not depend on rewards.
-        reach: the greatest a difference can be, either way.
+        reach: the greatest a difference can be, either way. It must be known before the values: the
+            greatest that was seen makes bounds that hold only if nothing greater could have been.
         differs: (n_queries,), between 0 and 1: how far the routes differ, which is known before
             any reward.
     """

@@ -22,6 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.gate.files import FOLDER, keep, snapshot_uri
+from cluster.gate.rare import REASON, is_bearable
+from cluster.gate.renewal import check_fresh
 from cluster.guarantee.rows import one_a_text
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import read_outcomes, scorer_of
@@ -107,14 +109,19 @@ def freeze(lake: Lake, *, measure: Measure, name: str = "") -> Snapshot:
 
     Raises:
         InputError: there is one of that name, or the dataset has too few test rows that have a
-            reward of every candidate that is nearly complete.
+            reward of every candidate that is nearly complete, or too many of them were looked at
+            in earlier snapshots of the measure.
     """
-    number = 1 + max([0, *(one.number for one in snapshots(lake, dataset=measure.dataset))])
+    there = snapshots(lake, dataset=measure.dataset)
+    number = 1 + max([0, *(one.number for one in there)])
     name = name or f"{_as_name(measure.dataset)}-{number}"
     check_name(name)
     measure = _named(measure, lake=lake)
     outcomes = read_outcomes(lake, **vars(measure))
     rows, left_out, waiting = _drawn(outcomes, dataset=measure.dataset)
+    queries = _queries(rows)
+    earlier = {one.name: one.queries for one in there if one.measure == measure}
+    check_fresh(queries, earlier=earlier, lake=lake)
     made = Snapshot(
         name=name,
         number=number,
@@ -122,7 +129,7 @@ def freeze(lake: Lake, *, measure: Measure, name: str = "") -> Snapshot:
         at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         rows=len(rows),
         tasks=_counts(rows.tasks),
-        queries=keep(_queries(rows), lake=lake, name=name),
+        queries=keep(queries, lake=lake, name=name),
         outcomes={
             key: (rows.candidates[column], keep(cells(rows, column=column), lake=lake, name=name))
             for column, key in enumerate(rows.candidate_ids)
@@ -232,11 +239,14 @@ def _drawn(
     rows = _columns(every, index=np.flatnonzero((known > 0) & ~waiting))
     alone: npt.NDArray[np.bool_] = np.asarray(~rows.mask.any(axis=1))
     rows = rows.take(~alone)
+    bearable = is_bearable(rows.tasks)
+    rows = rows.take(bearable)
     counts = {
         "were picked with a bias": int(biased.sum()),
         "have no reward": int((silent & ~biased).sum()),
         "repeat a text (their mean counts once)": copies,
         "have a reward of incomplete candidates alone": int(alone.sum()),
+        REASON: int((~bearable).sum()),
     }
     left_out = {reason: count for reason, count in counts.items() if count}
     incomplete = {

@@ -21,7 +21,8 @@ it, by luck too, which makes it harder to beat there than it ought to be: an err
 What follows from the looks is one word a night, and no label; a snapshot whose numbers are read by
 people who then tune a method by them promises nothing any more.
 
-When the horizon is used up, nothing is promoted on this snapshot, and what the last look had is
+When the horizon is used up, nothing is promoted on this snapshot, another of nearly the same rows
+cannot be frozen (`cluster.gate.renewal`), and what the last look had is
 handed on to nobody. What was spent is kept as events in the lake, a `look` before the comparison is
 made and a `decided` behind it. The same comparison asked for again is the same look, unless that
 one saw nothing, as the snapshot lacked a candidate: it is closed then, for what it had was handed
@@ -156,6 +157,14 @@ def looks(lake: Lake, *, snapshot: str) -> pl.DataFrame:
         .sort("look")
         .select("look", "at", "level", "version", "champion", "how", "why")
     )
+
+
+def seen_snapshots(lake: Lake) -> set[str]:
+    """Names of the snapshots that something was compared on, or may have been."""
+    events = lake.read(LOOKS)
+    key = ["snapshot", "look"]
+    blind = events.filter(event=DECIDED, table=NOTHING).select(key)
+    return set(events.filter(event=LOOK).join(blind, on=key, how="anti")["snapshot"])
 
 
 def how_promoted(lake: Lake, *, version: str) -> str:

@@ -13,6 +13,8 @@ from cluster.evaluation.metrics import TestSet
 from cluster.gate.compare import VERSION, Contest, compare
 from cluster.gate.decision import ANCHOR, CHAMPION, decide
 from cluster.gate.frozen import read_snapshot
+from cluster.gate.rare import is_bearable
+from cluster.gate.scale import check_unit
 from cluster.gate.snapshot import FEWEST, Snapshot, load_snapshot
 from cluster.jobs.registered import without_seen
 from cluster.jobs.run import Manifest, Part, Run, main
@@ -67,7 +69,8 @@ class GateSpec(JobSpec):
 def gate(spec: GateSpec, run: Run) -> Manifest:
     """Compare, and decide; the manifest's `how` is empty where the version stays challenger.
 
-    Rows that nearly repeat what one of the routers was fitted on are left out for all.
+    Rows that nearly repeat what one of the routers was fitted on are left out for all, and so are
+    those of tasks that have too few rows left.
 
     Raises:
         InputError: no such snapshot, or a damaged checkpoint.
@@ -118,7 +121,8 @@ def _outcomes(
     with an earlier revision, it is the later one that answers what it sends there.
 
     Raises:
-        InputError: a candidate has no outcomes there, or too few rows are left.
+        InputError: a candidate has no outcomes there, rewards have no known range, or too few rows
+            are left.
     """
     ids: dict[str, str] = {}
     for checkpoint in checkpoints.values():
@@ -126,6 +130,7 @@ def _outcomes(
         ids |= {name: key for name, key in named if name not in ids}
     wanted = {key: name for name, key in sorted(ids.items())}
     complete = read_snapshot(lake, snapshot=snapshot, candidates=wanted).complete()
+    check_unit(complete.reward, measure=snapshot.measure, lake=lake)
     if len(complete) < FEWEST:
         raise InputError(
             f"{len(complete)} queries of snapshot '{snapshot.name}' have a reward of every "
@@ -133,11 +138,13 @@ def _outcomes(
             "with 'signalbox snapshot create'"
         )
     rows, _ = without_seen(complete, routers=spec.routers, lake=lake)
+    rows = rows.take(is_bearable(rows.tasks))
     if len(rows) < FEWEST:
         raise InputError(
             f"{len(rows)} queries of snapshot '{snapshot.name}' are not nearly repeated by what "
-            f"the routers were fitted on, expected {FEWEST} or more; freeze another one with "
-            "'signalbox snapshot create', and train on what does not repeat it"
+            f"the routers were fitted on, of tasks with enough, expected {FEWEST} or "
+            "more; freeze another one with 'signalbox snapshot create', and train on what does not "
+            "repeat it"
         )
     return rows
 

@@ -9,6 +9,7 @@ import pytest
 
 from cluster import registry
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.gate.rules import GateRules
 from cluster.gate.snapshot import Measure, current_or_frozen
 from cluster.gate.spending import looks, share
@@ -192,6 +193,26 @@ def test_one_that_follows_a_cheaper_champion_is_held_against_the_last_better_one
     assert seen[0].champion is not None
     assert seen[0].anchor is not None
     assert (seen[0].champion[0], seen[0].anchor[0]) == (cheaper, better)
+
+
+def test_a_version_that_was_rolled_back_comes_back_by_hand_alone(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    """Neither by the look that promoted it, nor by another one on a new snapshot."""
+    first, second = trained[1]["random"], trained[1]["cluster_table"]
+    by_hand = Decision(promote=True, why="by hand")
+    registry.promote(lake, version=first, decide=lambda _: by_hand)
+    assert put(lake, second).promote
+    registry.rollback(lake, why="users complained")
+    refused = put(lake, second)
+    assert (refused.promote, refused.look) == (False, 0)
+    assert "users complained" in refused.why
+    assert "registry promote --router" in refused.why
+    assert registry.champion(lake) == first
+    registry.promote(lake, version=second, decide=lambda _: by_hand)
+    registry.promote(lake, version=trained[1]["knn"], decide=lambda _: by_hand)
+    assert registry.taken_off(lake, version=second) is None
+    assert put(lake, second).look
 
 
 def test_an_unknown_snapshot_is_named(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:

@@ -5,8 +5,10 @@ import polars as pl
 import pytest
 
 from cluster.errors import InputError, LakeError
+from cluster.gate.decision import Comparison, Decision
 from cluster.gate.files import snapshot_uri
 from cluster.gate.frozen import read_snapshot, snapshot_texts
+from cluster.gate.rules import GateRules
 from cluster.gate.snapshot import (
     Measure,
     current,
@@ -15,6 +17,7 @@ from cluster.gate.snapshot import (
     load_snapshot,
     snapshots,
 )
+from cluster.gate.spending import note_decision, take_look
 from cluster.lake.commit import append_new, put_rewards
 from cluster.lake.lake import Lake
 from cluster.lake.tables import CANDIDATES, QUERIES, REWARDS, SCORERS
@@ -22,15 +25,21 @@ from cluster.lake.tables import CANDIDATES, QUERIES, REWARDS, SCORERS
 TOY = Measure("toy")
 
 
-def fill(lake, *, n=60, candidates=("a", "b"), biased=0, repeated=0):
+def fill(lake, *, n=60, candidates=("a", "b"), biased=0, repeated=0, rare=0):
     """Test queries (and as many of train) with a reward of every candidate."""
     rows = [(f"q{i}", f"text {i}", "test", 1.0) for i in range(n)]
     rows += [(f"b{i}", f"biased {i}", "test", 0.5) for i in range(biased)]
     rows += [(f"r{i}", f"text {i}", "test", 1.0) for i in range(repeated)]
+    rows += [(f"rare{i}", f"rare {i}", "test", 1.0) for i in range(rare)]
     rows += [(f"t{i}", f"train {i}", "train", 1.0) for i in range(n)]
     names = ["query_id", "text", "split", "sampling_probability"]
     queries = pl.DataFrame(rows, schema=names, orient="row")
-    queries = queries.with_columns(dataset=pl.lit("toy"), task=pl.lit("sum"))
+    queries = queries.with_columns(
+        dataset=pl.lit("toy"),
+        task=pl.when(pl.col("query_id").str.starts_with("rare"))
+        .then(pl.lit("rare"))
+        .otherwise(pl.lit("sum")),
+    )
     append_new(QUERIES.conform(queries).collect(), lake=lake, table=QUERIES)
     scorer = pl.DataFrame({"scorer_id": ["s"], "name": ["exact"], "spec": ["{}"]})
     append_new(scorer, lake=lake, table=SCORERS)
@@ -163,3 +172,50 @@ def test_nothing_is_frozen_before_enough_queries_have_every_reward(tmp_path) -> 
     join(lake, "b", queries=tests.tail(40))
     with pytest.raises(InputError, match=r"0 test queries with.*95% of 60 queries: 'a' 40, 'b' 40"):
         freeze(lake, measure=TOY)
+
+
+def look(lake, *, snapshot, seen=True):
+    taken = take_look(
+        lake, snapshot=snapshot, comparison="c", version="v", champion="", rules=GateRules()
+    )
+    rows = (Comparison("best single", 0.1, 0.05, 0.2, n=9),) if seen else ()
+    decided = Decision(promote=False, why="why", comparisons=rows)
+    note_decision(lake, look=taken, version="v", decision=decided)
+
+
+def test_rows_that_were_looked_at_get_no_second_error_rate(lake) -> None:
+    first = freeze(lake, measure=TOY)
+    look(lake, snapshot=first.name, seen=False)
+    second = freeze(lake, measure=TOY)
+    look(lake, snapshot=second.name)
+    with pytest.raises(InputError, match=r"60 of the 60 .* 60 more new test queries are needed"):
+        freeze(lake, measure=TOY)
+    more(lake, n=59)
+    with pytest.raises(InputError, match=r"60 of the 119 .*\(toy-2\).* 1 more new"):
+        freeze(lake, measure=TOY)
+    assert freeze(lake, measure=Measure("toy", normalisation="rank")).rows == 119
+    more(lake, n=60)
+    assert freeze(lake, measure=TOY).rows == 120
+
+
+def more(lake, *, n):
+    """New test queries up to a number, with a reward of every candidate."""
+    queries = pl.DataFrame({"query_id": [f"n{i}" for i in range(n)]}).with_columns(
+        text=pl.format("new {}", "query_id"),
+        split=pl.lit("test"),
+        sampling_probability=pl.lit(1.0),
+        dataset=pl.lit("toy"),
+        task=pl.lit("sum"),
+    )
+    append_new(QUERIES.conform(queries).collect(), lake=lake, table=QUERIES)
+    for name in ("a", "b"):
+        append_new(rewards(name, queries=queries["query_id"]), lake=lake, table=REWARDS)
+
+
+def test_a_rare_task_is_left_out_and_told(tmp_path) -> None:
+    lake = Lake.open(tmp_path / "rare")
+    fill(lake, n=300, rare=3)
+    made = freeze(lake, measure=TOY)
+    assert made.tasks == {"sum": 300}
+    assert list(made.left_out.values()) == [3]
+    assert "fewer than 20 rows" in next(iter(made.left_out))
