@@ -147,15 +147,6 @@ DEPLOYMENTS = (
         "fill in.",
         tags=("registry",),
     ),
-    Deployment(
-        name="upkeep",
-        entrypoint="flows.upkeep.upkeep",
-        description="Merge the lake's small files and delete what nobody reads any more; safe "
-        "beside everything else that runs.",
-        tags=("data",),
-        schedule=Schedule(cron="30 4 * * *", timezone="UTC"),
-        at_once=1,
-    ),
 )
 
 

@@ -1,7 +1,7 @@
 """The process of `signalbox up` that takes runs from the Prefect server and starts them.
 
-Run as `python -m flows.served`; told what to serve by one line of JSON on standard input, it
-answers with a line on standard output once the server knows the deployments, and ends, with all
+Run as `python -m flows.services.served`; told what to serve by one line of JSON on standard input,
+it answers with a line on standard output once the server knows the deployments, and ends, with all
 runs it has started, on SIGTERM.
 """
 

@@ -20,6 +20,11 @@ SECONDS = 300
 by_name = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one.name)
 
 
+def test_no_two_have_the_same_name() -> None:
+    names = [one.name for one in DEPLOYMENTS]
+    assert sorted(names) == sorted(set(names))
+
+
 @by_name
 def test_a_deployment_is_one_of_a_flow_with_parameters(deployment: Deployment) -> None:
     made = runner_deployment(deployment, defaults={"lake": "s3://bucket/lake"})
