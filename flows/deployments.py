@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 TAG = "signalbox"
 TIMEZONE = "UTC"
+# The deployment that `up --nightly` gives its parameters to.
+NIGHTLY = "retrain"
 # Filled in by the Prefect server when the event comes.
 LAKE_OF_EVENT = {"__prefect_kind": "jinja", "template": "{{ event.payload.lake }}"}
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a deployment runs by itself: a cron line in a timezone."""
+    """When a deployment runs by itself: a cron line in a timezone.
+
+    Attributes:
+        cron, timezone: when.
+        active: whether it does so from the start; otherwise once it is given what it needs.
+    """
 
     cron: str
     timezone: str
+    active: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,8 @@ DEPLOYMENTS = (
         description="One night: what is new is answered within the budget, labelled, learned from "
         "and put before the gate; the champion stays or is replaced, with the reason in words.",
         tags=("nightly",),
-        schedule=Schedule(cron="0 2 * * *", timezone=TIMEZONE),
+        # Without parameters there is no cap: what is missing would be asked for, whatever it costs.
+        schedule=Schedule(cron="0 2 * * *", timezone=TIMEZONE, active=False),
         at_once=1,
     ),
     Deployment(
@@ -147,20 +156,14 @@ DEPLOYMENTS = (
         "fill in.",
         tags=("registry",),
     ),
-    Deployment(
-        name="upkeep",
-        entrypoint="flows.upkeep.upkeep",
-        description="Merge the lake's small files and delete what nobody reads any more; safe "
-        "beside everything else that runs.",
-        tags=("data",),
-        schedule=Schedule(cron="30 4 * * *", timezone="UTC"),
-        at_once=1,
-    ),
 )
 
 
 def runner_deployment(
-    deployment: Deployment, *, defaults: dict[str, str] | None = None
+    deployment: Deployment,
+    *,
+    defaults: dict[str, str] | None = None,
+    values: dict[str, Any] | None = None,
 ) -> "RunnerDeployment":
     """A deployment as Prefect takes it.
 
@@ -168,6 +171,7 @@ def runner_deployment(
         deployment: which.
         defaults: texts the form begins with, beside the deployment's own values; what its flow
             has no such parameter for is left out.
+        values: what it is to run with by itself; with them its schedule is active.
     """
     from prefect.client.schemas.objects import (
         ConcurrencyLimitConfig,
@@ -186,8 +190,8 @@ def runner_deployment(
         limit = ConcurrencyLimitConfig(limit=deployment.at_once, collision_strategy=strategy)
     flow = deployment.flow()
     texts = _text_fields(flow)
-    values = {name: value for name, value in (defaults or {}).items() if name in texts}
-    parameters = values | deployment.defaults
+    begins = {name: value for name, value in (defaults or {}).items() if name in texts}
+    parameters = begins | deployment.defaults | (values or {})
     return RunnerDeployment.from_flow(
         flow,
         name=deployment.name,
@@ -197,7 +201,7 @@ def runner_deployment(
         version=version("signalbox"),
         # Not that of whatever repository lies around the folder the command is run in.
         version_type="prefect:simple",  # type: ignore[arg-type]
-        schedules=_schedules(deployment),
+        schedules=_schedules(deployment, given=bool(values)),
         concurrency_limit=limit,
         triggers=_triggers(deployment),
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -210,11 +214,13 @@ def _text_fields(flow: "Flow[..., Any]") -> set[str]:
     return {name for name, found in fields.items() if found.annotation is str}
 
 
-def _schedules(deployment: Deployment) -> list[Any]:
+def _schedules(deployment: Deployment, *, given: bool) -> list[Any]:
     from prefect.schedules import Cron
 
     when = deployment.schedule
-    return [] if when is None else [Cron(when.cron, timezone=when.timezone)]
+    if when is None:
+        return []
+    return [Cron(when.cron, timezone=when.timezone, active=when.active or given)]
 
 
 def _triggers(deployment: Deployment) -> list[Any]:

@@ -15,6 +15,8 @@ from cluster.lake.lake import Lake
 from cluster.process_mark import VARIABLE, start_guard
 from cluster.ray_cluster import cluster_address
 from flows.params import FlowParams, check_ray
+from flows.services.given import Given
+from flows.services.nightly import check_nightly, nightly_values
 from flows.services.only_one import check_only_one, only_one
 from flows.services.prefect_server import LOOPBACK, PrefectServer, check_server, given_server
 from flows.services.runner_process import RunnerProcess
@@ -42,6 +44,13 @@ class UpParams(FlowParams):
         title="Candidates",
         description="Candidate file (YAML or TOML) that forms which ask for one begin with",
     )
+    nightly: str = Field(
+        default="",
+        title="Nightly",
+        description="YAML file of fields as 'retrain --config' takes, such as max-usd: with them "
+        "retrain runs every night at 02:00 UTC, until its schedule is turned off in the UI. Empty: "
+        "as it was at the last start, at first not by itself",
+    )
     limit: int = Field(
         default=4, ge=1, title="Limit", description="Runs at a time; further ones wait"
     )
@@ -51,12 +60,14 @@ def check(params: UpParams) -> None:
     """What can be told before anything is started.
 
     Raises:
-        SignalboxError: lake, candidate file, address, the Prefect server that was named or the Ray
-            address are not what they must be.
+        SignalboxError: lake, candidate file, nightly file, address, the Prefect server that was
+            named or the Ray address are not what they must be.
     """
     Lake.open(params.lake)
     if params.candidates:
         check_candidates(params.candidates)
+    if params.nightly:
+        check_nightly(params.nightly, lake=params.lake, candidates=params.candidates)
     if not given_server():
         check_only_one()
     check_server(host=params.host, port=params.port)
@@ -109,11 +120,11 @@ def _guarded() -> Iterator[None]:
 
 
 def _serving(params: UpParams, *, lake: Lake, address: str, own_server: bool) -> Serving:
+    nightly = nightly_values(params.nightly) if params.nightly else {}
     candidates = str(Path(params.candidates).resolve()) if params.candidates else ""
     return Serving(
-        lake=lake.storage.uri,
+        given=Given(lake=lake.storage.uri, candidates=candidates, nightly=nightly),
         ray_address=address,
-        candidates=candidates,
         limit=params.limit,
         own_server=own_server,
     )

@@ -1,7 +1,7 @@
 """The process of `signalbox up` that takes runs from the Prefect server and starts them.
 
-Run as `python -m flows.served`; told what to serve by one line of JSON on standard input, it
-answers with a line on standard output once the server knows the deployments, and ends, with all
+Run as `python -m flows.services.served`; told what to serve by one line of JSON on standard input,
+it answers with a line on standard output once the server knows the deployments, and ends, with all
 runs it has started, on SIGTERM.
 """
 
@@ -10,16 +10,20 @@ import os
 import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from cluster.lake.lake import LAKE_VARIABLE
 from cluster.ray_cluster import ADDRESS_VARIABLE
-from flows.deployments import DEPLOYMENTS, runner_deployment
+from flows.deployments import DEPLOYMENTS
+from flows.services.given import Given, last_given, make_known, nightly_words, remember
 from flows.services.left_over import end_left_over
+from tasks.report import say
 
 if TYPE_CHECKING:
-    from prefect.deployments.runner import RunnerDeployment
+    from prefect.client.orchestration import PrefectClient
+    from prefect.runner import Runner
 
 READY = "ready"
 RUNNER = "signalbox"
@@ -31,18 +35,16 @@ class Serving(BaseModel):
     """What the deployments work on.
 
     Attributes:
-        lake: URI of the lake of runs that name no other.
+        given: what `up` gives them; without nightly parameters, what it gave before stays.
         ray_address: dashboard address of the Ray cluster of runs that name no other.
-        candidates: candidate file of runs that name no other; empty: none.
         limit: runs at a time.
         own_server: whether the server has no other runs than those of `up`.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    lake: str
+    given: Given
     ray_address: str
-    candidates: str
     limit: int
     own_server: bool
 
@@ -51,12 +53,9 @@ def main() -> None:
     """Read what to serve, and serve it."""
     answers = _answers_alone()
     serving = Serving.model_validate_json(sys.stdin.readline())
-    os.environ[LAKE_VARIABLE] = serving.lake
+    os.environ[LAKE_VARIABLE] = serving.given.lake
     os.environ[ADDRESS_VARIABLE] = serving.ray_address
-    given = {"lake": serving.lake, "candidates": serving.candidates}
-    defaults = {name: value for name, value in given.items() if value}
-    deployments = [runner_deployment(each, defaults=defaults) for each in DEPLOYMENTS]
-    asyncio.run(_serve(deployments, serving=serving, answers=answers))
+    asyncio.run(_serve(serving, answers=answers))
 
 
 def _answers_alone() -> TextIO:
@@ -69,9 +68,7 @@ def _answers_alone() -> TextIO:
     return answers
 
 
-async def _serve(
-    deployments: list["RunnerDeployment"], *, serving: Serving, answers: TextIO
-) -> None:
+async def _serve(serving: Serving, *, answers: TextIO) -> None:
     """Make the deployments known and run what is asked for, until SIGTERM."""
     from prefect.client.orchestration import get_client
     from prefect.runner import Runner
@@ -79,9 +76,10 @@ async def _serve(
     runner = Runner(
         name=RUNNER, query_seconds=POLL_SECONDS, pause_on_shutdown=False, limit=serving.limit
     )
-    known = [await runner.aadd_deployment(deployment) for deployment in deployments]
-    if serving.own_server:
-        async with get_client() as client:
+    async with get_client() as client:
+        known = await _make_all_known(serving.given, runner=runner, client=client)
+        say(await nightly_words(client))
+        if serving.own_server:
             await end_left_over(client, known)
     running = asyncio.create_task(runner.start())
     while not (runner.started or running.done()):
@@ -97,6 +95,19 @@ async def _serve(
         await runner.astop()
     stopping.cancel()
     await running
+
+
+async def _make_all_known(given: Given, *, runner: "Runner", client: "PrefectClient") -> list[UUID]:
+    """Let the server know all deployments; returns their ids."""
+    before = await last_given()
+    if not given.nightly:
+        given = given.model_copy(update={"nightly": before.nightly})
+    known = [
+        await make_known(each, runner=runner, client=client, given=given, before=before)
+        for each in DEPLOYMENTS
+    ]
+    await remember(given)
+    return known
 
 
 if __name__ == "__main__":

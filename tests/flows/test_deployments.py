@@ -20,6 +20,11 @@ SECONDS = 300
 by_name = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one.name)
 
 
+def test_no_two_have_the_same_name() -> None:
+    names = [one.name for one in DEPLOYMENTS]
+    assert sorted(names) == sorted(set(names))
+
+
 @by_name
 def test_a_deployment_is_one_of_a_flow_with_parameters(deployment: Deployment) -> None:
     made = runner_deployment(deployment, defaults={"lake": "s3://bucket/lake"})
@@ -86,11 +91,11 @@ def test_a_work_pool_has_what_up_serves(deployment: Deployment, deployed: dict[s
     strategy = (found["concurrency_options"] or {}).get("collision_strategy")
     assert strategy == (options.collision_strategy.value if options else None)
     schedules = [
-        (one["schedule"]["cron"], one["schedule"]["timezone"]) for one in found["schedules"]
+        (one["schedule"]["cron"], one["schedule"]["timezone"], one["active"])
+        for one in found["schedules"]
     ]
     when = deployment.schedule
-    assert schedules == ([(when.cron, when.timezone)] if when else [])
-    assert all(one["active"] for one in found["schedules"])
+    assert schedules == ([(when.cron, when.timezone, when.active)] if when else [])
     assert found["work_pool_name"] == "signalbox"
     assert found["pull_steps"] == [
         {"prefect.deployments.steps.set_working_directory": {"directory": "."}}

@@ -175,6 +175,29 @@ def test_every_deployment_is_there_with_the_lake_of_up(up: Up) -> None:
         assert known["paused"] is False
 
 
+@pytest.mark.parametrize(
+    ("home", "port", "told"),
+    [("own", "taken", "name another --port"), ("same", "0", "is running already")],
+)
+def test_a_second_up_is_refused_where_it_would_be_in_the_way(
+    up: Up, private_home: dict[str, str], home: str, port: str, told: str
+) -> None:
+    folder = up.folder / {"own": "another", "same": "prefect"}[home]
+    number = up.url.rpartition(":")[2] if port == "taken" else port
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "up", "--port", number, "--lake", "lake"],
+        env=os.environ | private_home | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": ""},
+        cwd=up.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert told in done.stderr
+
+
 def test_a_wrong_value_is_refused_before_there_is_a_run(up: Up) -> None:
     with pytest.raises(httpx.HTTPStatusError) as refused:
         up.run("import", format="table", path="t.csv", dataset="x", calibration=7)

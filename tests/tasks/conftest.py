@@ -13,6 +13,6 @@ def prefect() -> Iterator[None]:
 
     with (
         temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=400),
     ):
         yield
