@@ -1,8 +1,8 @@
 # Ray's side: the cluster's head and workers, with every engine. No Prefect.
 #
-#     docker build --file infra/docker/ray.Dockerfile --tag signalbox-ray:0.1.0-cpu .
+#     docker build --file infra/docker/ray.Dockerfile --tag signalbox-ray-cpu:0.1.0 .
 #     docker build --file infra/docker/ray.Dockerfile --build-arg VARIANT=cuda \
-#         --tag signalbox-ray:0.1.0-cuda .
+#         --tag signalbox-ray-cuda:0.1.0 .
 #
 # Both stand on the same plain Python, because CUDA's libraries come with the wheels and the driver
 # with NVIDIA's container toolkit: so head, CPU and GPU workers have the same Python, as Ray demands.

@@ -1,4 +1,10 @@
-"""Fields of KubeRay's RayCluster by its API reference for 1.6; pod templates are Kubernetes'."""
+"""Fields of KubeRay's RayCluster; pod templates are Kubernetes'.
+
+Checked by hand against the custom resource definition, version v1, of KubeRay's repository at its
+commit 017710c, but for `authOptions.secretName`, which that lacks: the API reference of 1.6.2 has
+it, with `auth_token` as the secret's key. `ttlSecondsAfterIdle` is in the definition and not here:
+no release is known to have it.
+"""
 
 from typing import Any
 
@@ -12,9 +18,10 @@ RAY_CLUSTER = {
     "managedBy",
     "rayVersion",
     "suspend",
+    "upgradeStrategy",
     "workerGroupSpecs",
 }
-AUTH = {"mode", "secretName", "enableK8sTokenAuth"}
+AUTH = {"enableK8sTokenAuth", "mode", "secretName"}
 AUTOSCALER = {
     "env",
     "envFrom",

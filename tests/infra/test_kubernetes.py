@@ -1,16 +1,19 @@
 """The manifests: valid against Kubernetes' schemas, hardened, and of things that are there."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import kuberay
 import kubernetes_validate
 import pytest
+import yaml
 from deployed import INFRA, documents, options, project_version, unknown_settings
 
 FOLDER = INFRA / "kubernetes"
@@ -22,6 +25,10 @@ SECRETS = {
     "signalbox-ray": {"auth_token"},
 }
 KUBERNETES = "1.37"
+PATH = os.environ["PATH"]
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="there is no kubectl here"
+)
 
 
 def of_kind(*kinds: str) -> list[dict[str, Any]]:
@@ -64,7 +71,7 @@ def containers() -> list[tuple[str, dict[str, Any]]]:
 
 def test_every_manifest_is_used_and_valid() -> None:
     files = {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
-    assert set(KUSTOMIZATION["resources"]) == files
+    assert {*KUSTOMIZATION["resources"], *KUSTOMIZATION["configurations"]} == files
     for one in OBJECTS:
         if one["kind"] != "RayCluster":
             kubernetes_validate.validate(one, KUBERNETES, strict=True)
@@ -92,7 +99,7 @@ def test_gpu_workers_start_from_none_and_the_cluster_scales_itself() -> None:
     assert cpu["minReplicas"] >= 1
     limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits["nvidia.com/gpu"] == "1"
-    assert gpu["template"]["spec"]["containers"][0]["image"].endswith("-cuda")
+    assert gpu["template"]["spec"]["containers"][0]["image"].startswith("signalbox-ray-cuda:")
 
 
 def test_ray_s_options_and_version_are_the_lock_s() -> None:
@@ -168,7 +175,9 @@ def test_secrets_are_references_to_the_ones_the_first_lines_tell_to_make() -> No
 def test_variables_are_ones_that_something_reads() -> None:
     for name, one in containers():
         own = [variable["name"] for variable in one.get("env", []) if name != "flow"]
-        assert unknown_settings(own) == [], name
+        in_command = set(re.findall(r"\$([A-Z_]+)", " ".join(one.get("args", []))))
+        assert in_command <= set(own), name
+        assert unknown_settings([each for each in own if each not in in_command]) == [], name
     assert unknown_settings(list(of_kind("ConfigMap")[0]["data"])) == []
 
 
@@ -178,8 +187,8 @@ def test_images_are_the_project_s_or_pinned() -> None:
     tag = project_version()
     assert ours == {
         f"signalbox-control:{tag}",
-        f"signalbox-ray:{tag}-cpu",
-        f"signalbox-ray:{tag}-cuda",
+        f"signalbox-ray-cpu:{tag}",
+        f"signalbox-ray-cuda:{tag}",
     }
     compose = (INFRA / "compose.yaml").read_text()
     for image in images:
@@ -192,9 +201,11 @@ def test_commands_have_options_and_files_that_exist() -> None:
     assert {word for word in worker if word.startswith("--")} <= options(
         "prefect", "worker", "start"
     )
-    create, deploy = by_name["prefect-deploy"]["args"][-1].split(" && ")
+    fill, create, deploy = by_name["prefect-deploy"]["args"][-1].split(" && ")
     assert create.split()[-1] == worker[worker.index("--pool") + 1]
-    for file in (*re.findall(r"\S+\.json", create), deploy.split()[-1]):
+    template, filled = re.findall(r"\S+\.json", fill)
+    assert f"--base-job-template {filled} " in create
+    for file in (template, deploy.split()[-1]):
         assert (INFRA.parent / file).is_file()
 
 
@@ -280,10 +291,62 @@ def test_services_lead_to_pods() -> None:
     assert f"{ray_cluster()['metadata']['name']}-head-svc" in names
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl here")
-def test_kubectl_puts_it_together() -> None:
+def built(folder: Path) -> list[dict[str, Any]]:
+    """What kustomize makes of a folder."""
     done = subprocess.run(
-        ["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=True
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("\nkind: ") == len(OBJECTS)
-    assert done.stdout.count("namespace: signalbox") >= len(OBJECTS) - 1
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every text below a value."""
+    if isinstance(value, str):
+        yield value
+    below = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in below:
+        yield from words(one)
+
+
+@needs_kubectl
+def test_kubectl_puts_it_together() -> None:
+    objects = built(FOLDER)
+    assert len(objects) == len(OBJECTS)
+    spaces = [one["metadata"].get("namespace") for one in objects if one["kind"] != "Namespace"]
+    assert set(spaces) == {"signalbox"}
+
+
+@needs_kubectl
+def test_images_of_a_registry_reach_every_pod_and_the_runs_pool(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    ours = [one["name"] for one in KUSTOMIZATION["images"]]
+    pushed = {name: f"registry.example:5000/team/{name}" for name in ours}
+    images = [{"name": name, "newName": pushed[name], "newTag": "9"} for name in ours]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(KUSTOMIZATION | {"images": images}))
+    objects = built(folder)
+    job = next(one for one in objects if one["kind"] == "Job")
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    command = container.pop("args")[-1]
+    found = [word for word in words(objects) if re.search(r"signalbox-(control|ray-\w+):", word)]
+    assert sorted(found) == sorted(
+        # The server, the worker, the deploying and the runs it names; the head and CPU workers.
+        [f"{pushed['signalbox-control']}:9"] * 4
+        + [f"{pushed['signalbox-ray-cpu']}:9"] * 2
+        + [f"{pushed['signalbox-ray-cuda']}:9"]
+    )
+    given = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    fill = command.partition(" && ")[0].replace("/tmp/work-pool.json", str(tmp_path / "pool.json"))
+    subprocess.run(["sh", "-c", fill], cwd=INFRA.parent, env=given | {"PATH": PATH}, check=True)
+    pool = json.loads((tmp_path / "pool.json").read_text())
+    default = pool["variables"]["properties"]["image"]["default"]
+    assert default == f"{pushed['signalbox-control']}:9"
+
+
+def test_only_workers_need_the_shared_volume() -> None:
+    mounting = {
+        name
+        for name, template in templates()
+        for volume in template["spec"].get("volumes", [])
+        if volume.get("persistentVolumeClaim", {}).get("claimName") == "models"
+    }
+    assert mounting == {"ray cpu", "ray gpu"}
