@@ -29,6 +29,11 @@ READ_TIMEOUT_SECONDS = 60
 RETRIES = 8
 # Asking whether the store is there: two tries of 5 s, so that a wrong address is told in 12 s.
 CHECK_RETRIES = 2
+# A sign of life that is late is worth nothing: another one follows in seconds.
+FLEETING_RETRIES = 2
+FLEETING_TIMEOUT_SECONDS = 5
+# Of both tries together: a store that takes a request's head and then is silent meets no time-out.
+FLEETING_SECONDS = 12
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class S3Options:
         }
         return {name: value for name, value in options.items() if value}
 
-    def s3fs(self, *, attempts: int = RETRIES) -> dict[str, Any]:
+    def s3fs(
+        self, *, attempts: int = RETRIES, read_timeout: int = READ_TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
         """Arguments of `s3fs.S3FileSystem`."""
         return {
             "key": self.key,
@@ -82,7 +89,7 @@ class S3Options:
             "client_kwargs": {"region_name": self.region},
             "config_kwargs": {
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "read_timeout": READ_TIMEOUT_SECONDS,
+                "read_timeout": read_timeout,
                 "retries": {"total_max_attempts": attempts, "mode": "standard"},
             },
         }
@@ -222,6 +229,29 @@ class Storage:
                 self.filesystem().pipe_file(uri, data)
                 return
             _write_beside(Path(uri), data).replace(uri)
+
+    def write_fleeting(self, uri: str, data: bytes) -> None:
+        """As `write`, of what is soon written anew: within 12 s on S3, or not at all.
+
+        It is not forced to a disk, which may be busy with gigabytes of others, and a store in
+        trouble is asked twice and not eight times with ever longer waits between.
+        """
+        with _boundary("write", uri):
+            if not self.is_s3:
+                temporary = _beside(Path(uri))
+                try:
+                    temporary.write_bytes(data)
+                    temporary.replace(uri)
+                finally:
+                    temporary.unlink(missing_ok=True)
+                return
+            options = S3Options.from_environment().s3fs(
+                attempts=FLEETING_RETRIES, read_timeout=FLEETING_TIMEOUT_SECONDS
+            )
+            files = fsspec.filesystem("s3", use_listings_cache=False, **options)
+            # The library's own tries, around those of botocore.
+            files.retries = 1
+            files.pipe_file(uri, data, timeout=FLEETING_SECONDS)
 
     def copy_from(self, source: str, uri: str) -> None:
         """Create or replace an object with the content of another, from anywhere; as `write`.
