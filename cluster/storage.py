@@ -16,11 +16,14 @@ from typing import Any
 
 import fsspec
 
+from cluster.address import names_user, refuse_user
 from cluster.errors import InputError, LakeError
 from cluster.failpoint import failpoint
 
 DEFAULT_ROOT = "./lake"
 S3_SCHEME = "s3://"
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+USE_VARIABLES = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 # A store that is not there should be told within seconds, not after botocore's five minutes.
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -56,9 +59,16 @@ class S3Options:
 
     @classmethod
     def from_environment(cls) -> "S3Options":
+        """What the standard variables say.
+
+        Raises:
+            InputError: the endpoint's address holds a user or a password.
+        """
         env = os.environ
+        for name in ENDPOINT_VARIABLES:
+            refuse_user(env.get(name, ""), what=name, instead=USE_VARIABLES)
         return cls(
-            endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            endpoint=next(filter(None, map(env.get, ENDPOINT_VARIABLES)), None),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
             key=env.get("AWS_ACCESS_KEY_ID"),
             secret=env.get("AWS_SECRET_ACCESS_KEY"),
@@ -140,9 +150,11 @@ class Storage:
         """Storage at a local path, `file://` or `s3://` address.
 
         Raises:
-            InputError: the address has another scheme, or names no bucket.
+            InputError: the address has another scheme, names no bucket, or holds a key.
         """
         text = os.fspath(uri)
+        if names_user(text):
+            refuse_user(text, what="an address of files", instead=USE_VARIABLES)
         if text.startswith(S3_SCHEME):
             if not text.removeprefix(S3_SCHEME).strip("/"):
                 raise InputError(f"'{text}' names no bucket; expected s3://bucket/prefix")

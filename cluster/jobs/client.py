@@ -14,6 +14,7 @@ from cluster.jobs.follower import FOLLOWED, NOBODY, signs_of_life
 from cluster.jobs.log_tail import LogTail
 from cluster.jobs.run import Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
+from cluster.ray_cluster import given_address
 
 POLL_SECONDS = 0.3
 # A job submitted right after a cluster's start may be refused: no agent has registered yet.
@@ -101,8 +102,9 @@ def check_cluster(address: str) -> None:
 
     Raises:
         JobError: none does, or it refuses this user's token.
+        InputError: the address holds a user or a password.
     """
-    _client(address)
+    _client(given_address(address))
 
 
 def _client(address: str) -> Any:
