@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster.address import refuse_user
 from cluster.errors import JobError
 
 ADDRESS_VARIABLE = "SIGNALBOX_RAY_ADDRESS"
@@ -57,8 +58,18 @@ def _new_token_file() -> Path:
 
 
 def given_address(address: str = "") -> str:
-    """The address, else that of `SIGNALBOX_RAY_ADDRESS`; empty when neither is set."""
-    return address or os.environ.get(ADDRESS_VARIABLE, "")
+    """The address, else that of `SIGNALBOX_RAY_ADDRESS`; empty when neither is set.
+
+    Raises:
+        InputError: it holds a user or a password.
+    """
+    given = address or os.environ.get(ADDRESS_VARIABLE, "")
+    refuse_user(
+        given,
+        what="the Ray address",
+        instead="set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's token",
+    )
+    return given
 
 
 @contextmanager

@@ -17,11 +17,14 @@ from typing import Any
 
 import fsspec
 
+from cluster.address import names_user, refuse_user
 from cluster.errors import InputError, LakeError
 from cluster.failpoint import failpoint
 
 DEFAULT_ROOT = "./lake"
 S3_SCHEME = "s3://"
+ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+USE_VARIABLES = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 # A store that is not there should be told within seconds, not after botocore's five minutes.
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 60
@@ -33,6 +36,11 @@ CHECK_RETRIES = 2
 BESIDE_BYTES = 6
 # What `_beside` makes of a name. Other names with a dot in front are not ours.
 BESIDE = re.compile(rf"\..+\.[0-9a-f]{{{2 * BESIDE_BYTES}}}")
+# A sign of life that is late is worth nothing: another one follows in seconds.
+FLEETING_RETRIES = 2
+FLEETING_TIMEOUT_SECONDS = 5
+# Of both tries together: a store that takes a request's head and then is silent meets no time-out.
+FLEETING_SECONDS = 12
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,16 @@ class S3Options:
 
     @classmethod
     def from_environment(cls) -> "S3Options":
+        """What the standard variables say.
+
+        Raises:
+            InputError: the endpoint's address holds a user or a password.
+        """
         env = os.environ
+        for name in ENDPOINT_VARIABLES:
+            refuse_user(env.get(name, ""), what=name, instead=USE_VARIABLES)
         return cls(
-            endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL"),
+            endpoint=next(filter(None, map(env.get, ENDPOINT_VARIABLES)), None),
             region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
             key=env.get("AWS_ACCESS_KEY_ID"),
             secret=env.get("AWS_SECRET_ACCESS_KEY"),
@@ -76,7 +91,9 @@ class S3Options:
         }
         return {name: value for name, value in options.items() if value}
 
-    def s3fs(self, *, attempts: int = RETRIES) -> dict[str, Any]:
+    def s3fs(
+        self, *, attempts: int = RETRIES, read_timeout: int = READ_TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
         """Arguments of `s3fs.S3FileSystem`."""
         return {
             "key": self.key,
@@ -86,7 +103,7 @@ class S3Options:
             "client_kwargs": {"region_name": self.region},
             "config_kwargs": {
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "read_timeout": READ_TIMEOUT_SECONDS,
+                "read_timeout": read_timeout,
                 "retries": {"total_max_attempts": attempts, "mode": "standard"},
             },
         }
@@ -137,9 +154,11 @@ class Storage:
         """Storage at a local path, `file://` or `s3://` address.
 
         Raises:
-            InputError: the address has another scheme, or names no bucket.
+            InputError: the address has another scheme, names no bucket, or holds a key.
         """
         text = os.fspath(uri)
+        if names_user(text):
+            refuse_user(text, what="an address of files", instead=USE_VARIABLES)
         if text.startswith(S3_SCHEME):
             if not text.removeprefix(S3_SCHEME).strip("/"):
                 raise InputError(f"'{text}' names no bucket; expected s3://bucket/prefix")
@@ -226,6 +245,29 @@ class Storage:
                 self.filesystem().pipe_file(uri, data)
                 return
             _write_beside(Path(uri), data).replace(uri)
+
+    def write_fleeting(self, uri: str, data: bytes) -> None:
+        """As `write`, of what is soon written anew: within 12 s on S3, or not at all.
+
+        It is not forced to a disk, which may be busy with gigabytes of others, and a store in
+        trouble is asked twice and not eight times with ever longer waits between.
+        """
+        with _boundary("write", uri):
+            if not self.is_s3:
+                temporary = _beside(Path(uri))
+                try:
+                    temporary.write_bytes(data)
+                    temporary.replace(uri)
+                finally:
+                    temporary.unlink(missing_ok=True)
+                return
+            options = S3Options.from_environment().s3fs(
+                attempts=FLEETING_RETRIES, read_timeout=FLEETING_TIMEOUT_SECONDS
+            )
+            files = fsspec.filesystem("s3", use_listings_cache=False, **options)
+            # The library's own tries, around those of botocore.
+            files.retries = 1
+            files.pipe_file(uri, data, timeout=FLEETING_SECONDS)
 
     def copy_from(self, source: str, uri: str) -> None:
         """Create or replace an object with the content of another, from anywhere; as `write`.

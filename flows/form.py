@@ -7,7 +7,9 @@ read as Markdown, a number's bounds are shown nowhere else, and what every flow 
 import re
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from cluster.address import names_user, refuse_user
 
 # The same for every flow, and seldom changed.
 LAST = ("ray_address", "lake")
@@ -16,6 +18,8 @@ FLAG = re.compile(r"--([a-z][a-z0-9-]*)")
 MARKUP = re.compile(r"([<>*`])")
 POLICY = re.compile(r"(Of|For) polic(y|ies) [a-z_]+( and [a-z_]+)?: ")
 Schema = dict[str, Any]
+INSTEAD = "keys are read from the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+INSTEAD += "RAY_AUTH_TOKEN"
 
 
 def shape(schema: Schema, model: type[BaseModel]) -> None:
@@ -86,3 +90,12 @@ class FormParams(BaseModel):
     def _without_line_ends(cls, value: Any) -> Any:
         """Where a form shows a text, Enter adds a line."""
         return value.strip("\r\n") if isinstance(value, str) else value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _holds_no_user(cls, value: Any, info: ValidationInfo) -> Any:
+        """Parameters are kept and shown; an `InputError`, because pydantic's own repeats them."""
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and names_user(one):
+                refuse_user(one, what=f"field '{info.field_name}'", instead=INSTEAD)
+        return value

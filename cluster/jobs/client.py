@@ -14,6 +14,7 @@ from cluster.jobs.follower import FOLLOWED, NOBODY, signs_of_life
 from cluster.jobs.log_tail import LogTail
 from cluster.jobs.run import Manifest, Part, Run
 from cluster.jobs.spec import JobSpec
+from cluster.ray_cluster import given_address
 
 POLL_SECONDS = 0.3
 # A job submitted right after a cluster's start may be refused: no agent has registered yet.
@@ -21,6 +22,8 @@ SUBMIT_PATIENCE_SECONDS = 120.0
 # A dashboard on a busy machine may refuse a connection now and then; a job lasts hours.
 ANSWER_PATIENCE_SECONDS = 20.0
 STOP_PATIENCE_SECONDS = 10.0
+# Whoever sleeps, as a laptop does, is taken for dead, and goes on when awake; so often and no more.
+REAPED_TIMES = 3
 ALIVE = ("PENDING", "RUNNING")
 LOG = logging.getLogger("signalbox")
 
@@ -43,7 +46,8 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
 
     Done before: nothing runs, and the manifest is returned with `done_before`. Running: it is
     followed, and where that job is stopped, not failed, the work goes on with one of our own.
-    Otherwise the next attempt is submitted. When this call is interrupted, the job is stopped;
+    Otherwise the next attempt is submitted, and one more where it ended because we gave no sign of
+    life for a while, up to three times. When this call is interrupted, the job is stopped;
     when its process is killed, the job soon ends by itself.
 
     Args:
@@ -58,7 +62,7 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
     manifest = run.read_manifest()
     if manifest is not None:
         return manifest | {"done_before": True}
-    client = _client(address)
+    client, reaped = _client(address), 0
     while True:
         attempts = _attempts(client, work_id=spec.work_id)
         # It may have ended between the two looks.
@@ -77,6 +81,10 @@ def run_job(spec: JobSpec, *, address: str, listener: Listener) -> Manifest:
         # before we came, says nothing about the work.
         if others and (status == "STOPPED" or error in (None, NOBODY)):
             continue
+        if error == NOBODY and reaped < REAPED_TIMES:
+            reaped += 1
+            LOG.warning("job %s was not followed for a while, and goes on in another", submission)
+            continue
         raise JobError(error or _why(client, submission=submission, status=status))
 
 
@@ -94,8 +102,9 @@ def check_cluster(address: str) -> None:
 
     Raises:
         JobError: none does, or it refuses this user's token.
+        InputError: the address holds a user or a password.
     """
-    _client(address)
+    _client(given_address(address))
 
 
 def _client(address: str) -> Any:

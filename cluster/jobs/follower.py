@@ -7,7 +7,9 @@ rerun within that while finds the job running and follows it.
 
 Silence is measured by the job's own clock, in looks as well as in seconds: neither a wall clock
 that jumps nor a machine that stands still for a minute is taken for it. A store that does not
-answer tells nothing, so no job ends for that.
+answer tells nothing, so no job ends for that; one that takes no writes looks like silence, so
+signs on S3 are few and short requests, and patience there is longer. A flow that is cancelled does
+not wait for any of this.
 """
 
 import logging
@@ -28,8 +30,10 @@ FOLLOWED = "SIGNALBOX_FOLLOWED"
 FILE = "follower.json"
 SIGN_SECONDS = 3.0
 LOOK_SECONDS = 2.0
-# Cancelled or killed, a run is to leave no process after 30 s.
+# Killed, a run is to leave no process after 30 s: 3 s for the last sign, a look and the end.
 PATIENCE_SECONDS = 15.0
+# A store in trouble may lose a sign, which takes 12 s of tries, and the next one too.
+S3_PATIENCE_SECONDS = 60.0
 PATIENCE_LOOKS = 5
 # What Ray gives a job between being told to end and being killed.
 END_SECONDS = 3.0
@@ -52,7 +56,7 @@ def signs_of_life(run: "Run") -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        run.storage.delete(run.uri(FILE))
+        _clear(run)
 
 
 def _keep_signing(run: "Run", over: threading.Event) -> None:
@@ -63,10 +67,18 @@ def _keep_signing(run: "Run", over: threading.Event) -> None:
 def _sign(run: "Run") -> None:
     """Write something new; a store in trouble is tried again at the next turn."""
     try:
-        run.storage.write(run.uri(FILE), f'{{"sign": "{secrets.token_hex(8)}"}}'.encode())
+        run.storage.write_fleeting(run.uri(FILE), f'{{"sign": "{secrets.token_hex(8)}"}}'.encode())
     # Every store has errors of its own, and none of them is the end of the run.
     except Exception as error:  # noqa: BLE001
         LOG.warning("no sign of life could be written: %s", error)
+
+
+def _clear(run: "Run") -> None:
+    """Take the sign away; one that stays does not change, which is as good."""
+    try:
+        run.storage.delete(run.uri(FILE))
+    except Exception as error:  # noqa: BLE001
+        LOG.warning("the last sign of life could not be deleted: %s", error)
 
 
 def end_without_follower(run: "Run") -> None:
@@ -78,8 +90,9 @@ def end_without_follower(run: "Run") -> None:
 
 
 def _watch(run: "Run") -> None:
+    patience = S3_PATIENCE_SECONDS if run.storage.is_s3 else PATIENCE_SECONDS
     silence = Silence()
-    while not silence.is_long:
+    while not silence.is_longer_than(patience):
         time.sleep(LOOK_SECONDS)
         try:
             sign = run.storage.read_bytes_or_none(run.uri(FILE))
@@ -114,9 +127,9 @@ class Silence:
         self.looks += 1
         self.seconds = now - self.since
 
-    @property
-    def is_long(self) -> bool:
-        return self.looks > PATIENCE_LOOKS and self.seconds >= PATIENCE_SECONDS
+    def is_longer_than(self, seconds: float) -> bool:
+        """Whether it lasts that long, and was looked at often enough to be sure."""
+        return self.looks > PATIENCE_LOOKS and self.seconds >= seconds
 
 
 def _end() -> None:

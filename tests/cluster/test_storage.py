@@ -1,10 +1,13 @@
 """Storage: a local folder and S3 behave alike, and every library reads and writes with it."""
 
 import io
+import socket
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -58,6 +61,58 @@ def test_a_name_is_kept_as_it_is(storage: Storage, name: str) -> None:
         storage.write_new(uris[0], b"two")
     storage.delete(uris[0])
     assert storage.list(storage.uri) == [(uris[1], 5)]
+
+
+def test_what_is_fleeting_is_read_and_replaced_as_well(storage: Storage) -> None:
+    uri = storage.join("run", "sign")
+    for content in (b"one", b"two"):
+        storage.write_fleeting(uri, content)
+        assert storage.read_bytes(uri) == content
+    assert storage.list(storage.uri) == [(uri, 3)]
+    assert [entry.uri for entry in storage.entries(storage.uri)] == [uri]
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A store that asks everybody to come back later."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[str]] = []
+
+    def do_PUT(self) -> None:
+        self.asked.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        text = b"<Error><Code>SlowDown</Code><Message>later</Message></Error>"
+        self.send_response(503)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *words: object) -> None:
+        """Nothing is said."""
+
+
+def test_a_store_in_trouble_is_asked_twice_for_what_is_fleeting(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        try:
+            with pytest.raises(OSError, match="later"):
+                Storage.at(s3_root).write_fleeting(f"{s3_root}/sign", b"one")
+        finally:
+            server.shutdown()
+    assert len(Slow.asked) == 2
+
+
+def test_a_store_that_is_silent_is_not_waited_for_with_what_is_fleeting(
+    s3_root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.storage.FLEETING_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(TimeoutError):
+            Storage.at(s3_root).write_fleeting(f"{s3_root}/sign", b"one")
 
 
 def test_one_of_eight_writers_creates_and_the_others_are_told(storage: Storage) -> None:

@@ -22,6 +22,8 @@ sys.path.insert(0, str(HERE))
 
 START_SECONDS = 240
 COMMAND_SECONDS = 400
+PLANTED = ("endpoint_key", "s3_key", "s3_secret", "s3_session", "ray_token", "prefect_word")
+PLANTED += ("notify", "in_store_address", "in_ray_address", "in_lake_address")
 
 
 @dataclass
@@ -43,11 +45,11 @@ class World:
     ray: "subprocess.Popen[str]"
     told: list[str] = field(default_factory=list)
 
-    def run(self, *arguments: object) -> int:
-        """Run a command; returns its exit status."""
+    def run(self, *arguments: object, **variables: str) -> int:
+        """Run a command, with some variables more; returns its exit status."""
         done = subprocess.run(
             [sys.executable, "-m", "flows.cli", *map(str, arguments), "--verbose"],
-            env=os.environ | self.variables,
+            env=os.environ | self.variables | variables,
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -69,14 +71,12 @@ def world(s3_environment: dict[str, str]) -> Iterator[World]:
     """The services; Ray's and Prefect's own files lie in the world's folder."""
     # Short, because the names of Ray's sockets begin with it.
     folder = Path(tempfile.mkdtemp(prefix="sb-", dir="/tmp"))
-    planted = {
-        name: f"{name.replace('_', '-')}-{secrets.token_hex(16)}"
-        for name in ("endpoint_key", "s3_key", "s3_secret", "ray_token", "prefect_word", "notify")
-    }
+    planted = {name: f"{name.replace('_', '-')}-{secrets.token_hex(16)}" for name in PLANTED}
     port = free_port()
     variables = s3_environment | {
         "AWS_ACCESS_KEY_ID": planted["s3_key"],
         "AWS_SECRET_ACCESS_KEY": planted["s3_secret"],
+        "AWS_SESSION_TOKEN": planted["s3_session"],
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": planted["ray_token"],
         "GATEWAY_KEY": planted["endpoint_key"],

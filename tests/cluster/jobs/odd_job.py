@@ -7,6 +7,7 @@ import time
 from typing import ClassVar
 
 from cluster.errors import InputError
+from cluster.jobs.follower import NOBODY
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 
@@ -65,6 +66,12 @@ def _complain(spec: OddSpec, run: Run) -> None:
 
 def _break(spec: OddSpec, run: Run) -> None:
     raise ZeroDivisionError("our own fault")
+
+
+def _be_reaped(spec: OddSpec, run: Run) -> None:
+    """As a job ends that saw no sign of life."""
+    run.write_error(NOBODY)
+    os._exit(1)
 
 
 def _die(spec: OddSpec, run: Run) -> None:

@@ -173,6 +173,18 @@ def test_a_job_ends_by_itself_when_its_follower_is_killed(do, ray_address, tmp_p
     assert not Path(run.uri("follower.json")).exists()
 
 
+def test_work_goes_on_in_another_job_where_ours_thought_that_nobody_follows(do, tmp_path) -> None:
+    assert do(spec_in(tmp_path, does="be_reaped", fails_first=True))["runs"] == 2
+
+
+def test_it_does_not_go_on_so_for_ever(do, ray_address, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("cluster.jobs.client.REAPED_TIMES", 1)
+    spec = spec_in(tmp_path, does="be_reaped")
+    with pytest.raises(JobError, match="nobody follows this job"):
+        do(spec)
+    assert submissions(ray_address, spec=spec) == [f"{spec.work_id}-{n}" for n in (1, 2)]
+
+
 def _stop(address: str, *, submission: str) -> None:
     from ray.job_submission import JobSubmissionClient
 

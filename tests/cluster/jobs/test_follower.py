@@ -9,7 +9,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.jobs.follower import FOLLOWED, PATIENCE_SECONDS, Silence
+from cluster.jobs.follower import FILE, FOLLOWED, PATIENCE_SECONDS, Silence, signs_of_life
+from cluster.jobs.run import Run
+from cluster.storage import Storage
 
 # A job in a hurry, whose word of why it ends cannot be written: a folder is in its place.
 JOB = """
@@ -32,7 +34,7 @@ def test_signs_that_change_are_never_silence_however_long_a_look_takes(gaps: lis
     for number, gap in enumerate(gaps):
         now += gap
         silence.look(str(number).encode(), now=now)
-        assert not silence.is_long
+        assert not silence.is_longer_than(PATIENCE_SECONDS)
 
 
 @given(gaps, st.sampled_from([b"sign", None]))
@@ -42,7 +44,7 @@ def test_silence_takes_both_time_and_looks(gaps: list[float], sign: bytes | None
     for number, gap in enumerate(gaps):
         silence.look(sign, now=now)
         long_enough = number >= 5 and now >= PATIENCE_SECONDS
-        assert silence.is_long == long_enough
+        assert silence.is_longer_than(PATIENCE_SECONDS) == long_enough
         now += gap
 
 
@@ -50,9 +52,9 @@ def test_a_sign_after_silence_is_life() -> None:
     silence = Silence()
     for second in range(0, 60, 2):
         silence.look(b"one", now=float(second))
-    assert silence.is_long
+    assert silence.is_longer_than(PATIENCE_SECONDS)
     silence.look(b"two", now=60.0)
-    assert not silence.is_long
+    assert not silence.is_longer_than(PATIENCE_SECONDS)
 
 
 def test_a_job_whose_last_word_cannot_be_written_ends_all_the_same(tmp_path: Path) -> None:
@@ -69,3 +71,12 @@ def test_a_job_whose_last_word_cannot_be_written_ends_all_the_same(tmp_path: Pat
     assert done.returncode == -signal.SIGTERM, done.stderr
     assert "nobody follows this job" in done.stderr
     assert "error.json" in done.stderr
+
+
+def test_a_sign_that_cannot_be_deleted_is_told_and_is_no_failure(tmp_path: Path, caplog) -> None:
+    run = Run(Storage.at(tmp_path), "work")
+    sign = Path(run.uri(FILE))
+    with signs_of_life(run):
+        sign.unlink()
+        (sign / "in the way").mkdir(parents=True)
+    assert "could not be deleted" in caplog.text
