@@ -124,4 +124,4 @@ def show_result(manifest: Manifest) -> None:
         say(f"half-written: {uri}")
     for row in manifest["tables"]:
         if row["pinned_by"]:
-            say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}, unfinished")
+            say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}")

@@ -13,7 +13,9 @@ from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
 from cluster.lake.lease import lease
 from cluster.lake.leftovers import SECONDS_A_DAY
+from cluster.lake.tables import REWARDS
 from cluster.lake.upkeep import TableUpkeep, clear_unfinished, keep_table, tables_there
+from cluster.nightly.remembered import remembered_rewards
 
 LEASE = "upkeep"
 
@@ -69,6 +71,8 @@ def upkeep(spec: UpkeepSpec, run: Run) -> Manifest:
         pinned = pins(folders, lake=lake, since=now - spec.keep_days * SECONDS_A_DAY)
         work = _Upkeep(spec, lake, folders, pinned, now)
         rows = []
+        versions = {**pinned.versions}
+        versions[REWARDS.name] = remembered_rewards(lake) | versions.get(REWARDS.name, {})
         tables = list(tables_there(lake))
         for number, table in enumerate(tables):
             still_ours()
@@ -78,7 +82,7 @@ def upkeep(spec: UpkeepSpec, run: Run) -> Manifest:
                     lake,
                     table=table,
                     keep_days=spec.keep_days,
-                    pinned=pinned.versions.get(table.name, {}),
+                    pinned=versions.get(table.name, {}),
                     now=now,
                     dry_run=spec.dry_run,
                 )

@@ -12,8 +12,9 @@ from cluster.failpoint import failpoint
 from cluster.lake.compaction import Compaction, compact
 from cluster.lake.lake import Lake, active_files
 from cluster.lake.leftovers import unfinished_writes, unnamed_files
+from cluster.lake.old_versions import pinned_files
 from cluster.lake.tables import TABLES, Table
-from cluster.lake.vacuum import pinned_files, vacuum
+from cluster.lake.vacuum import vacuum
 from cluster.storage import Entry
 
 LOG = logging.getLogger("signalbox.upkeep")
@@ -35,7 +36,7 @@ class TableUpkeep:
         contended: partitions that writers kept busy, left to the next time.
         vacuumed: files deleted that had been taken out of the table.
         leftovers: files deleted that no version ever named.
-        pinned_by: unfinished runs that still read an older version, whose files stay.
+        pinned_by: unfinished runs and later nights that read an older version, whose files stay.
     """
 
     table: str
@@ -63,7 +64,7 @@ def keep_table(
         lake: the lake.
         table: one that is there.
         keep_days: how long what is no longer part of the table stays.
-        pinned: version → unfinished run that reads it; its files stay, however old.
+        pinned: version → unfinished run or night that reads it; its files stay, however old.
         now: seconds since 1970.
         dry_run: only count.
     """

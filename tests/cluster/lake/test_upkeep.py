@@ -1,6 +1,5 @@
 """Upkeep of tables: rows stay what they are, whoever writes or reads meanwhile."""
 
-import json
 import os
 import threading
 import time
@@ -23,6 +22,7 @@ from cluster.lake.shard import Shard, staged_shards, write_shard
 from cluster.lake.tables import COMPLETIONS, TABLES, TAGS
 from cluster.lake.upkeep import TableUpkeep, clear_unfinished, keep_table
 from cluster.lake.vacuum import vacuum
+from tests.ageing import age_removals
 
 DAY = 86_400
 IDS = [f"{n:03}" for n in range(2 * MIN_FILES)]
@@ -79,25 +79,6 @@ def kept(lake: Lake, *, days_ahead: float = 0.0, dry_run: bool = False, pinned=N
         now=time.time() + days_ahead * DAY,
         dry_run=dry_run,
     )
-
-
-def age_removals(lake: Lake, *, days: int = 8) -> None:
-    """The log says from now on that what was taken out was taken out so many days before."""
-    folder = f"{lake.table_uri(COMPLETIONS)}/_delta_log"
-    for uri, _ in lake.storage.list(folder):
-        if uri.endswith(".json"):
-            lines = lake.storage.read_bytes(uri).decode().splitlines()
-            lake.storage.write(uri, "\n".join(map(_aged(days), lines)).encode())
-
-
-def _aged(days: int):
-    def aged(line: str) -> str:
-        action = json.loads(line)
-        if "remove" in action:
-            action["remove"]["deletionTimestamp"] -= days * DAY * 1000
-        return json.dumps(action)
-
-    return aged
 
 
 def test_small_files_become_one_and_the_rows_stay(root: str) -> None:
@@ -160,7 +141,7 @@ def test_what_is_staged_is_adopted_whatever_upkeep_did_before(local: str) -> Non
     lake = Lake.open(local)
     commit_each(lake, IDS)
     stage(lake, "paid", "for")
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     kept(lake, days_ahead=400)
     required = pl.DataFrame({"query_id": ["paid", "for"]}).with_columns(
         sample=pl.lit(0, dtype=pl.Int32)
@@ -175,7 +156,7 @@ def test_a_vacuum_takes_what_is_old_and_nothing_else(root: str) -> None:
     shards = commit_each(lake, IDS)
     kept(lake)
     assert vacuum(lake, table=COMPLETIONS, keep_days=7) == [], "nothing is old yet"
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     stage(lake, "staged")
     done = kept(lake)
     assert done.vacuumed == len(IDS)
@@ -191,7 +172,7 @@ def test_a_version_that_a_run_reads_keeps_its_files(root: str) -> None:
     pinned = lake.version(COMPLETIONS)
     commit_each(lake, IDS[-3:])
     kept(lake)
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     done = kept(lake, pinned={pinned: "train-1"})
     assert done.pinned_by == ("train-1",)
     assert done.vacuumed == 3
@@ -211,7 +192,7 @@ def test_a_pinned_version_that_cannot_be_opened_stops_the_vacuum(local: str) -> 
     lake = Lake.open(local)
     commit_each(lake, IDS)
     kept(lake)
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     lake.handle(COMPLETIONS).create_checkpoint()
     lake.storage.write(f"{lake.table_uri(COMPLETIONS)}/_delta_log/{1:020d}.json", b"{")
     before = on_disk(lake)
