@@ -27,6 +27,7 @@ PARQUET = ".parquet"
 FOLDERS = (
     "calibrations",
     "checkpoints",
+    "clock",
     "leases",
     "nights",
     "outputs",

@@ -65,14 +65,14 @@ def keep_table(
         table: one that is there.
         keep_days: how long what is no longer part of the table stays.
         pinned: version → unfinished run or night that reads it; its files stay, however old.
-        now: seconds since 1970.
+        now: seconds since 1970, by the store's clock.
         dry_run: only count.
     """
     assert LEAST_DAYS <= keep_days <= MOST_DAYS, keep_days
     files = active_files(lake.handle(table)).height
     merged = compact(lake, table=table, dry_run=dry_run)
     named = pinned_files(lake, table=table, pinned=pinned)
-    gone = vacuum(lake, table=table, keep_days=keep_days, pinned=pinned, dry_run=dry_run)
+    gone = vacuum(lake, table=table, keep_days=keep_days, now=now, pinned=pinned, dry_run=dry_run)
     left = unnamed_files(lake, table=table, keep_days=keep_days, pinned=named, now=now)
     _delete(left, lake=lake, dry_run=dry_run)
     return _told(table, files=files, merged=merged, gone=len(gone), left=len(left), pinned=pinned)

@@ -5,6 +5,8 @@ be a shard that is staged and not committed yet. What a crash has left beside th
 matter (`cluster.lake.leftovers`).
 """
 
+import math
+import time
 from collections.abc import Collection
 
 from cluster.failpoint import failpoint
@@ -13,7 +15,7 @@ from cluster.lake.old_versions import opened_at
 from cluster.lake.tables import Table
 from cluster.storage import Entry
 
-HOURS_A_DAY = 24
+SECONDS_AN_HOUR, HOURS_A_DAY = 3600, 24
 
 
 def vacuum(
@@ -21,6 +23,7 @@ def vacuum(
     *,
     table: Table,
     keep_days: int,
+    now: float,
     pinned: Collection[int] = (),
     dry_run: bool = False,
 ) -> list[Entry]:
@@ -34,6 +37,7 @@ def vacuum(
         table: one that is there.
         keep_days: the retention. Less than the table's own 60 days, after which the log forgets
             the files, and nobody would delete them.
+        now: seconds since 1970, by the store's clock.
         pinned: versions whose files stay, however old.
         dry_run: only say which.
 
@@ -42,8 +46,10 @@ def vacuum(
     """
     handle = lake.handle(table)
     kept = [one for one in pinned if opened_at(lake, table=table, version=one) is not None]
+    # Delta counts from this machine's clock as it is at this moment.
+    ahead = math.ceil((time.time() - now) / SECONDS_AN_HOUR)
     paths = handle.vacuum(
-        retention_hours=keep_days * HOURS_A_DAY,
+        retention_hours=max(0, keep_days * HOURS_A_DAY + ahead),
         enforce_retention_duration=False,
         dry_run=True,
         keep_versions=sorted(kept),
