@@ -51,7 +51,7 @@ def commit_shards(shards: Sequence[Shard], *, lake: Lake, table: Table) -> list[
     keys = read_keys(shards, lake=lake, table=table)
 
     def still_missing(handle: DeltaTable) -> list[Shard]:
-        committed = _committed_keys(pl.concat(keys), handle=handle, table=table)
+        committed = committed_keys(pl.concat(keys), handle=handle, table=table)
         return _without_overlap(shards, keys=keys, committed=committed)
 
     return commit_on_handle(still_missing, lake=lake, table=table, scope=_scope(table, partition))
@@ -78,7 +78,7 @@ def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str
     def still_missing(handle: DeltaTable) -> list[Shard]:
         while written:
             lake.storage.delete(f"{lake.table_uri(table)}/{written.pop().path}")
-        committed = _committed_keys(rows, handle=handle, table=table)
+        committed = committed_keys(rows, handle=handle, table=table)
         fresh = rows.join(committed, on=list(table.key), how="anti", maintain_order="left")
         if fresh.height:
             name = f"rows-{secrets.token_hex(16)}.parquet"
@@ -188,7 +188,7 @@ def _scope(table: Table, partition: str | None) -> str:
     return f"{table.name}/{partition or 'all'}"
 
 
-def _committed_keys(among: pl.DataFrame, *, handle: DeltaTable, table: Table) -> pl.DataFrame:
+def committed_keys(among: pl.DataFrame, *, handle: DeltaTable, table: Table) -> pl.DataFrame:
     """Those of the rows' keys that the table has.
 
     Read in a stream, and only where a file may hold one of them: all keys of 10 million rewards

@@ -217,6 +217,35 @@ def test_leftovers_of_crashes_go_once_they_are_old(local: str) -> None:
     assert there(lake) == expected(*IDS[:2])
 
 
+def damage(lake: Lake, shard: Shard, *, how: str) -> Path:
+    """A staged file whose end, or whose middle alone, is broken."""
+    file = Path(lake.table_uri(COMPLETIONS), shard.path)
+    content = file.read_bytes()
+    broken = {"end": content[:-20], "all": b"PAR1 cut off", "middle": _holed(content)}
+    file.write_bytes(broken[how])
+    return file
+
+
+def _holed(content: bytes) -> bytes:
+    """The footer stands, the pages before it are noise."""
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    return b"\xff" * (len(content) - size) + content[-size:]
+
+
+@pytest.mark.parametrize("how", ["end", "all", "middle"])
+def test_a_damaged_staged_file_stays_and_holds_nothing_up(local: str, how: str) -> None:
+    lake = Lake.open(local)
+    commit_each(lake, IDS[:2])
+    never = stage(lake, *IDS[:2])
+    file = damage(lake, stage(lake, "paid for"), how=how)
+    for dry_run in (True, False):
+        done = kept(lake, days_ahead=8, dry_run=dry_run)
+        assert (done.leftovers, done.damaged) == (1, (str(file),))
+    assert file.exists()
+    assert never.path.rsplit("/", 1)[-1] not in on_disk(lake)
+    assert kept(lake, days_ahead=8).leftovers == 0
+
+
 def half_written(lake: Lake, name: str) -> Path:
     """What is left of a write that died before it gave its file a name."""
     there = {entry.uri for entry in lake.storage.entries(lake.storage.uri)}
