@@ -17,6 +17,8 @@ from tasks.jobs import ray_job
 from tasks.report import say, show_lines
 
 MIB = 2**20
+# Of a table, what is worth a line.
+TOLD = ("compacted", "contended", "vacuumed", "leftovers", "damaged")
 
 
 class UpkeepParams(FlowParams):
@@ -100,10 +102,11 @@ def _rows(manifest: Manifest) -> list[dict[str, Any]]:
             "into": row["into"],
             "left to writers": row["contended"],
             "deleted": row["vacuumed"] + row["leftovers"],
+            "damaged": len(row["damaged"]),
             "kept for": ", ".join(row["pinned_by"]),
         }
         for row in manifest["tables"]
-        if any(row[name] for name in ("compacted", "contended", "vacuumed", "leftovers"))
+        if any(row[name] for name in TOLD)
     ]
 
 
@@ -123,5 +126,7 @@ def show_result(manifest: Manifest) -> None:
     for uri in manifest["unfinished_writes"]:
         say(f"half-written: {uri}")
     for row in manifest["tables"]:
+        for uri in row["damaged"]:
+            say(f"damaged: {uri} cannot be read and stays; look at it, and delete it yourself")
         if row["pinned_by"]:
-            say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}, unfinished")
+            say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}")

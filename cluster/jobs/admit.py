@@ -1,5 +1,6 @@
 """The admit job: a night's new labels, batch by batch, against what was expected of them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
@@ -17,14 +18,16 @@ from cluster.gate.snapshot import load_snapshot
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.spec import JobSpec
 from cluster.lake.lake import Lake
+from cluster.lake.old_versions import is_readable
 from cluster.lake.outcomes import LEARNED, read_outcomes, scorers_of
-from cluster.lake.tables import QUERIES, REWARDS
+from cluster.lake.tables import KEPT_OUT, QUERIES, REWARDS
 from cluster.normalisation import Normalisation
 from cluster.outcome import FloatMatrix, OutcomeMatrix
 from cluster.routers.checkpoint import load_checkpoint
 
 Expect = Callable[[OutcomeMatrix], FloatMatrix]
 LABEL = ["query_id", "candidate_id", "sample"]
+LOG = logging.getLogger("signalbox.admit")
 
 
 class AdmitSpec(JobSpec):
@@ -35,9 +38,11 @@ class AdmitSpec(JobSpec):
         dataset, scorer, normalisation, temperature: whose labels.
         snapshot: name of the frozen snapshot whose labels say how well labels usually agree.
         champion: version and checkpoint of the router whose predictions are what is expected;
-            None: the mean of the query's task and candidate in earlier labels.
+            None: the mean of the query's task and candidate in earlier labels, and where there are
+            none that are trusted, in the snapshot's.
         before: version of the rewards that have been looked at: what is there at `inputs` and was
-            not at this one is new.
+            not at this one is new. Where the lake has it no longer, nothing says what was looked
+            at, and all is looked at again but what was refused once.
         inputs: versions of the tables read.
         rules: what is promised.
     """
@@ -68,11 +73,13 @@ def admit_night(spec: AdmitSpec, run: Run) -> Manifest:
     lake = Lake.open(spec.lake)
     scorer_id = scorers_of(lake, dataset=spec.dataset, scorer=spec.scorer)[0][0]
     outcomes = _outcomes(spec, lake=lake)
-    new = _new_cells(spec, outcomes=outcomes, scorer_id=scorer_id, lake=lake)
+    then = _looked_at(spec, lake=lake)
+    new = _new_cells(spec, outcomes=outcomes, scorer_id=scorer_id, then=then, lake=lake)
     fresh = replace(outcomes, reward=np.where(new, outcomes.reward, np.nan))
     sources = _sources(fresh, lake=lake)
     names = sorted(set(sources[new.any(axis=1)].tolist()))
-    expect = _expectation(spec, outcomes=outcomes, new=new)
+    earlier = replace(outcomes, reward=np.where(new, np.nan, outcomes.reward))
+    expect = _expectation(spec, earlier=earlier if then is not None else None, lake=lake)
     usual = _usual(spec, expect=expect, like=outcomes, lake=lake) if names else None
     found = []
     for place, name in enumerate(names):
@@ -118,17 +125,25 @@ def _outcomes(spec: AdmitSpec, *, lake: Lake) -> OutcomeMatrix:
 
 
 def _new_cells(
-    spec: AdmitSpec, *, outcomes: OutcomeMatrix, scorer_id: str, lake: Lake
+    spec: AdmitSpec,
+    *,
+    outcomes: OutcomeMatrix,
+    scorer_id: str,
+    then: pl.LazyFrame | None,
+    lake: Lake,
 ) -> npt.NDArray[np.bool_]:
-    """(n_queries, n_candidates): where a label came since `before`."""
-    now, then = (
-        lake.scan(REWARDS, version=version).filter(pl.col("scorer_id") == scorer_id).select(LABEL)
-        for version in (spec.inputs[REWARDS.name], spec.before)
-    )
+    """(n_queries, n_candidates): where a label came since `then`; where that is forgotten, all
+    labels but those that were refused once, which stay so or were released by somebody."""
+    own = pl.col("scorer_id") == scorer_id
+    now = lake.scan(REWARDS, version=spec.inputs[REWARDS.name]).filter(own).select(LABEL)
+    key = LABEL
+    if then is None:
+        ours = pl.col("batch").str.starts_with(f"{spec.night} ")
+        then, key = lake.scan(KEPT_OUT).filter(~ours), ["query_id", "candidate_id"]
     rows = outcomes.queries.select("query_id").with_row_index("row")
     columns = pl.DataFrame({"candidate_id": outcomes.candidate_ids}).with_row_index("column")
     cells = (
-        now.join(then, on=LABEL, how="anti")
+        now.join(then.filter(own).select(key), on=key, how="anti")
         .collect()
         .join(rows, on="query_id")
         .join(columns, on="candidate_id")
@@ -136,6 +151,19 @@ def _new_cells(
     new = np.zeros(outcomes.reward.shape, dtype=np.bool_)
     new[cells["row"].to_numpy(), cells["column"].to_numpy()] = True
     return new & outcomes.mask
+
+
+def _looked_at(spec: AdmitSpec, *, lake: Lake) -> pl.LazyFrame | None:
+    """The rewards that the nights before have looked at; None where the lake has forgotten."""
+    if is_readable(lake, table=REWARDS, version=spec.before):
+        return lake.scan(REWARDS, version=spec.before)
+    LOG.warning(
+        "version %d of the rewards, up to which all labels were looked at, is in the lake no "
+        "longer: all labels of '%s' are looked at again",
+        spec.before,
+        spec.dataset,
+    )
+    return None
 
 
 def _sources(fresh: OutcomeMatrix, *, lake: Lake) -> npt.NDArray[np.str_]:
@@ -152,11 +180,13 @@ def _sources(fresh: OutcomeMatrix, *, lake: Lake) -> npt.NDArray[np.str_]:
     return named["source"].fill_null("").replace("", "labels").to_numpy().astype(str)
 
 
-def _expectation(spec: AdmitSpec, *, outcomes: OutcomeMatrix, new: npt.NDArray[np.bool_]) -> Expect:
-    """What is expected of rows."""
+def _expectation(spec: AdmitSpec, *, earlier: OutcomeMatrix | None, lake: Lake) -> Expect:
+    """What is expected of rows; without earlier labels that are trusted, of the snapshot's."""
     if spec.champion is None:
-        earlier = replace(outcomes, reward=np.where(new, np.nan, outcomes.reward))
-        learned = earlier.on_splits(LEARNED)
+        if earlier is None:
+            learned = read_snapshot(lake, snapshot=load_snapshot(lake, name=spec.snapshot))
+        else:
+            learned = earlier.on_splits(LEARNED)
         return lambda rows: by_task(learned, outcomes=rows)
     version, uri = spec.champion
     checkpoint = load_checkpoint(uri, version=version)

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from cluster.lake.lake import Lake
+from cluster.lake.tables import REWARDS
 from cluster.storage import Entry
 
 RUNS = "runs"
@@ -91,9 +92,14 @@ def _inputs(text: str) -> Iterator[tuple[str, int]]:
         spec: Any = json.loads(text)
     except ValueError:
         return
-    inputs = spec.get("inputs") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict):
+        return
+    inputs = spec.get("inputs")
     if isinstance(inputs, dict):
         yield from ((table, version) for table, version in inputs.items() if type(version) is int)
+    # What an admission compares with.
+    if type(before := spec.get("before")) is int:
+        yield REWARDS.name, before
 
 
 def outdated(folders: Collection[RunFolder], *, pinned: Pins, before: float) -> list[RunFolder]:

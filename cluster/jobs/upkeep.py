@@ -1,6 +1,5 @@
 """The upkeep job: tables compacted and vacuumed, old runs and checkpoints deleted."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -10,10 +9,13 @@ from cluster.jobs.old_checkpoints import OldCheckpoints, delete_checkpoint, old_
 from cluster.jobs.run import Manifest, Part, Run, main
 from cluster.jobs.run_folders import Pins, RunFolder, delete_folder, outdated, pins, run_folders
 from cluster.jobs.spec import JobSpec
+from cluster.lake.clock import agreed_time
 from cluster.lake.lake import Lake
 from cluster.lake.lease import lease
 from cluster.lake.leftovers import SECONDS_A_DAY
+from cluster.lake.tables import REWARDS
 from cluster.lake.upkeep import TableUpkeep, clear_unfinished, keep_table, tables_there
+from cluster.nightly.remembered import remembered_rewards
 
 LEASE = "upkeep"
 
@@ -57,18 +59,22 @@ def upkeep(spec: UpkeepSpec, run: Run) -> Manifest:
     """Tidy; returns a row a table and counts of the rest.
 
     Raises:
-        LakeError: a version that an unfinished run reads cannot be opened.
+        LakeError: a version that an unfinished run reads cannot be opened, or the store's clock
+            and this machine's do not agree.
     """
-    lake, now = Lake.open(spec.lake, create=False), time.time()
+    lake = Lake.open(spec.lake, create=False)
 
     def waiting(holder: str) -> None:
         run.progress(Part("tables", done=0, total=0, unit="tables", note=f"waiting for {holder}"))
 
     with lease(LEASE, lake=lake, waiting=waiting) as still_ours:
+        now = agreed_time(lake)
         folders = [one for one in run_folders(lake) if one.work_id != run.work_id]
         pinned = pins(folders, lake=lake, since=now - spec.keep_days * SECONDS_A_DAY)
         work = _Upkeep(spec, lake, folders, pinned, now)
         rows = []
+        versions = {**pinned.versions}
+        versions[REWARDS.name] = remembered_rewards(lake) | versions.get(REWARDS.name, {})
         tables = list(tables_there(lake))
         for number, table in enumerate(tables):
             still_ours()
@@ -78,7 +84,7 @@ def upkeep(spec: UpkeepSpec, run: Run) -> Manifest:
                     lake,
                     table=table,
                     keep_days=spec.keep_days,
-                    pinned=pinned.versions.get(table.name, {}),
+                    pinned=versions.get(table.name, {}),
                     now=now,
                     dry_run=spec.dry_run,
                 )

@@ -26,6 +26,8 @@ from cluster.storage import telling_full_disk
 # 8 writers on one scope needed at most 8 turns each in the tests; 60 turns with pauses of up to
 # 2 s give up after about a minute of pure bad luck.
 MAX_TURNS = 60
+# Files that are new go only where somebody's clock is days ahead; he will not come a third time.
+MAX_LOSSES = 3
 LONGEST_PAUSE_SECONDS = 2.0
 # So few values of a column of a key (one candidate, one scorer) are looked for in the statistics
 # of files before any row is read.
@@ -49,7 +51,7 @@ def commit_shards(shards: Sequence[Shard], *, lake: Lake, table: Table) -> list[
     keys = read_keys(shards, lake=lake, table=table)
 
     def still_missing(handle: DeltaTable) -> list[Shard]:
-        committed = _committed_keys(pl.concat(keys), handle=handle, table=table)
+        committed = committed_keys(pl.concat(keys), handle=handle, table=table)
         return _without_overlap(shards, keys=keys, committed=committed)
 
     return commit_on_handle(still_missing, lake=lake, table=table, scope=_scope(table, partition))
@@ -76,7 +78,7 @@ def _append_part(rows: pl.DataFrame, *, lake: Lake, table: Table, partition: str
     def still_missing(handle: DeltaTable) -> list[Shard]:
         while written:
             lake.storage.delete(f"{lake.table_uri(table)}/{written.pop().path}")
-        committed = _committed_keys(rows, handle=handle, table=table)
+        committed = committed_keys(rows, handle=handle, table=table)
         fresh = rows.join(committed, on=list(table.key), how="anti", maintain_order="left")
         if fresh.height:
             name = f"rows-{secrets.token_hex(16)}.parquet"
@@ -186,7 +188,7 @@ def _scope(table: Table, partition: str | None) -> str:
     return f"{table.name}/{partition or 'all'}"
 
 
-def _committed_keys(among: pl.DataFrame, *, handle: DeltaTable, table: Table) -> pl.DataFrame:
+def committed_keys(among: pl.DataFrame, *, handle: DeltaTable, table: Table) -> pl.DataFrame:
     """Those of the rows' keys that the table has.
 
     Read in a stream, and only where a file may hold one of them: all keys of 10 million rewards
@@ -219,12 +221,14 @@ def commit_on_handle(
 ) -> list[Shard]:
     """Commit what `still_missing` finds wanting on a loaded handle; return it.
 
-    When somebody else has moved the scope meanwhile, the handle is loaded and asked again.
+    When somebody else has moved the scope meanwhile, or a file has gone, the handle is loaded and
+    asked again.
 
     Raises:
-        LakeError: the scope stays contended.
+        LakeError: the scope stays contended, or files go again and again.
     """
     shards: list[Shard] = []
+    losses = 0
     for turn in range(MAX_TURNS):
         handle = lake.handle(table)
         if shards and _is_committed(shards, handle=handle):
@@ -234,6 +238,12 @@ def commit_on_handle(
         if not shards:
             return []
         failpoint("commit.before")
+        if gone := _gone(shards, lake=lake, table=table):
+            losses += 1
+            if losses == MAX_LOSSES:
+                raise _is_deleted(gone)
+            shards = []
+            continue
         try:
             _write_transaction(handle, shards=shards, table=table, scope=scope, number=number + 1)
         except CommitFailedError:
@@ -242,6 +252,23 @@ def commit_on_handle(
         failpoint("commit.after")
         return shards
     raise LakeError(f"{lake.table_uri(table)}: {MAX_TURNS} commits were refused; try again later")
+
+
+def _gone(shards: Sequence[Shard], *, lake: Lake, table: Table) -> str:
+    """A file that is there no longer, or an empty text.
+
+    A commit that names one would break every read of the table.
+    """
+    files = lake.storage.filesystem()
+    uris = (f"{lake.table_uri(table)}/{shard.path}" for shard in shards)
+    return next((uri for uri in uris if not files.exists(uri)), "")
+
+
+def _is_deleted(uri: str) -> LakeError:
+    return LakeError(
+        f"{uri}: was written and is gone before it is committed; is an 'upkeep' running on a "
+        "machine whose clock is ahead? Stop it, set the clock right and run again"
+    )
 
 
 def _is_committed(shards: Sequence[Shard], *, handle: DeltaTable) -> bool:

@@ -5,19 +5,25 @@ rows-*, errors-*, part-*   rows of a driver that died between the write and the 
                      later run writes and asks anew
 shard-*              answers of a dead worker. A later run adopts them, so they stay, however
                      old: somebody paid for them. Only one whose keys are all committed by
-                     others can never be adopted.
+                     others can never be adopted. One that is damaged stays too: what is in it may
+                     be mended by hand.
 """
 
+import logging
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from cluster.lake.lake import MARKER, Lake, active_files, removed_files, scan_handle
+from cluster.errors import LakeError
+from cluster.lake.commit import committed_keys
+from cluster.lake.lake import MARKER, Lake, active_files, removed_files
 from cluster.lake.shard import ADOPTABLE, read_keys, read_shard
 from cluster.lake.tables import TABLES, Table
 from cluster.storage import Entry
 
+LOG = logging.getLogger("signalbox.upkeep")
 SECONDS_A_DAY = 86_400
 # A write takes seconds, a minute on a slow disk.
 UNFINISHED_DAYS = 1
@@ -27,6 +33,7 @@ PARQUET = ".parquet"
 FOLDERS = (
     "calibrations",
     "checkpoints",
+    "clock",
     "leases",
     "nights",
     "outputs",
@@ -35,6 +42,19 @@ FOLDERS = (
     "snapshots",
     "waiting-routed",
 )
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Old files in a table's folder that its log does not name.
+
+    Attributes:
+        useless: nobody will ever want them.
+        damaged: staged answers that cannot be read, and stay.
+    """
+
+    useless: tuple[Entry, ...]
+    damaged: tuple[Entry, ...]
 
 
 def unfinished_writes(lake: Lake, *, now: float) -> list[Entry]:
@@ -64,8 +84,9 @@ def _of_marker(lake: Lake) -> Iterator[Entry]:
 
 def unnamed_files(
     lake: Lake, *, table: Table, keep_days: int, pinned: Collection[str], now: float
-) -> list[Entry]:
-    """Data files older than the retention that the log does not name and no run will adopt.
+) -> Unnamed:
+    """Data files older than the retention that the log does not name: those that no run will adopt,
+    and those that none can.
 
     Args:
         lake: the lake.
@@ -90,21 +111,42 @@ def unnamed_files(
         and entry.uri.removeprefix(root) not in named
     ]
     staged = [entry for entry in old if entry.name.startswith(ADOPTABLE)]
-    useless = set(_never_adopted(staged, lake=lake, table=table))
-    return [entry for entry in old if entry not in staged or entry in useless]
+    useless, damaged = _sorted_out(staged, lake=lake, table=table)
+    gone = (entry for entry in old if entry not in staged or entry in useless)
+    return Unnamed(useless=tuple(gone), damaged=tuple(damaged))
 
 
-def _never_adopted(staged: Collection[Entry], *, lake: Lake, table: Table) -> Iterator[Entry]:
-    """Staged files all of whose keys are committed."""
-    if not staged:
-        return
-    committed = scan_handle(lake.handle(table), table=table)
+def _sorted_out(
+    staged: Collection[Entry], *, lake: Lake, table: Table
+) -> tuple[set[Entry], list[Entry]]:
+    """Of staged files, those all of whose keys are committed, and those that cannot be read."""
+    keys: dict[Entry, pl.DataFrame] = {}
+    damaged = []
     for entry in staged:
+        found = _keys(entry, lake=lake, table=table)
+        if found is None:
+            damaged.append(entry)
+        else:
+            keys[entry] = found
+    if not keys:
+        return set(), damaged
+    # One look into the table for all of them: it may have thousands of files.
+    every = pl.concat(keys.values()).unique()
+    committed = committed_keys(every, handle=lake.handle(table), table=table)
+    useless = {
+        entry
+        for entry, own in keys.items()
+        if own.join(committed, on=list(table.key), how="anti").is_empty()
+    }
+    return useless, damaged
+
+
+def _keys(entry: Entry, *, lake: Lake, table: Table) -> pl.DataFrame | None:
+    """The keys in a staged file; None where it cannot be read."""
+    try:
         shard = read_shard(entry.uri, lake=lake, table=table)
-        keys = read_keys([shard], lake=lake, table=table)[0]
-        ours = committed
-        if table.partition:
-            ours = ours.filter(pl.col(table.partition) == shard.partition)
-        there = keys.lazy().join(ours.select(table.key), on=list(table.key), how="semi")
-        if there.select(pl.len()).collect(engine="streaming").item() == keys.height:
-            yield entry
+        return read_keys([shard], lake=lake, table=table)[0]
+    # A sound footer may stand before damaged pages.
+    except (LakeError, OSError, pl.exceptions.PolarsError) as error:
+        LOG.warning("%s: is damaged and stays (%s)", entry.uri, error)
+        return None

@@ -5,15 +5,16 @@ does what is left to do. Two upkeeps at once wait for each other.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.failpoint import failpoint
 from cluster.lake.compaction import Compaction, compact
 from cluster.lake.lake import Lake, active_files
-from cluster.lake.leftovers import unfinished_writes, unnamed_files
+from cluster.lake.leftovers import Unnamed, unfinished_writes, unnamed_files
+from cluster.lake.old_versions import pinned_files
 from cluster.lake.tables import TABLES, Table
-from cluster.lake.vacuum import pinned_files, vacuum
+from cluster.lake.vacuum import vacuum
 from cluster.storage import Entry
 
 LOG = logging.getLogger("signalbox.upkeep")
@@ -35,7 +36,8 @@ class TableUpkeep:
         contended: partitions that writers kept busy, left to the next time.
         vacuumed: files deleted that had been taken out of the table.
         leftovers: files deleted that no version ever named.
-        pinned_by: unfinished runs that still read an older version, whose files stay.
+        damaged: addresses of staged files that cannot be read; they stay.
+        pinned_by: unfinished runs and later nights that read an older version, whose files stay.
     """
 
     table: str
@@ -45,6 +47,7 @@ class TableUpkeep:
     contended: int
     vacuumed: int
     leftovers: int
+    damaged: tuple[str, ...]
     pinned_by: tuple[str, ...]
 
 
@@ -63,22 +66,28 @@ def keep_table(
         lake: the lake.
         table: one that is there.
         keep_days: how long what is no longer part of the table stays.
-        pinned: version → unfinished run that reads it; its files stay, however old.
-        now: seconds since 1970.
+        pinned: version → unfinished run or night that reads it; its files stay, however old.
+        now: seconds since 1970, by the store's clock.
         dry_run: only count.
     """
     assert LEAST_DAYS <= keep_days <= MOST_DAYS, keep_days
     files = active_files(lake.handle(table)).height
     merged = compact(lake, table=table, dry_run=dry_run)
     named = pinned_files(lake, table=table, pinned=pinned)
-    gone = vacuum(lake, table=table, keep_days=keep_days, pinned=pinned, dry_run=dry_run)
+    gone = vacuum(lake, table=table, keep_days=keep_days, now=now, pinned=pinned, dry_run=dry_run)
     left = unnamed_files(lake, table=table, keep_days=keep_days, pinned=named, now=now)
-    _delete(left, lake=lake, dry_run=dry_run)
-    return _told(table, files=files, merged=merged, gone=len(gone), left=len(left), pinned=pinned)
+    _delete(left.useless, lake=lake, dry_run=dry_run)
+    return _told(table, files=files, merged=merged, gone=len(gone), left=left, pinned=pinned)
 
 
 def _told(
-    table: Table, *, files: int, merged: Compaction, gone: int, left: int, pinned: Mapping[int, str]
+    table: Table,
+    *,
+    files: int,
+    merged: Compaction,
+    gone: int,
+    left: Unnamed,
+    pinned: Mapping[int, str],
 ) -> TableUpkeep:
     return TableUpkeep(
         table=table.name,
@@ -87,7 +96,8 @@ def _told(
         into=merged.into,
         contended=merged.contended,
         vacuumed=gone,
-        leftovers=left,
+        leftovers=len(left.useless),
+        damaged=tuple(entry.uri for entry in left.damaged),
         pinned_by=tuple(sorted(set(pinned.values()))),
     )
 
@@ -99,7 +109,7 @@ def clear_unfinished(lake: Lake, *, now: float, dry_run: bool) -> list[str]:
     return [entry.uri for entry in found]
 
 
-def _delete(entries: list[Entry], *, lake: Lake, dry_run: bool) -> None:
+def _delete(entries: Sequence[Entry], *, lake: Lake, dry_run: bool) -> None:
     for entry in entries if not dry_run else ():
         LOG.info("deleting %s", entry.uri)
         failpoint("leftover.before_delete")

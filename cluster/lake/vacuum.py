@@ -5,20 +5,17 @@ be a shard that is staged and not committed yet. What a crash has left beside th
 matter (`cluster.lake.leftovers`).
 """
 
-import logging
+import math
+import time
 from collections.abc import Collection
 
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
-
-from cluster.errors import LakeError
 from cluster.failpoint import failpoint
 from cluster.lake.lake import Lake
+from cluster.lake.old_versions import opened_at
 from cluster.lake.tables import Table
 from cluster.storage import Entry
 
-LOG = logging.getLogger("signalbox.upkeep")
-HOURS_A_DAY = 24
+SECONDS_AN_HOUR, HOURS_A_DAY = 3600, 24
 
 
 def vacuum(
@@ -26,6 +23,7 @@ def vacuum(
     *,
     table: Table,
     keep_days: int,
+    now: float,
     pinned: Collection[int] = (),
     dry_run: bool = False,
 ) -> list[Entry]:
@@ -39,6 +37,7 @@ def vacuum(
         table: one that is there.
         keep_days: the retention. Less than the table's own 60 days, after which the log forgets
             the files, and nobody would delete them.
+        now: seconds since 1970, by the store's clock.
         pinned: versions whose files stay, however old.
         dry_run: only say which.
 
@@ -46,9 +45,11 @@ def vacuum(
         LakeError: a pinned version cannot be opened.
     """
     handle = lake.handle(table)
-    kept = [version for version in pinned if _at(lake, table=table, version=version) is not None]
+    kept = [one for one in pinned if opened_at(lake, table=table, version=one) is not None]
+    # Delta counts from this machine's clock as it is at this moment.
+    ahead = math.ceil((time.time() - now) / SECONDS_AN_HOUR)
     paths = handle.vacuum(
-        retention_hours=keep_days * HOURS_A_DAY,
+        retention_hours=max(0, keep_days * HOURS_A_DAY + ahead),
         enforce_retention_duration=False,
         dry_run=True,
         keep_versions=sorted(kept),
@@ -59,32 +60,3 @@ def vacuum(
         failpoint("vacuum.before_delete")
         lake.storage.delete(entry.uri)
     return gone
-
-
-def pinned_files(lake: Lake, *, table: Table, pinned: Collection[int]) -> set[str]:
-    """Paths of all files that pinned versions of a table consist of."""
-    found: set[str] = set()
-    for version in pinned:
-        handle = _at(lake, table=table, version=version)
-        if handle is not None:
-            found.update(handle.get_add_actions(flatten=True).column("path").to_pylist())
-    return found
-
-
-def _at(lake: Lake, *, table: Table, version: int) -> DeltaTable | None:
-    """A handle on an old version; None where the log has forgotten it, so that no run reads it.
-
-    Raises:
-        LakeError: the log has it, and it cannot be opened: nothing is deleted then.
-    """
-    uri, options = lake.table_uri(table), lake.storage.delta_options()
-    try:
-        return DeltaTable(uri, version=version, storage_options=options)
-    except DeltaError as error:
-        if lake.storage.read_bytes_or_none(f"{uri}/_delta_log/{version:020d}.json") is None:
-            LOG.info("%s: version %d is in the log no longer", table.name, version)
-            return None
-        raise LakeError(
-            f"{uri}: version {version}, which an unfinished run reads, cannot be opened ({error}), "
-            "so nothing is deleted; try again, or finish that run or delete its folder"
-        ) from error

@@ -1,19 +1,25 @@
 """The admit job: labels that are new, by source; what is refused is not learned from any more."""
 
+import time
+
 import numpy as np
 import polars as pl
 import pytest
 
 from cluster.errors import InputError
 from cluster.gate.admission import Admission
-from cluster.gate.admitted import admissions, release
+from cluster.gate.admitted import admissions, looked_at, release
 from cluster.gate.snapshot import Measure, freeze
 from cluster.jobs.admit import AdmitSpec, admit_night
 from cluster.jobs.run import Run
+from cluster.jobs.upkeep import UpkeepSpec, upkeep
 from cluster.lake.commit import append_new
+from cluster.lake.compaction import MIN_FILES
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS, read_outcomes
 from cluster.lake.tables import CANDIDATES, QUERIES, REWARDS, SCORERS
+from cluster.lake.vacuum import vacuum
+from tests.ageing import age_removals
 
 NAMES = ("a", "b", "c", "d")
 CHANCE = {"sum": (0.9, 0.2, 0.7, 0.4), "word": (0.2, 0.9, 0.7, 0.4), "rhyme": (0.4, 0.5, 0.1, 0.9)}
@@ -121,3 +127,84 @@ def test_a_pinned_view_does_not_move_with_what_is_refused_later(lake) -> None:
 
 def test_a_night_without_new_labels_has_no_batch(lake) -> None:
     assert night(lake, before=lake.version(REWARDS)) == {}
+
+
+def many_files(lake):
+    """So many that upkeep merges them."""
+    for number in range(MIN_FILES):
+        labels(lake, source=f"few{number}", n=2, seed=10 + number)
+
+
+def a_quiet_month(lake, *, keeping=True):
+    """Upkeep merges the files, and much later takes those it merged."""
+    tidy(lake, day="1")
+    age_removals(lake, table=REWARDS)
+    if not keeping:
+        assert vacuum(lake, table=REWARDS, keep_days=7, now=time.time())
+    return tidy(lake, day="31")
+
+
+def tidy(lake, *, day):
+    days = {"keep_days": 7, "run_days": 30, "router_days": 0}
+    spec = UpkeepSpec(lake=lake.storage.uri, dry_run=False, found={}, day=day, **days)
+    rows = upkeep(spec, Run.of(spec))["tables"]
+    return next(row for row in rows if row["table"] == "rewards")
+
+
+def since(lake, *, night):
+    """What the nights before say that they have looked at."""
+    version = looked_at(lake, dataset="toy", scorer_id="s", night=night)
+    assert version is not None
+    return version
+
+
+def test_a_night_after_a_quiet_month_looks_at_what_is_new(lake) -> None:
+    many_files(lake)
+    night(lake, before=lake.version(REWARDS))
+    labels(lake, source="later", n=100, seed=4)
+    found = night(lake, before=since(lake, night="n2"), name="n2")
+    assert set(found) == {"n2 later"}
+    done = a_quiet_month(lake)
+    assert done["pinned_by"] == (
+        "night n1",
+        "night n2",
+    )
+    # A night that was killed and is run again, and the next one.
+    assert night(lake, before=since(lake, night="n2"), name="n2") == found
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    found = night(lake, before=since(lake, night="n3"), name="n3")
+    assert {name: one.verdict for name, one in found.items()} == {"n3 bad": "refused"}
+
+
+def test_a_month_later_nothing_is_kept_for_nights_long_past(lake) -> None:
+    many_files(lake)
+    night(lake, before=lake.version(REWARDS))
+    for name in ("n2", "n3"):
+        labels(lake, source=name, n=20, seed=4)
+        night(lake, before=since(lake, night=name), name=name)
+    assert a_quiet_month(lake)["pinned_by"] == ("night n2", "night n3")
+
+
+def test_where_nobody_knows_what_was_looked_at_all_is_looked_at_again(lake, caplog) -> None:
+    before = lake.version(REWARDS)
+    many_files(lake)
+    labels(lake, source="bad", n=200, seed=3, poison=True)
+    labels(lake, source="worse", n=200, seed=4, poison=True)
+    found = night(lake, before=before)
+    assert {"n1 bad", "n1 worse"} == {
+        name for name, one in found.items() if one.verdict == "refused"
+    }
+    release(lake, batch="n1 worse", why="was right after all")
+    a_quiet_month(lake, keeping=False)
+    labels(lake, source="new", n=200, seed=5, poison=True)
+    labels(lake, source="good", n=200, seed=6)
+    again = night(lake, before=since(lake, night="n2"), name="n2")
+    assert "all labels of 'toy' are looked at again" in caplog.text
+    assert {"n2 old", "n2 test", "n2 new", "n2 good"} <= set(again)
+    assert {name for name, one in again.items() if one.verdict == "refused"} == {"n2 new"}
+    assert {"old", "test", "good", "worse"} <= learned(lake)
+    assert not {"bad", "new"} & learned(lake)
+    once_more = night(lake, before=since(lake, night="n2"), name="n2")
+    assert {name: one.verdict for name, one in once_more.items()} == {
+        name: one.verdict for name, one in again.items()
+    }

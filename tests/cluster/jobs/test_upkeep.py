@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster import registry
-from cluster.errors import InputError
+from cluster.errors import InputError, LakeError
 from cluster.gate.decision import Decision
 from cluster.jobs.run import Run
 from cluster.jobs.run_folders import pins, run_folders
@@ -111,7 +111,7 @@ def test_old_challengers_go_on_request_and_no_champion_ever(
     spec = json.dumps({"router": "asked"})
     write_run(lake, "route-1", days_old=0, finished=False, spec=spec)
     start = time.time()
-    monkeypatch.setattr("cluster.jobs.upkeep.time.time", lambda: start + 2 * DAY)
+    monkeypatch.setattr("cluster.jobs.upkeep.agreed_time", lambda _: start + 2 * DAY)
     assert tidy(lake, router_days=3)["checkpoints"]["challengers"] == []
     assert tidy(lake, router_days=1)["checkpoints"]["challengers"] == ["third"]
     assert [folder.exists() for folder in folders] == [True, True, False, True]
@@ -152,3 +152,26 @@ def test_a_spec_that_is_not_sound_pins_nothing_and_stops_nothing(lake: Lake, spe
     write_run(lake, "train-1", days_old=0, finished=False, spec=spec)
     assert pins(run_folders(lake), lake=lake, since=0).versions == {}
     assert tidy(lake)["runs"]["deleted"] == 0
+
+
+def test_what_an_unfinished_admission_compares_with_stays(lake: Lake) -> None:
+    spec = json.dumps({"before": 3, "inputs": {"rewards": 7}})
+    write_run(lake, "admit-1", days_old=1, finished=False, spec=spec)
+    pinned = pins(run_folders(lake), lake=lake, since=0).versions
+    assert pinned == {"rewards": {3: "admit-1", 7: "admit-1"}}
+
+
+@pytest.mark.parametrize("days", [-8, 8])
+def test_nothing_goes_by_a_clock_that_the_store_does_not_share(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    new = write_run(lake, "train-new", days_old=29, finished=True)
+    old = write_run(lake, "train-old", days_old=31, finished=True)
+    real = time.time
+    with monkeypatch.context() as jumped:
+        jumped.setattr("time.time", lambda: real() + days * DAY)
+        with pytest.raises(LakeError, match="set the clock right"):
+            tidy(lake)
+    assert (old.exists(), new.exists()) == (True, True)
+    monkeypatch.setattr("time.time", lambda: real() + DAY / 48)
+    assert tidy(lake)["runs"]["deleted"] == 1

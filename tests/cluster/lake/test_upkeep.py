@@ -1,6 +1,5 @@
 """Upkeep of tables: rows stay what they are, whoever writes or reads meanwhile."""
 
-import json
 import os
 import threading
 import time
@@ -23,6 +22,7 @@ from cluster.lake.shard import Shard, staged_shards, write_shard
 from cluster.lake.tables import COMPLETIONS, TABLES, TAGS
 from cluster.lake.upkeep import TableUpkeep, clear_unfinished, keep_table
 from cluster.lake.vacuum import vacuum
+from tests.ageing import age_removals
 
 DAY = 86_400
 IDS = [f"{n:03}" for n in range(2 * MIN_FILES)]
@@ -79,25 +79,6 @@ def kept(lake: Lake, *, days_ahead: float = 0.0, dry_run: bool = False, pinned=N
         now=time.time() + days_ahead * DAY,
         dry_run=dry_run,
     )
-
-
-def age_removals(lake: Lake, *, days: int = 8) -> None:
-    """The log says from now on that what was taken out was taken out so many days before."""
-    folder = f"{lake.table_uri(COMPLETIONS)}/_delta_log"
-    for uri, _ in lake.storage.list(folder):
-        if uri.endswith(".json"):
-            lines = lake.storage.read_bytes(uri).decode().splitlines()
-            lake.storage.write(uri, "\n".join(map(_aged(days), lines)).encode())
-
-
-def _aged(days: int):
-    def aged(line: str) -> str:
-        action = json.loads(line)
-        if "remove" in action:
-            action["remove"]["deletionTimestamp"] -= days * DAY * 1000
-        return json.dumps(action)
-
-    return aged
 
 
 def test_small_files_become_one_and_the_rows_stay(root: str) -> None:
@@ -160,7 +141,7 @@ def test_what_is_staged_is_adopted_whatever_upkeep_did_before(local: str) -> Non
     lake = Lake.open(local)
     commit_each(lake, IDS)
     stage(lake, "paid", "for")
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     kept(lake, days_ahead=400)
     required = pl.DataFrame({"query_id": ["paid", "for"]}).with_columns(
         sample=pl.lit(0, dtype=pl.Int32)
@@ -174,8 +155,9 @@ def test_a_vacuum_takes_what_is_old_and_nothing_else(root: str) -> None:
     lake = Lake.open(root)
     shards = commit_each(lake, IDS)
     kept(lake)
-    assert vacuum(lake, table=COMPLETIONS, keep_days=7) == [], "nothing is old yet"
-    age_removals(lake)
+    now = time.time()
+    assert vacuum(lake, table=COMPLETIONS, keep_days=7, now=now) == [], "nothing is old yet"
+    age_removals(lake, table=COMPLETIONS)
     stage(lake, "staged")
     done = kept(lake)
     assert done.vacuumed == len(IDS)
@@ -191,7 +173,7 @@ def test_a_version_that_a_run_reads_keeps_its_files(root: str) -> None:
     pinned = lake.version(COMPLETIONS)
     commit_each(lake, IDS[-3:])
     kept(lake)
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     done = kept(lake, pinned={pinned: "train-1"})
     assert done.pinned_by == ("train-1",)
     assert done.vacuumed == 3
@@ -211,12 +193,12 @@ def test_a_pinned_version_that_cannot_be_opened_stops_the_vacuum(local: str) -> 
     lake = Lake.open(local)
     commit_each(lake, IDS)
     kept(lake)
-    age_removals(lake)
+    age_removals(lake, table=COMPLETIONS)
     lake.handle(COMPLETIONS).create_checkpoint()
     lake.storage.write(f"{lake.table_uri(COMPLETIONS)}/_delta_log/{1:020d}.json", b"{")
     before = on_disk(lake)
     with pytest.raises(LakeError, match="version 1"):
-        vacuum(lake, table=COMPLETIONS, keep_days=7, pinned=[1])
+        vacuum(lake, table=COMPLETIONS, keep_days=7, now=time.time(), pinned=[1])
     assert on_disk(lake) == before
 
 
@@ -233,6 +215,35 @@ def test_leftovers_of_crashes_go_once_they_are_old(local: str) -> None:
     assert not {died.path.rsplit("/", 1)[-1], never.path.rsplit("/", 1)[-1]} & left
     assert wanted.path.rsplit("/", 1)[-1] in left
     assert there(lake) == expected(*IDS[:2])
+
+
+def damage(lake: Lake, shard: Shard, *, how: str) -> Path:
+    """A staged file whose end, or whose middle alone, is broken."""
+    file = Path(lake.table_uri(COMPLETIONS), shard.path)
+    content = file.read_bytes()
+    broken = {"end": content[:-20], "all": b"PAR1 cut off", "middle": _holed(content)}
+    file.write_bytes(broken[how])
+    return file
+
+
+def _holed(content: bytes) -> bytes:
+    """The footer stands, the pages before it are noise."""
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    return b"\xff" * (len(content) - size) + content[-size:]
+
+
+@pytest.mark.parametrize("how", ["end", "all", "middle"])
+def test_a_damaged_staged_file_stays_and_holds_nothing_up(local: str, how: str) -> None:
+    lake = Lake.open(local)
+    commit_each(lake, IDS[:2])
+    never = stage(lake, *IDS[:2])
+    file = damage(lake, stage(lake, "paid for"), how=how)
+    for dry_run in (True, False):
+        done = kept(lake, days_ahead=8, dry_run=dry_run)
+        assert (done.leftovers, done.damaged) == (1, (str(file),))
+    assert file.exists()
+    assert never.path.rsplit("/", 1)[-1] not in on_disk(lake)
+    assert kept(lake, days_ahead=8).leftovers == 0
 
 
 def half_written(lake: Lake, name: str) -> Path:
