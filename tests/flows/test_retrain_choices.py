@@ -7,14 +7,18 @@ from typing import Any
 import polars as pl
 import pytest
 
+from cluster import registry
 from cluster.candidate import Candidate, load_candidates
 from cluster.errors import InputError
+from cluster.gate.decision import Decision
 from cluster.jobs.train import TrainSpec
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS
+from cluster.lake.outcomes import INPUTS, read_outcomes
 from cluster.lake.tables import CANDIDATES, QUERIES, REWARDS, SCORERS, Table
-from flows.retrain_choices import Choices
+from cluster.routers.checkpoint import CheckpointMeta, save_checkpoint
+from cluster.routers.knn import Knn
+from flows.retrain_choices import Choices, unavailable
 
 NAMES = ("gone", "stays")
 
@@ -104,3 +108,18 @@ def test_where_all_are_gone_there_is_nothing_to_learn_from(tmp_path: Path) -> No
     found = choices(lake, candidates(tmp_path, "new"))
     with pytest.raises(InputError, match="--candidates: no candidate of the file has a reward"):
         _ = found.names
+
+
+def test_a_champion_that_may_choose_who_is_gone_is_told_of(lake: Lake, tmp_path: Path) -> None:
+    both = candidates(tmp_path, *NAMES)
+    outcomes = read_outcomes(lake, dataset="d", scorer="exact", candidates=[*NAMES, "table"])
+    meta = CheckpointMeta(candidate_ids=outcomes.candidate_ids)
+    folder = f"{lake.storage.uri}/router"
+    version = save_checkpoint(Knn(k=1).fit(outcomes, seed=0), folder, meta=meta)
+    told: dict[str, Any] = {"method": "knn", "dataset": "d", "metrics": {}, "why": "trained"}
+    registry.register(lake, version=version, checkpoint=folder, **told)
+    assert unavailable(both[1:], lake=lake) is None
+    registry.promote(lake, version=version, decide=lambda _: Decision(promote=True, why="by hand"))
+    assert unavailable(both, lake=lake) is None
+    assert unavailable([], lake=lake) is None
+    assert unavailable(both[1:], lake=lake) == {"version": version, "candidates": ["gone"]}
