@@ -31,6 +31,7 @@ from cluster.nightly.watched import WatchedFile
 from cluster.nightly.words import verdict, why
 from cluster.query import has_reference
 from flows.collect import choose_spec, generate_spec, label_spec
+from flows.retrain_choices import Choices, unavailable
 from flows.retrain_params import RetrainParams
 from flows.train import best_of, promote_best, register_trained, snapshot_of, train_spec
 from tasks.gate import admit
@@ -276,7 +277,11 @@ class Steps:
         start = self.night.begun["start"] if self.params.warm_start else {}
         changes = {"also": also, "champion": self._champion(), "start": start}
         # Checked again: what a night has kept is JSON.
-        return TrainSpec(**(spec.model_dump() | changes))
+        spec = TrainSpec(**(spec.model_dump() | changes))
+        return spec.model_copy(update={"candidates": self._choices(spec).names})
+
+    def _choices(self, spec: TrainSpec) -> Choices:
+        return Choices.of(self.candidates, spec=spec, lake=self.lake)
 
     def _decide(self, trained: Manifest, *, address: str) -> dict[str, Any] | None:
         """The gate's word on the best of tonight's routers; None where nothing was measured."""
@@ -300,6 +305,7 @@ class Steps:
             prices=spec.prices,
             lake=self.lake,
             address=address,
+            gone=tuple(sorted(self._choices(spec).gone)),
         )
         failpoint("retrain.decided")
         version = decision["version"]
@@ -348,6 +354,7 @@ class Steps:
             "rows": trained.get("rows", {}),
             "decision": found.get("decision"),
             "champion": registry.champion(self.lake),
+            "unavailable": unavailable(self.candidates, lake=self.lake),
             "rewards_version": self._rewards_version(),
             "standing": standing.as_json(),
         }

@@ -213,15 +213,25 @@ def _why(params: TrainParams) -> str:
 
 
 def promote_best(
-    trained: Manifest, *, snapshot: str, prices: Prices, lake: Lake, address: str
+    trained: Manifest,
+    *,
+    snapshot: str,
+    prices: Prices,
+    lake: Lake,
+    address: str,
+    gone: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Put the best new router (by validation) before the gate.
+
+    `gone`: ids of candidates that nobody can ask any more.
 
     Raises:
         InputError: none of them may be champion.
     """
     version = best_of(trained)["version"]
-    decision = gate(version, snapshot=snapshot, lake=lake, prices=prices, address=address)
+    decision = gate(
+        version, snapshot=snapshot, lake=lake, prices=prices, address=address, gone=gone
+    )
     return {"version": version, **decision.as_json()}
 
 

@@ -33,6 +33,7 @@ def gate(
     prices: Prices,
     address: str,
     rules: GateRules | None = None,
+    gone: tuple[str, ...] = (),
 ) -> Decision:
     """Make a registered version champion if it passes the gate; the decision, promoted or not.
 
@@ -48,6 +49,7 @@ def gate(
         prices: by candidate's name.
         address: of Ray's dashboard, where the comparison runs as a job.
         rules: what is promised; None: the defaults.
+        gone: ids of candidates that nobody can ask any more; champions are measured without them.
 
     Raises:
         InputError: no such version or snapshot.
@@ -59,6 +61,7 @@ def gate(
         prices=prices,
         rules=rules or GateRules(),
         run_job=lambda spec: ray_job(spec, address=address),
+        gone=gone,
     )
 
 
@@ -76,7 +79,14 @@ def shown_comparisons(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def decide_and_promote(
-    version: str, *, snapshot: str, lake: Lake, prices: Prices, rules: GateRules, run_job: RunJob
+    version: str,
+    *,
+    snapshot: str,
+    lake: Lake,
+    prices: Prices,
+    rules: GateRules,
+    run_job: RunJob,
+    gone: tuple[str, ...] = (),
 ) -> Decision:
     """As `gate`, with the job run by whatever is given, and nothing shown."""
     load_snapshot(lake, name=snapshot)
@@ -99,6 +109,7 @@ def decide_and_promote(
             margin=rules.margin,
             prices=dict(prices),
             inputs=inputs,
+            gone=gone,
         )
         return _look(spec, lake=lake, rules=rules, run_job=run_job)
 
@@ -108,10 +119,12 @@ def decide_and_promote(
 def _look(spec: GateSpec, *, lake: Lake, rules: GateRules, run_job: RunJob) -> Decision:
     """Spend a look on a comparison, make it, and keep what it came to."""
     champion = spec.champion[0] if spec.champion else ""
+    # Left out where nobody is gone: such comparisons keep the digest they had before there was it.
+    volatile = {"lake", "inputs"} if spec.gone else {"lake", "inputs", "gone"}
     look = take_look(
         lake,
         snapshot=spec.snapshot,
-        comparison=digest([spec.model_dump_json(exclude={"lake", "inputs"})]),
+        comparison=digest([spec.model_dump_json(exclude=volatile)]),
         version=spec.version,
         champion=champion,
         rules=rules,

@@ -44,6 +44,8 @@ class GateSpec(JobSpec):
         margin: how much worse than the champion a cheaper version may be.
         prices: by candidate's name; empty: imported costs, if any.
         inputs: versions of the tables read: what best single and the mix are chosen by.
+        gone: ids of candidates that nobody can ask any more. What could run instead is a champion
+            that chooses among the others; the version chooses none of them.
     """
 
     job: ClassVar[str] = "gate"
@@ -57,6 +59,7 @@ class GateSpec(JobSpec):
     margin: float
     prices: dict[str, Price]
     inputs: dict[str, int]
+    gone: tuple[str, ...] = ()
 
     @property
     def routers(self) -> dict[str, tuple[str, str]]:
@@ -82,6 +85,11 @@ def gate(spec: GateSpec, run: Run) -> Manifest:
     checkpoints = {
         role: load_checkpoint(uri, version=version) for role, (version, uri) in spec.routers.items()
     }
+    checkpoints = {
+        role: checkpoint
+        for role, checkpoint in checkpoints.items()
+        if role == VERSION or not set(checkpoint.meta.candidate_ids) <= set(spec.gone)
+    }
     try:
         outcomes = _outcomes(checkpoints, spec=spec, snapshot=snapshot, lake=lake)
     except InputError as error:
@@ -89,14 +97,27 @@ def gate(spec: GateSpec, run: Run) -> Manifest:
     contest = _contest(checkpoints, spec=spec, outcomes=outcomes, snapshot=snapshot, lake=lake)
     run.progress(Part("routers", len(spec.routers), len(spec.routers), unit="routers"), now=True)
     comparisons = compare(contest, level=spec.level)
-    champion = spec.champion[0] if spec.champion else None
+    champion = spec.champion[0] if spec.champion and CHAMPION in checkpoints else None
     how, why = decide(comparisons, margin=spec.margin, champion=champion)
+    why += _without(checkpoints, spec=spec)
     LOG.info("%s: %s", spec.version[:12], why)
     return _manifest(how=how, why=why, snapshot=snapshot) | {
         "comparisons": [asdict(one) for one in comparisons],
         "rows": len(outcomes),
         "left_out": snapshot.rows - len(outcomes),
     }
+
+
+def _without(checkpoints: dict[str, Checkpoint], *, spec: GateSpec) -> str:
+    """In words, what was left out of the champion's choices."""
+    if spec.champion is None or not spec.gone:
+        return ""
+    if CHAMPION not in checkpoints:
+        return " that could run, as all of its candidates are gone"
+    meta, names = checkpoints[CHAMPION].meta, checkpoints[CHAMPION].router.candidates
+    named = zip(names, meta.candidate_ids, strict=True)
+    gone = [name for name, key in named if key in spec.gone]
+    return f"; the champion was measured without {', '.join(gone)}, gone by now" if gone else ""
 
 
 def _manifest(*, how: str, why: str, snapshot: Snapshot) -> Manifest:
@@ -168,17 +189,19 @@ def _contest(
             outcome_cost(outcomes, prices=spec.prices),
         ),
         routes={
-            role: _route(checkpoint.router, outcomes=outcomes)
+            role: _route(checkpoint.router, outcomes=outcomes, gone=spec.gone)
             for role, checkpoint in checkpoints.items()
         },
         train_reward=np.array(reward),
     )
 
 
-def _route(router: Router, *, outcomes: OutcomeMatrix) -> FloatMatrix:
-    """(n_queries, n_candidates): one-hot, the highest expected reward."""
+def _route(router: Router, *, outcomes: OutcomeMatrix, gone: tuple[str, ...]) -> FloatMatrix:
+    """(n_queries, n_candidates): one-hot, the highest expected reward of those who are there."""
     prediction = predict(router, outcomes=outcomes)
-    chosen = load_policy("best").choose(prediction, texts=outcomes.texts)
+    here = np.array([key not in gone for key in outcomes.candidate_ids])
+    allowed = np.broadcast_to(here, prediction.reward.shape)
+    chosen = load_policy("best").choose(prediction, texts=outcomes.texts, allowed=allowed)
     return one_hot(chosen, n_candidates=len(outcomes.candidates))
 
 

@@ -1,5 +1,6 @@
 """What is known of candidates beside their ids: the newest name and spec of each."""
 
+import json
 import secrets
 
 import polars as pl
@@ -26,6 +27,12 @@ def newest_specs(rows: pl.LazyFrame) -> pl.LazyFrame:
 def long_name(name: str, *, candidate_id: str) -> str:
     """What a candidate is called where several share its name: with other settings, say."""
     return f"{name}@{candidate_id[:8]}"
+
+
+def imported_ids(lake: Lake) -> set[str]:
+    """Ids of the candidates whose answers came with a table: no engine of ours can ask them."""
+    specs = newest_specs(lake.scan(CANDIDATES)).select("candidate_id", "spec").collect()
+    return {key for key, spec in specs.iter_rows() if "imported" in json.loads(spec)}
 
 
 def keep_specs(specs: pl.DataFrame, *, lake: Lake) -> None:

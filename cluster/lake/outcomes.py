@@ -136,6 +136,25 @@ def has_rewards(lake: Lake, *, dataset: str, versions: Mapping[str, int] | None 
     return scored.head(1).collect().height > 0
 
 
+def rewarded_candidates(
+    lake: Lake,
+    *,
+    dataset: str,
+    scorer: str,
+    also: Sequence[str] = (),
+    versions: Mapping[str, int] | None = None,
+) -> dict[str, str]:
+    """candidate_id → readable name of all that `read_outcomes` would read.
+
+    Raises:
+        InputError: as `read_outcomes`.
+    """
+    view = _View(lake, versions or {})
+    queries = view.queries(dataset, also=also)
+    scorer_id = view.scorer_id(scorer, queries=queries)
+    return readable_names(view.candidates(view.rewards(queries, scorer_id=scorer_id)))
+
+
 def scorer_of(lake: Lake, *, dataset: str, scorer: str) -> str:
     """Name of the scorer that `read_outcomes` would read.
 

@@ -71,6 +71,13 @@ def words(manifest: Mapping[str, Any]) -> list[str]:
             f"night {abandoned['number']} was abandoned: {abandoned['why']}; what it had answered "
             "is kept and was not paid for again"
         )
+    unavailable = manifest["unavailable"]
+    if unavailable:
+        told.append(
+            f"champion {unavailable['version'][:SHOWN]} may choose "
+            f"{', '.join(unavailable['candidates'])}, not in the candidate file as it is there: "
+            "nobody answers what it sends there; put it back, or promote a router that does without"
+        )
     told += [f"left for the next night: {file['uri']}: {file['why']}" for file in manifest["left"]]
     if manifest["stopped"]:
         told.append(

@@ -1,6 +1,7 @@
 """The gate as a step of a flow: one look a comparison, whoever asks and how often."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cluster.jobs.spec import JobSpec
 from cluster.jobs.train import TrainSpec, train
 from cluster.lake.lake import Lake
 from cluster.lake.outcomes import INPUTS
+from cluster.lake.tables import CANDIDATES
 from cluster.price import Price
 from tasks.gate import decide_and_promote, shown_comparisons
 
@@ -41,23 +43,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, st
         lake=lake, format="table", path=str(table), digest=path_digest(str(table)), dataset="toy"
     )
     import_table(spec, Run.of(spec))
+    methods = ("cluster_table", "knn", "random")
+    return lake, {name: _fitted(lake, method=name) for name in methods}
+
+
+def _fitted(lake: str, *, method: str = "cluster_table", candidates: tuple[str, ...] = ()) -> str:
+    """Version of a router that is in the registry."""
     training = TrainSpec(
         lake=lake,
-        methods=("cluster_table", "knn", "random"),
+        methods=(method,),
         dataset="toy",
         scorer="",
         normalisation="none",
-        candidates=(),
+        candidates=candidates,
         prices={},
         champion=None,
         seed=0,
         inputs=Lake.open(lake).versions(INPUTS),
     )
-    manifest = train(training, Run.of(training))
-    for router in manifest["routers"]:
-        entry: dict[str, Any] = {key: router[key] for key in ("version", "checkpoint", "method")}
-        registry.register(Lake.open(lake), dataset="toy", metrics={}, why="trained", **entry)
-    return lake, {router["method"]: router["version"] for router in manifest["routers"]}
+    [router] = train(training, Run.of(training))["routers"]
+    entry: dict[str, Any] = {key: router[key] for key in ("version", "checkpoint", "method")}
+    registry.register(Lake.open(lake), dataset="toy", metrics={}, why="trained", **entry)
+    return str(router["version"])
 
 
 def _table() -> str:
@@ -77,10 +84,12 @@ def _table() -> str:
 @pytest.fixture
 def lake(trained: tuple[str, dict[str, str]], tmp_path: Path) -> Lake:
     """A copy of the trained lake, which a test may promote in."""
-    import shutil
+    return copied(trained[0], tmp_path)
 
-    shutil.copytree(trained[0], tmp_path / "lake")
-    return Lake.open(tmp_path / "lake")
+
+def copied(lake: str, folder: Path) -> Lake:
+    shutil.copytree(lake, folder / "lake")
+    return Lake.open(folder / "lake")
 
 
 def put(lake: Lake, version: str, *, rules: GateRules = RULES, **changes: Any) -> Any:
@@ -288,3 +297,50 @@ def test_queries_of_the_snapshot_are_never_learned_from(
 
     assert "late" in learned("")
     assert "late" not in learned(snapshot.name)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """As `trained`, with a candidate beside them that is always right, and by name the versions of
+    routers that may choose all three, only the two, and only the third."""
+    folder = tmp_path_factory.mktemp("three")
+    head, *lines = _table().splitlines()
+    table, lake = folder / "table.csv", str(folder / "lake")
+    table.write_text("\n".join([f"{head},oracle", *(f"{line},1" for line in lines)]) + "\n")
+    spec = ImportSpec(
+        lake=lake, format="table", path=str(table), digest=path_digest(str(table)), dataset="toy"
+    )
+    import_table(spec, Run.of(spec))
+    sets = {"all": (), "two": ("large", "small"), "third": ("oracle",)}
+    return lake, {name: _fitted(lake, candidates=names) for name, names in sets.items()}
+
+
+def test_a_champion_is_measured_without_whom_nobody_can_ask_any_more(
+    three: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    lake, versions = copied(three[0], tmp_path), three[1]
+    gone = tuple(lake.read(CANDIDATES).filter(name="oracle")["candidate_id"])
+    put(lake, versions["all"], run_job=lambda spec: in_this_process(spec) | {"how": "first"})
+    assert registry.champion(lake) == versions["all"]
+    held, free = put(lake, versions["two"]), put(lake, versions["two"], gone=gone)
+    before, after = (
+        {one.against: one for one in found.comparisons}["champion"] for found in (held, free)
+    )
+    # The oracle's 1.0 against 0.9 of who knows the kinds; without it both know the kinds.
+    assert before.high < -0.02
+    assert abs(after.gain) < 0.02
+    assert "oracle" not in held.why
+    assert "measured without oracle" in free.why
+    assert free.look == held.look + 1
+
+
+def test_a_champion_all_of_whose_candidates_are_gone_holds_nobody_up(
+    three: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    lake, versions = copied(three[0], tmp_path), three[1]
+    gone = tuple(lake.read(CANDIDATES).filter(name="oracle")["candidate_id"])
+    put(lake, versions["third"], run_job=lambda spec: in_this_process(spec) | {"how": "first"})
+    assert not put(lake, versions["two"]).promote
+    decision = put(lake, versions["two"], gone=gone)
+    assert decision.promote, decision.why
+    assert "no champion that could run" in decision.why

@@ -17,7 +17,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "answers": [], "rewards": [], "admissions": [], "drift": None, "routers": [],
         "spent_usd": 0.0, "max_usd": 0.0, "stopped": False, "training": [], "table": [],
         "alarms": [], "rows": {}, "begun": {}, "decision": None, "champion": None, "unasked": [],
-        "abandoned": None,
+        "abandoned": None, "unavailable": None,
     }  # fmt: skip
     told |= changes
     return told | {"verdict": verdict(told), "why": why(told)}
@@ -47,6 +47,7 @@ FULL = night(
     unasked=[{"dataset": HOSTILE, "queries": 1234, "scorers": ["exact", "f1"]}],
     stopped=True,
     abandoned={"number": 2, "why": HOSTILE},
+    unavailable={"version": "v" * 64, "candidates": [HOSTILE]},
     decision=DECISION,
 )
 
@@ -60,7 +61,12 @@ def test_names_are_shown_as_text_wherever_they_stand() -> None:
 def test_a_night_with_everything_says_it() -> None:
     told = "\n".join(words(FULL))
     said = ("promoted", "left for the next night", "--max-usd", "kept out", "drift")
-    for part in (*said, "not asked: 1,234 queries", "night 2 was abandoned"):
+    for part in (
+        *said,
+        "not asked: 1,234 queries",
+        "night 2 was abandoned",
+        "not in the candidate file",
+    ):
         assert part in told
     assert "is champion now" in subject(FULL)
 
