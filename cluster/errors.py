@@ -23,3 +23,7 @@ class JobError(SignalboxError):
 
 class EngineError(SignalboxError):
     """A candidate's engine could not be loaded or produced too many errors."""
+
+
+class NotComparableError(InputError):
+    """A router cannot be measured on a snapshot as it is; what is missing can be collected."""

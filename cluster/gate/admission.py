@@ -38,6 +38,7 @@ class Admission:
         changed: candidates that answer better or worse than they did.
         agreement: share of the usual agreement with what was expected, over queries and over
             candidates; NaN where it cannot be told.
+        small: of batches that are too few to tell, the query_ids that are judged together.
     """
 
     batch: str
@@ -47,6 +48,7 @@ class Admission:
     refused: tuple[str, ...] = ()
     changed: tuple[Change, ...] = ()
     agreement: tuple[float, float] = (float("nan"), float("nan"))
+    small: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """For a table: `batch`, `labels`, `verdict`, `why`."""
@@ -75,6 +77,7 @@ class Admission:
                 "refused": tuple(found["refused"]),
                 "changed": tuple(Change(**one) for one in found["changed"]),
                 "agreement": (over_queries, over_candidates),
+                "small": tuple(found.get("small", ())),
             }
         )
 

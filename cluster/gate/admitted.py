@@ -19,6 +19,8 @@ from cluster.lake.tables import ADMISSIONS, KEPT_OUT
 
 FOUND = "found"
 NIGHT = "night"
+# What a night's small batches, judged together, are called behind the night's name.
+SMALL = "small batches"
 
 
 def note_admission(
@@ -61,6 +63,17 @@ def noted(lake: Lake, *, batch: str) -> Admission | None:
     """What was found about a batch before, or None."""
     events = lake.read(ADMISSIONS).filter(event=FOUND, batch=batch)
     return Admission.from_json(json.loads(events["found"][0])) if events.height else None
+
+
+def still_small(lake: Lake, *, dataset: str, scorer_id: str, night: str) -> tuple[str, ...]:
+    """query_ids of the small batches of the nights before that even together told nothing."""
+    events = lake.read(ADMISSIONS).filter(event=FOUND, dataset=dataset, scorer_id=scorer_id)
+    pools = events.filter(
+        pl.col("batch").str.ends_with(f" {SMALL}") & (pl.col("batch") != f"{night} {SMALL}")
+    ).sort("sequence")
+    if not pools.height:
+        return ()
+    return Admission.from_json(json.loads(pools["found"][-1])).small
 
 
 def note_night(lake: Lake, *, night: str, dataset: str, scorer_id: str, rewards: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from contextlib import suppress
 
 import polars as pl
 
@@ -24,10 +25,8 @@ def keep(frame: pl.DataFrame, *, lake: Lake, name: str) -> str:
     content = buffer.getvalue()
     sha = hashlib.sha256(content).hexdigest()
     failpoint("snapshot.file")
-    try:
+    with suppress(FileExistsError):
         lake.storage.write_new(snapshot_uri(lake, name, "files", f"{sha}.parquet"), content)
-    except FileExistsError:
-        return sha
     return sha
 
 

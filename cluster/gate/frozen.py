@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from cluster.errors import InputError, LakeError
+from cluster.errors import LakeError, NotComparableError
 from cluster.failpoint import failpoint
 from cluster.gate.files import keep, read_kept, snapshot_uri
 from cluster.gate.snapshot import ENOUGH, Snapshot, cells
@@ -44,7 +44,7 @@ def read_snapshot(
             snapshot yet is added. None: all that are in it, by name.
 
     Raises:
-        InputError: a candidate has no outcomes on these queries.
+        NotComparableError: a candidate has too few outcomes on these queries.
         LakeError: a file of the snapshot, or the text of a query, is not what was frozen.
     """
     there = candidates_of(lake, snapshot=snapshot)
@@ -84,7 +84,7 @@ def _add(candidates: Mapping[str, str], *, lake: Lake, snapshot: Snapshot) -> No
         column = rows.candidate_ids.index(key) if key in rows.candidate_ids else None
         known = 0 if column is None else int(rows.mask[:, column].sum())
         if column is None or known < ENOUGH * snapshot.rows:
-            raise InputError(
+            raise NotComparableError(
                 f"candidate '{name}' has rewards on {known} of the {snapshot.rows} queries of "
                 f"snapshot '{snapshot.name}', so no router that may choose it can be compared "
                 f"there; {ENOUGH:.0%} are expected: collect what is missing, or freeze another "

@@ -1,4 +1,4 @@
-"""What the gate and the admission of labels promise, as numbers a user may set."""
+"""What the gate and the admission of labels promise; all commands use the defaults."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -7,7 +7,7 @@ of those, and a reach taken from the sample called 46 of 100 a gain at a level o
 
 import numpy as np
 
-from cluster.errors import InputError
+from cluster.errors import NotComparableError
 from cluster.gate.snapshot import Measure
 from cluster.guarantee.known import has_no_bounds
 from cluster.lake.lake import Lake
@@ -21,18 +21,18 @@ def check_unit(reward: FloatMatrix, *, measure: Measure, lake: Lake) -> None:
     """Make sure that rewards, NaN where there is none, lie between 0 and 1 by what made them.
 
     Raises:
-        InputError: they do not, or only happen to.
+        NotComparableError: they do not, or only happen to.
     """
     if measure.normalisation == "z_score":
-        raise InputError(f"z-scores have no bounds, and the gate needs some; {INSTEAD}")
+        raise NotComparableError(f"z-scores have no bounds, and the gate needs some; {INSTEAD}")
     if measure.normalisation == "none" and has_no_bounds(measure.scorer, lake=lake):
-        raise InputError(
+        raise NotComparableError(
             f"rewards of scorer '{measure.scorer}' come from a reward model and have no bounds, "
             f"and the gate needs some; {INSTEAD}"
         )
     known = reward[~np.isnan(reward)]
     if len(known) and (known.min() < 0 or known.max() > 1):
-        raise InputError(
+        raise NotComparableError(
             f"rewards of scorer '{measure.scorer}' on dataset '{measure.dataset}' go from "
             f"{known.min():g} to {known.max():g}, and the gate needs some between 0 and 1; "
             f"{INSTEAD}"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cluster.errors import InputError
+from cluster.errors import NotComparableError
 from cluster.evaluation.baselines import one_hot
 from cluster.evaluation.folds import predict
 from cluster.evaluation.metrics import TestSet
@@ -92,7 +92,7 @@ def gate(spec: GateSpec, run: Run) -> Manifest:
     }
     try:
         outcomes = _outcomes(checkpoints, spec=spec, snapshot=snapshot, lake=lake)
-    except InputError as error:
+    except NotComparableError as error:
         return _manifest(how="", why=f"nothing could be compared: {error}", snapshot=snapshot)
     contest = _contest(checkpoints, spec=spec, outcomes=outcomes, snapshot=snapshot, lake=lake)
     run.progress(Part("routers", len(spec.routers), len(spec.routers), unit="routers"), now=True)
@@ -142,8 +142,8 @@ def _outcomes(
     with an earlier revision, it is the later one that answers what it sends there.
 
     Raises:
-        InputError: a candidate has no outcomes there, rewards have no known range, or too few rows
-            are left.
+        NotComparableError: a candidate has no outcomes there, rewards have no known range, or too
+            few rows are left.
     """
     ids: dict[str, str] = {}
     for checkpoint in checkpoints.values():
@@ -153,7 +153,7 @@ def _outcomes(
     complete = read_snapshot(lake, snapshot=snapshot, candidates=wanted).complete()
     check_unit(complete.reward, measure=snapshot.measure, lake=lake)
     if len(complete) < FEWEST:
-        raise InputError(
+        raise NotComparableError(
             f"{len(complete)} queries of snapshot '{snapshot.name}' have a reward of every "
             f"candidate, expected {FEWEST} or more; collect what is missing and freeze another one "
             "with 'signalbox snapshot create'"
@@ -161,7 +161,7 @@ def _outcomes(
     rows, _ = without_seen(complete, routers=spec.routers, lake=lake)
     rows = rows.take(is_bearable(rows.tasks))
     if len(rows) < FEWEST:
-        raise InputError(
+        raise NotComparableError(
             f"{len(rows)} queries of snapshot '{snapshot.name}' are not nearly repeated by what "
             f"the routers were fitted on, of tasks with enough, expected {FEWEST} or "
             "more; freeze another one with 'signalbox snapshot create', and train on what does not "

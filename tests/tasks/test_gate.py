@@ -224,6 +224,19 @@ def test_a_version_that_was_rolled_back_comes_back_by_hand_alone(
     assert put(lake, second).look
 
 
+def test_a_damaged_checkpoint_is_an_error_and_no_look_that_saw_nothing(
+    lake: Lake, trained: tuple[str, dict[str, str]]
+) -> None:
+    version = trained[1]["knn"]
+    checkpoint = registry.resolve(lake, version=version)["checkpoint"]
+    for uri, _ in lake.storage.list(checkpoint):
+        if uri.endswith(".safetensors"):
+            lake.storage.write(uri, b"nothing")
+    with pytest.raises(InputError):
+        put(lake, version)
+    assert looks(lake, snapshot="toy-1")["how"].to_list() == [None]
+
+
 def test_an_unknown_snapshot_is_named(lake: Lake, trained: tuple[str, dict[str, str]]) -> None:
     with pytest.raises(InputError, match="no snapshot 'other'"):
         decide_and_promote(

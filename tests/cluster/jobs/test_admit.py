@@ -25,12 +25,13 @@ NAMES = ("a", "b", "c", "d")
 CHANCE = {"sum": (0.9, 0.2, 0.7, 0.4), "word": (0.2, 0.9, 0.7, 0.4), "rhyme": (0.4, 0.5, 0.1, 0.9)}
 
 
-def labels(lake, *, source, n, split="train", poison=False, seed=0):
+def labels(lake, *, source, n, split="train", poison=False, seed=0, named=""):
     """Queries of one source with a reward of every candidate, in the lake."""
     rng = np.random.default_rng(seed)
     tasks = np.array(list(CHANCE))[rng.integers(0, 3, n)]
     ids = [f"{source} {i}" for i in range(n)]
-    queries = pl.DataFrame({"query_id": ids, "text": ids, "task": tasks}).with_columns(
+    told = [named or task for task in tasks]
+    queries = pl.DataFrame({"query_id": ids, "text": ids, "task": told}).with_columns(
         dataset=pl.lit("toy"),
         split=pl.lit(split),
         source=pl.lit(source),
@@ -208,3 +209,71 @@ def test_where_nobody_knows_what_was_looked_at_all_is_looked_at_again(lake, capl
     assert {name: one.verdict for name, one in once_more.items()} == {
         name: one.verdict for name, one in again.items()
     }
+
+
+def test_without_a_champion_tasks_that_nothing_is_known_of_wait_until_they_are_released(
+    lake,
+) -> None:
+    """Poison would only need a task of its own name; also in a file whose other rows are fine."""
+    before = lake.version(REWARDS)
+    labels(lake, source="file", n=200, seed=2)
+    labels(lake, source="fresh", n=200, seed=3, poison=True, named="novel")
+    labels(lake, source="mixed", n=200, seed=4)
+    renamed = (
+        lake.read(QUERIES)
+        .filter(source="fresh")
+        .with_columns(query_id=pl.format("m{}", "query_id"), source=pl.lit("mixed"))
+    )
+    append_new(renamed, lake=lake, table=QUERIES)
+    rewards = lake.read(REWARDS).filter(pl.col("query_id").str.starts_with("fresh"))
+    append_new(
+        rewards.with_columns(query_id=pl.format("m{}", "query_id")), lake=lake, table=REWARDS
+    )
+    found = night(lake, before=before)
+    assert {name: one.verdict for name, one in found.items()} == {
+        "n1 file": "admitted",
+        "n1 fresh, new tasks": "refused",
+        "n1 mixed": "admitted",
+        "n1 mixed, new tasks": "refused",
+    }
+    assert "'novel'" in found["n1 fresh, new tasks"].why
+    assert "labels release" in found["n1 fresh, new tasks"].why
+    assert learned(lake) == {"old", "test", "file", "mixed"}
+    release(lake, batch="n1 fresh, new tasks", why="looked at")
+    assert "fresh" in learned(lake)
+
+
+def drip(lake, *, day, files, poison):
+    for number in range(files):
+        labels(lake, source=f"drip{day}.{number}", n=5, seed=100 * day + number, poison=poison)
+
+
+def test_small_files_are_judged_together_and_with_those_of_the_nights_before(lake) -> None:
+    before = lake.version(REWARDS)
+    drip(lake, day=1, files=2, poison=True)
+    first = night(lake, before=before)
+    assert {one.verdict for one in first.values()} == {"too few to tell"}
+    assert any(name.startswith("drip1") for name in learned(lake))
+    found, day = first, 1
+    while found[f"n{day} small batches"].verdict == "too few to tell" and day < 9:
+        before, day = lake.version(REWARDS), day + 1
+        drip(lake, day=day, files=2, poison=True)
+        found = night(lake, before=before, name=f"n{day}")
+    assert day > 1
+    assert found[f"n{day} small batches"].verdict == "refused"
+    assert learned(lake) == {"old", "test"}
+    again = night(lake, before=before, name=f"n{day}")
+    assert {name: one.row() for name, one in again.items()} == {
+        name: one.row() for name, one in found.items()
+    }
+
+
+def test_honest_small_files_stay_and_begin_anew_once_they_told_something(lake) -> None:
+    before = lake.version(REWARDS)
+    drip(lake, day=1, files=20, poison=False)
+    found = night(lake, before=before)
+    assert found["n1 small batches"].verdict == "admitted"
+    before = lake.version(REWARDS)
+    drip(lake, day=2, files=1, poison=False)
+    assert night(lake, before=before, name="n2")["n2 small batches"].labels == 4 * 5
+    assert len(learned(lake)) == 2 + 20 + 1
