@@ -109,6 +109,7 @@ def test_nights_are_one_at_a_time_and_a_second_is_cancelled(deployed: dict[str, 
     assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
+@pytest.mark.slow
 def test_a_new_champion_starts_the_waiting_jobs(
     deployed: dict[str, Any],
     prefect: Callable[..., str],
