@@ -24,11 +24,11 @@ from cluster.jobs.fitting import (
     on_cluster,
     outcomes_of,
     short_table,
-    validation_rewards,
 )
 from cluster.jobs.kept_outcomes import keep_outcomes, outcomes_frame
 from cluster.jobs.prepared import Prepared, battles_alone, battles_of, prepare
 from cluster.jobs.run import Manifest, Run, main
+from cluster.jobs.unseen_rewards import validation_rewards
 from cluster.jobs.warm_starts import warm_starts, with_ancestors
 from cluster.lake.commit import append_new
 from cluster.lake.lake import Lake

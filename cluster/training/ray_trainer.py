@@ -48,6 +48,7 @@ def run_on_ray(
     from ray.train.torch import TorchTrainer
 
     from cluster.ray_cluster import connect
+    from cluster.training.process_group import MeetingConfig
 
     plan.spelled_out().require_workers(context.workers)
     connect()
@@ -60,6 +61,7 @@ def run_on_ray(
         trainer = TorchTrainer(
             work,
             train_loop_config={"plan": asdict(plan), "examples": examples, "queue": queue},
+            torch_config=MeetingConfig(),
             scaling_config=_scaling(context),
             run_config=_run_config(name, storage=storage),
         )

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 END_SECONDS = 120
+TRAINING = Path(__file__).parents[1] / "cluster" / "training" / "train_on_ray.py"
 
 
 @pytest.fixture(scope="module")
@@ -74,4 +75,16 @@ def test_all_of_up_listens_on_loopback_alone(up: "subprocess.Popen[str]") -> Non
     programs = {name for name, _, _ in seen}
     assert {"raylet", "gcs_server"} <= programs
     assert any("python" in name or "prefect" in name for name in programs)
+    assert [one for one in seen if not is_loopback(one[1])] == []
+
+
+@pytest.mark.slow
+def test_workers_of_a_training_listen_on_loopback_alone(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, TRAINING, tmp_path, "two"])
+    seen: set[tuple[str, str, int]] = set()
+    while process.poll() is None:
+        seen |= set(listening(process.pid))
+        time.sleep(0.5)
+    assert process.returncode == 0
+    assert any("RayTrainWorker" in name for name, _, _ in seen)
     assert [one for one in seen if not is_loopback(one[1])] == []

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster.ray_cluster import prepare_environment
+from cluster.ray_cluster import LOOPBACK, prepare_environment
 
 PLAN = {
     "method": "routerdc",
@@ -134,9 +134,10 @@ WAYS = {
 
 def main(folder, ways):
     prepare_environment()
+    os.environ.update(LOOPBACK)
     import ray
 
-    ray.init(address="local", num_cpus=2, logging_level="WARNING")
+    ray.init(address="local", num_cpus=2, logging_level="WARNING", _node_ip_address="127.0.0.1")
     for way in ways:
         is_kept = way in ("killed", "again")
         storage = os.environ["TRAINING_STORAGE"] if is_kept else tempfile.mkdtemp(dir=folder)
