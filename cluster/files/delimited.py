@@ -1,7 +1,7 @@
 """CSV and TSV as in RFC 4180, strictly; a row's number counts records below the header.
 
 Every value is text: `007` and `1.50` stay what they are. An empty value is null, `""` is the empty
-text; an apostrophe before what begins like a formula is taken off. pyarrow parses what is known to
+text; our own mark before what begins like a formula is taken off. pyarrow parses what is known to
 be well formed: blocks without a quote at once, others after a regular expression has found where
 each record ends. A record that does not match gives up its first line only, so a stray quote costs
 one row and not the rest of the file.
@@ -20,7 +20,7 @@ from pyarrow import csv
 
 from cluster.errors import InputError
 from cluster.files.batch import ROW, BrokenRow, Part, broken_frame
-from cluster.files.formula import as_written
+from cluster.files.formula import as_written, names_as_written
 from cluster.files.schema import FileSchema
 from cluster.files.source import SourceFile
 from cluster.files.stream import MAX_RECORD_BYTES, line_blocks
@@ -218,7 +218,7 @@ def _header(source: SourceFile, *, block: bytes) -> tuple[list[str], bytes]:
             f"{source.uri}: the first line is not a header of columns separated by "
             f"{separator!r}; add one"
         )
-    return names, block[found.end() :]
+    return names_as_written(names), block[found.end() :]
 
 
 def _below_header(source: SourceFile) -> Iterator[bytes]:

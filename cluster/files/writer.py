@@ -17,7 +17,7 @@ from polars.datatypes import DataTypeClass
 from cluster.errors import InputError
 from cluster.failpoint import failpoint
 from cluster.files.batch import ROW
-from cluster.files.formula import harmless
+from cluster.files.formula import harmless, harmless_names
 from cluster.files.schema import as_text
 from cluster.files.source import Format, file_format
 from cluster.files.stream import CODECS
@@ -33,7 +33,8 @@ def write_shard(frame: pl.DataFrame, uri: str, *, json_columns: Collection[str] 
     A reader sees the old file or the new one, never a part. `__row__` is left out. Parquet keeps
     all types. In JSON Lines times and dates are ISO 8601 texts; in CSV and TSV everything is text
     and lists and objects are JSON, null is nothing and the empty text is `""`; what begins like a
-    formula gets an apostrophe in front, which reading takes off again (`cluster.files.formula`).
+    formula, the name of a column too, gets a mark in front, which reading takes off again
+    (`cluster.files.formula`).
 
     Args:
         frame: the rows.
@@ -187,8 +188,10 @@ def _rendered(
     if kind == "jsonl":
         frame.write_ndjson(buffer)
     else:
+        heads = harmless_names(frame.columns)
         texts = [
-            harmless(as_text(name, dtype=dtype)).alias(name) for name, dtype in frame.schema.items()
+            harmless(as_text(name, dtype=dtype)).alias(head)
+            for (name, dtype), head in zip(frame.schema.items(), heads, strict=True)
         ]
         separator = "," if kind == "csv" else "\t"
         # A lone null would be an empty line, which every reader skips.

@@ -43,8 +43,10 @@ class BadStore:
     def having_a_bad_day(self, *, share: float, seed: int) -> Iterator[None]:
         """Go wrong this often for the length of a block."""
         self.share, self.chance, self.told = share, random.Random(seed), Counter()
-        yield
-        self.share = 0.0
+        try:
+            yield
+        finally:
+            self.share = 0.0
 
     def fate(self) -> tuple[str, tuple[int, str]]:
         """What becomes of the next request, and how it is answered where it goes wrong."""
@@ -136,7 +138,9 @@ def bad_store(endpoint: str) -> Iterator[BadStore]:
     store.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield store
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield store
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -30,8 +30,10 @@ class Echo:
     def switch(self, name: str) -> Iterator[None]:
         """`failing` or `dying`, while the block lasts."""
         (self.folder / name).touch()
-        yield
-        (self.folder / name).unlink()
+        try:
+            yield
+        finally:
+            (self.folder / name).unlink()
 
     def generated(self) -> list[tuple[str, str, int]]:
         """(candidate_id, query_id, sample) of every answer since the last `forget`."""
@@ -126,9 +128,14 @@ class Site:
     def worker_failpoint(self, words: str) -> Iterator[None]:
         """Let the first worker that passes a place die there, once; it must be passed."""
         self.failpoints.write_text(words)
-        yield
-        self.failpoints.unlink(missing_ok=True)
         fired = Path(f"{self.failpoints}{FIRED}")
+        try:
+            yield
+        except BaseException:
+            fired.unlink(missing_ok=True)
+            raise
+        finally:
+            self.failpoints.unlink(missing_ok=True)
         assert fired.exists(), f"no worker passed {words}"
         fired.unlink()
 

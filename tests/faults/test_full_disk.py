@@ -22,10 +22,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if subprocess.run(words, check=False, capture_output=True).returncode:
-        pytest.skip("a small disk cannot be mounted by this user")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    try:
+        if subprocess.run(words, check=False, capture_output=True).returncode:
+            pytest.skip("a small disk cannot be mounted by this user")
+        yield folder
+    finally:
+        if folder.is_mount():
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
@@ -33,9 +36,11 @@ def filled(disk: Path, *, but_kib: int) -> Iterator[None]:
     """Nearly full for the length of a block."""
     found = os.statvfs(disk)
     filler = disk / "filler"
-    filler.write_bytes(bytes(max(0, found.f_bavail * found.f_frsize - but_kib * 1024)))
-    yield
-    filler.unlink()
+    try:
+        filler.write_bytes(bytes(max(0, found.f_bavail * found.f_frsize - but_kib * 1024)))
+        yield
+    finally:
+        filler.unlink(missing_ok=True)
 
 
 @pytest.fixture
