@@ -6,6 +6,7 @@ silent for as long as the retention.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -17,6 +18,8 @@ from cluster.storage import Entry
 
 RUNS = "runs"
 SPEC, MANIFEST = "spec.json", "manifest.json"
+# As `JobSpec.work_id` makes it. What else somebody keeps in a folder of that name is not ours.
+WORK_ID = re.compile(r"[a-z_]+-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Pins:
 
 
 def run_folders(lake: Lake) -> list[RunFolder]:
-    """Every folder below `runs/`, by name."""
+    """Every folder of a run below `runs/`, by name."""
     prefix = lake.storage.join(RUNS) + "/"
 
     def work_id(entry: Entry) -> str:
@@ -69,7 +72,11 @@ def run_folders(lake: Lake) -> list[RunFolder]:
 
     entries = sorted(lake.storage.entries(prefix.rstrip("/")), key=work_id)
     found = ((name, tuple(own)) for name, own in groupby(entries, key=work_id))
-    return [RunFolder(name, own, max(entry.modified for entry in own)) for name, own in found]
+    return [
+        RunFolder(name, own, max(entry.modified for entry in own))
+        for name, own in found
+        if WORK_ID.fullmatch(name)
+    ]
 
 
 def pins(folders: Collection[RunFolder], *, lake: Lake, since: float) -> Pins:

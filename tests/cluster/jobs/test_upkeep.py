@@ -69,9 +69,9 @@ def promote(lake: Lake, version: str) -> None:
 
 
 def test_runs_go_by_age_and_a_dry_run_only_tells(lake: Lake) -> None:
-    old = write_run(lake, "train-old", days_old=31, finished=True)
-    dead = write_run(lake, "route-dead", days_old=31, finished=False)
-    new = write_run(lake, "train-new", days_old=29, finished=True)
+    old = write_run(lake, "train-0000000000000001", days_old=31, finished=True)
+    dead = write_run(lake, "route-deaddeaddeaddead", days_old=31, finished=False)
+    new = write_run(lake, "train-0000000000000002", days_old=29, finished=True)
     told = tidy(lake, dry_run=True)["runs"]
     assert told == {"there": 3, "deleted": 2, "bytes": 5 * len("{}")}
     assert old.exists()
@@ -80,12 +80,22 @@ def test_runs_go_by_age_and_a_dry_run_only_tells(lake: Lake) -> None:
     assert (old.exists(), dead.exists(), new.exists()) == (False, False, True)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["runs/.gitignore", "runs/mine/weights.pt", "runs/.git/config", "runs/train-1/spec.json"],
+)
+def test_what_others_keep_beside_runs_stays(lake: Lake, path: str) -> None:
+    file = write(lake, path, days_old=400)
+    assert tidy(lake)["runs"]["there"] == 0
+    assert file.exists()
+
+
 def test_a_run_that_an_unfinished_one_reads_from_stays(lake: Lake) -> None:
-    source = write_run(lake, "choose-1", days_old=400, finished=True)
+    source = write_run(lake, "choose-1111111111111111", days_old=400, finished=True)
     spec = json.dumps({"requests": f"{source}/requests.parquet"})
-    write_run(lake, "generate-1", days_old=1, finished=False, spec=spec)
+    write_run(lake, "generate-1111111111111111", days_old=1, finished=False, spec=spec)
     assert tidy(lake)["runs"]["deleted"] == 0
-    write(lake, "runs/generate-1/manifest.json")
+    write(lake, "runs/generate-1111111111111111/manifest.json")
     assert tidy(lake)["runs"]["deleted"] == 1
     assert not source.exists()
 
@@ -109,7 +119,7 @@ def test_old_challengers_go_on_request_and_no_champion_ever(
     promote(lake, "first")
     promote(lake, "second")
     spec = json.dumps({"router": "asked"})
-    write_run(lake, "route-1", days_old=0, finished=False, spec=spec)
+    write_run(lake, "route-1111111111111111", days_old=0, finished=False, spec=spec)
     start = time.time()
     monkeypatch.setattr("cluster.jobs.upkeep.agreed_time", lambda _: start + 2 * DAY)
     assert tidy(lake, router_days=3)["checkpoints"]["challengers"] == []
@@ -136,10 +146,10 @@ def test_what_a_finished_run_has_read_is_not_kept_for_it(lake: Lake) -> None:
     for name in map(str, range(MIN_FILES)):
         write_checkpoint(lake, name, days_old=0, registered=True)
     inputs = json.dumps({"inputs": {"registry": lake.version(REGISTRY)}})
-    write_run(lake, "train-1", days_old=0, finished=False, spec=inputs)
+    write_run(lake, "train-1111111111111111", days_old=0, finished=False, spec=inputs)
     row = next(row for row in tidy(lake)["tables"] if row["table"] == "registry")
-    assert (row["compacted"], row["pinned_by"]) == (MIN_FILES, ("train-1",))
-    write(lake, "runs/train-1/manifest.json")
+    assert (row["compacted"], row["pinned_by"]) == (MIN_FILES, ("train-1111111111111111",))
+    write(lake, "runs/train-1111111111111111/manifest.json")
     row = next(row for row in tidy(lake)["tables"] if row["table"] == "registry")
     assert row["pinned_by"] == ()
 
@@ -149,24 +159,24 @@ def test_what_a_finished_run_has_read_is_not_kept_for_it(lake: Lake) -> None:
     ["", "{", "[]", "null", '{"inputs": 7}', '{"inputs": {"tags": "x", "queries": true}}', "\x00"],
 )
 def test_a_spec_that_is_not_sound_pins_nothing_and_stops_nothing(lake: Lake, spec: str) -> None:
-    write_run(lake, "train-1", days_old=0, finished=False, spec=spec)
+    write_run(lake, "train-1111111111111111", days_old=0, finished=False, spec=spec)
     assert pins(run_folders(lake), lake=lake, since=0).versions == {}
     assert tidy(lake)["runs"]["deleted"] == 0
 
 
 def test_what_an_unfinished_admission_compares_with_stays(lake: Lake) -> None:
     spec = json.dumps({"before": 3, "inputs": {"rewards": 7}})
-    write_run(lake, "admit-1", days_old=1, finished=False, spec=spec)
+    write_run(lake, "admit-1111111111111111", days_old=1, finished=False, spec=spec)
     pinned = pins(run_folders(lake), lake=lake, since=0).versions
-    assert pinned == {"rewards": {3: "admit-1", 7: "admit-1"}}
+    assert pinned == {"rewards": {3: "admit-1111111111111111", 7: "admit-1111111111111111"}}
 
 
 @pytest.mark.parametrize("days", [-8, 8])
 def test_nothing_goes_by_a_clock_that_the_store_does_not_share(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, days: int
 ) -> None:
-    new = write_run(lake, "train-new", days_old=29, finished=True)
-    old = write_run(lake, "train-old", days_old=31, finished=True)
+    new = write_run(lake, "train-0000000000000002", days_old=29, finished=True)
+    old = write_run(lake, "train-0000000000000001", days_old=31, finished=True)
     real = time.time
     with monkeypatch.context() as jumped:
         jumped.setattr("time.time", lambda: real() + days * DAY)
