@@ -69,14 +69,14 @@ def test_a_candidate_file_that_may_not_be_read(
 
 def refuse_to_read(monkeypatch: pytest.MonkeyPatch, *, name: str) -> None:
     """Root may read everything, so the system's refusal has to be made up."""
-    read = Path.read_text
+    opened = Path.open
 
-    def refused(path: Path, *words: Any, **named: Any) -> str:
+    def refused(path: Path, *words: Any, **named: Any) -> Any:
         if path.name == name:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return read(path, *words, **named)
+        return opened(path, *words, **named)
 
-    monkeypatch.setattr(Path, "read_text", refused)
+    monkeypatch.setattr(Path, "open", refused)
 
 
 def test_a_query_file_that_is_not_there(collect: Any, files: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_version_that_is_a_path_deletes_nothing(
     keep.parent.mkdir(parents=True)
     keep.write_text("{}")
     later = time.time() + 20 * DAY
-    monkeypatch.setattr("cluster.jobs.upkeep.time.time", lambda: later)
+    monkeypatch.setattr("cluster.jobs.upkeep.agreed_time", lambda _: later)
     os.utime(keep, (later, later))
     spec = UpkeepSpec(
         lake=lake.storage.uri,
