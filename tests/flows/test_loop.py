@@ -56,7 +56,7 @@ def test_a_promotion_by_hand_and_its_rollback(toy: Any, told: Any) -> None:
     other = next(r["version"] for r in toy.trained["routers"] if r["version"] != first)
     where = ("--lake", toy.lake)
     promoted = told("registry", "promote", "--router", other, "--why", "by test", *where).manifest
-    assert promoted == {"version": other, "promoted": True, "why": "by test"}
+    assert promoted == {"version": other, "promoted": True, "why": "by test", "parent": first}
     assert told("registry", "show", *where).manifest["version"] == other
     assert told("registry", "rollback", *where).manifest["champion"] == first
     assert told("registry", "show", *where).manifest["version"] == first

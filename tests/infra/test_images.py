@@ -67,6 +67,6 @@ class TestDockerfile:
         assert arguments["PYTHON"] in DOCKERFILES[0].read_text()
 
     def test_tags_in_its_words_are_the_project_s_version(self, path: Path) -> None:
-        tags = re.findall(r"--tag signalbox-[a-z]+:([0-9.]+)", path.read_text())
+        tags = re.findall(r"--tag signalbox-[a-z-]+:([0-9.]+)", path.read_text())
         assert tags
         assert set(tags) == {project_version()}
