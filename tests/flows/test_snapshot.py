@@ -28,13 +28,21 @@ def test_the_first_promotion_froze_a_snapshot_and_spent_a_look(
     assert shown["looks"][0]["level"] == promotion["level"]
 
 
-def test_a_snapshot_is_created_by_hand_and_listed(told: Any, lake: Path) -> None:
-    made = told("snapshot", "create", "--dataset", "toy", "--name", "june", "--lake", lake)
-    assert made.manifest["number"] == 2
+def test_a_snapshot_is_created_by_hand_and_listed(
+    toy: Any, signalbox: Any, told: Any, lake: Path
+) -> None:
+    path = ("--format", "table", "--path", toy.table)
+    signalbox("import", *path, "--dataset", "later", "--lake", lake)
+    told("snapshot", "create", "--dataset", "later", "--name", "june", "--lake", lake)
     listed = told("snapshot", "list", "--lake", lake).manifest["snapshots"]
-    assert [(one["name"], one["looks"]) for one in listed] == [("toy-1", 1), ("june", 0)]
-    again = told("snapshot", "create", "--dataset", "toy", "--name", "june", "--lake", lake)
+    assert {one["name"]: one["looks"] for one in listed} == {"toy-1": 1, "june": 0}
+    again = told("snapshot", "create", "--dataset", "later", "--name", "june", "--lake", lake)
     again.refused("'june' already", "--name")
+
+
+def test_queries_that_were_looked_at_make_no_new_snapshot(told: Any, lake: Path) -> None:
+    made = told("snapshot", "create", "--dataset", "toy", "--name", "june", "--lake", lake)
+    made.refused("looked at already (toy-1)", "100 more new test queries are needed")
 
 
 def test_unknown_names_are_told_with_those_there_are(told: Any, lake: Path) -> None:
