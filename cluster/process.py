@@ -1,10 +1,12 @@
-"""Whether a process of this machine is still there, and a job's driver that ends with its Ray."""
+"""Processes of this machine: whether one is there, how one ends, a driver that ends with Ray."""
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 POLL_SECONDS = 1.0
 
@@ -16,6 +18,17 @@ def process_start(pid: int) -> str:
     """
     fields = _stat(pid)
     return fields[19] if fields and fields[0] != "Z" else ""
+
+
+def end_child(child: "subprocess.Popen[Any]", *, seconds: float) -> None:
+    """Ask a process that was started here to end, and kill it where it has not by then."""
+    if child.poll() is None:
+        child.terminate()
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def end_with_ray() -> None:

@@ -19,8 +19,6 @@ from cluster.lake.estimate import Estimate, dataset_queries, estimate, text_byte
 from cluster.lake.lake import Lake
 from cluster.packing import pools_of
 
-MILLION = 1_000_000
-
 
 def make_plan(
     spec: IngestSpec, *, candidates: Sequence[Candidate], lake: Lake | None, budget: int

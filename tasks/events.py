@@ -6,7 +6,7 @@ the server keeps it once.
 """
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from prefect.context import FlowRunContext
@@ -24,7 +24,6 @@ EventName = Literal[
     "signalbox.retrain.finished",
     "signalbox.retrain.failed",
 ]
-EVENT_NAMES: tuple[EventName, ...] = get_args(EventName)
 RESOURCE = "signalbox.lake"
 # The server takes 1.5 MB; a text longer than this is a report's, and nobody reads it in an event.
 LONGEST_TEXT = 2_000

@@ -14,6 +14,8 @@ from cluster.lake.leftovers import SECONDS_A_DAY
 
 CHECKPOINTS = "checkpoints"
 FOLDER_NAME = re.compile(r"[A-Za-z0-9_-]+")
+# A version is the hash of its content. What else lies there, nobody registered, is somebody's own.
+VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ def old_checkpoints(
     known = set(registered["version"])
     oldest = now - keep_days * SECONDS_A_DAY
     there = _touched(lake)
-    waiting = [name for name, touched in there.items() if touched < oldest]
+    waiting = [
+        name for name, touched in there.items() if VERSION.fullmatch(name) and touched < oldest
+    ]
     challengers = _challengers(
         lake, registered=registered, before=now - router_days * SECONDS_A_DAY
     )

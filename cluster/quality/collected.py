@@ -18,7 +18,6 @@ from cluster.lake.tables import CANDIDATES, CHOICES, COMPLETIONS, QUERIES, REWAR
 from cluster.outcome import BoolMatrix, FloatMatrix
 
 CELL = ("row", "column")
-REWARD_COLUMNS = ("value", "weight", "reason")
 
 
 @dataclass(frozen=True)

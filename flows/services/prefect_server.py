@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from cluster.errors import InputError, SignalboxError
+from cluster.process import end_child
 
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
@@ -116,12 +117,7 @@ class PrefectServer:
         traceback: TracebackType | None,
     ) -> None:
         if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end_child(self.process, seconds=STOP_SECONDS)
         if self.log is not None:
             self.log.close()
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from cluster.errors import SignalboxError
+from cluster.process import end_child
 from flows.services.served import READY, Serving
 
 # Each run that is on is told to end and has its job stopped, one after another.
@@ -44,13 +45,7 @@ class RunnerProcess:
     def stop(self) -> None:
         """Let it cancel the runs that are on, and end."""
         assert self.process is not None
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end_child(self.process, seconds=STOP_SECONDS)
 
     def _start(self) -> None:
         own = {

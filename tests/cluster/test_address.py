@@ -8,7 +8,8 @@ from cluster.address import names_user, refuse_user
 from cluster.errors import InputError
 from cluster.jobs.client import check_cluster
 from cluster.ray_cluster import given_address
-from cluster.storage import S3Options, Storage
+from cluster.s3_options import S3Options
+from cluster.storage import Storage
 from flows.params import FlowParams
 
 WORD = "hidden/word"

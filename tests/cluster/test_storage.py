@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from cluster.errors import InputError, LakeError
-from cluster.storage import S3Options, Storage
+from cluster.s3_options import S3Options
+from cluster.storage import Storage
 
 ODD_NAMES = [
     "with space",

@@ -22,6 +22,8 @@ from tests.faults.crashes import Work
 
 DAY = 86_400
 OLD = 100
+# The version of a checkpoint that nobody registered.
+DEAD = "dead" * 16
 
 
 class LongAgo(datetime):
@@ -94,8 +96,8 @@ def doomed(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> set[Path]:
         *merged,
         *(file_of(shard, lake=lake) for shard in (died, never)),
         write(lake, "checkpoints/one/.router.json.0123456789ab", days=2),
-        write(lake, "checkpoints/dead/router.json"),
-        write(lake, "checkpoints/dead.outcomes.parquet"),
+        write(lake, f"checkpoints/{DEAD}/router.json"),
+        write(lake, f"checkpoints/{DEAD}.outcomes.parquet"),
         challenger(lake, monkeypatch),
         write(lake, "runs/train-0000000000000001/spec.json"),
         write(lake, "runs/train-0000000000000001/manifest.json"),
@@ -114,6 +116,7 @@ def wanted(lake: Lake, doomed: set[Path]) -> set[Path]:
         write(lake, "runs/.gitignore"),
         write(lake, "runs/mine/weights.pt"),
         write(lake, "checkpoints/new/router.json", days=1),
+        write(lake, "checkpoints/base-models/weights.pt"),
     }
 
 

@@ -101,11 +101,14 @@ def test_a_run_that_an_unfinished_one_reads_from_stays(lake: Lake) -> None:
 
 
 def test_checkpoints_of_trainings_that_died_go_once_they_are_old(lake: Lake) -> None:
-    died = write_checkpoint(lake, "dead", days_old=8, registered=False)
-    fresh = write_checkpoint(lake, "fresh", days_old=6, registered=False)
+    dead = "dead" * 16
+    died = write_checkpoint(lake, dead, days_old=8, registered=False)
+    fresh = write_checkpoint(lake, "f4e5" * 16, days_old=6, registered=False)
+    own = write_checkpoint(lake, "base-models", days_old=400, registered=False)
     known = write_checkpoint(lake, "known", days_old=400, registered=True)
-    assert tidy(lake)["checkpoints"] == {"unregistered": ["dead"], "challengers": []}
+    assert tidy(lake)["checkpoints"] == {"unregistered": [dead], "challengers": []}
     assert (died.exists(), fresh.exists(), known.exists()) == (False, True, True)
+    assert own.exists(), "what nobody registered and is no version is somebody's own"
     assert not Path(f"{died}.outcomes.parquet").exists()
 
 
