@@ -82,7 +82,15 @@ def test_the_picture_of_a_training_is_drawn(trained: RunPage) -> None:
 def test_the_tab_of_artifacts_shows_them_all(trained: RunPage) -> None:
     trained.open().tab("Artifacts")
     for key in ("evaluation", "decision", "train-methods", "train-methods-multihead"):
-        card = trained.page.locator(".artifact-card__title").get_by_text(key, exact=True)
+        cards = trained.page.locator(".artifact-card__title")
+        card = cards.get_by_text(key, exact=True)
+        # Cards below the edge of the page are drawn when somebody scrolls there.
+        for _ in range(10):
+            if card.count():
+                break
+            cards.last.hover()
+            trained.page.mouse.wheel(0, 400)
+            trained.page.wait_for_timeout(300)
         expect(card.first).to_be_visible()
 
 
