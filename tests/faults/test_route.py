@@ -48,7 +48,7 @@ def die(name, *, always):
         return
     os.kill(os.getpid(), signal.SIGKILL)
 
-route_pool.RouteWorker, route_pool.MAX_DEATHS = Mortal, 1
+route_pool.RouteWorker, route_pool.MAX_DEATHS = Mortal, {deaths}
 """
 
 BUDGET = {"policy": "budget", "policy_settings": {"usd_per_1000": 0.05}}
@@ -138,11 +138,11 @@ def test_a_policy_that_sees_the_file_is_the_same_whoever_scores(spec, site, monk
 
 
 def test_many_workers_die_in_the_passes_and_between_them(spec, site, monkeypatch, tmp_path) -> None:
-    """More than one shard may take along: each of these is to blame but once."""
+    """A shard may be at hand in each of the three deaths, of which it is to blame for one."""
     alone, told = calm(spec("alone", **BUDGET), monkeypatch)
     died = tmp_path / "died"
     died.mkdir()
-    before = MORTAL.format(folder=str(died), always=False)
+    before = MORTAL.format(folder=str(died), always=False, deaths=3)
     manifest = finished(spec("together", **BUDGET), site, before=before)
     assert {file.name for file in died.iterdir()} == {"1", "171", "use"}
     assert contents(manifest) == alone
@@ -150,7 +150,7 @@ def test_many_workers_die_in_the_passes_and_between_them(spec, site, monkeypatch
 
 
 def test_a_shard_that_every_worker_dies_of_ends_the_job(spec, site, tmp_path) -> None:
-    before = MORTAL.format(folder=str(tmp_path), always=True)
+    before = MORTAL.format(folder=str(tmp_path), always=True, deaths=1)
     done = on_ray(spec("together", **BUDGET), site, before=before)
     assert done.returncode != 0
     assert "in.1.parquet, rows " in done.stderr
