@@ -334,6 +334,7 @@ class Steps:
             "number": self.night.number,
             "began": begun["at"],
             "abandoned": begun.get("abandoned"),
+            "candidates": [one.name for one in self.candidates],
             "files": taken["taken"],
             "left": [*begun["left"], *taken["left"]],
             "new": new,

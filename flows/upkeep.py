@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from pydantic import Field
 
 from cluster.jobs.run import Manifest
@@ -12,7 +12,7 @@ from cluster.lake.lake import Lake
 from cluster.lake.upkeep import LEAST_DAYS, MOST_DAYS, tables_there
 from cluster.ray_cluster import cluster_address
 from flows.params import FlowParams, check_ray
-from tasks.artifacts import table_artifact
+from tasks.artifacts import markdown_artifact, plain, table_artifact
 from tasks.jobs import ray_job
 from tasks.report import say, show_lines
 
@@ -76,7 +76,7 @@ def upkeep(params: UpkeepParams) -> Manifest:
     lake = Lake.open(params.lake, create=False)
     with cluster_address(params.ray_address) as address:
         done = ray_job(_spec(params, lake=lake), address=address)
-    table_artifact(_rows(done), key="upkeep", description="What became of the tables' files")
+    _show(done)
     return {"flow": "upkeep", "lake": lake.storage.uri, **done}
 
 
@@ -110,23 +110,45 @@ def _rows(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
+def _show(manifest: Manifest) -> None:
+    """What was done, or would be, in the UI: there is something to read where nothing was done."""
+    first, *more = _words(manifest)
+    get_run_logger().info(first)
+    table_artifact(_rows(manifest), key="upkeep", description="What became of the tables' files")
+    text = "\n".join([f"**{plain(first)}**", "", *(f"- {plain(line)}" for line in more)])
+    markdown_artifact(text, key="upkeep-words", description="What was deleted, and what stays")
+
+
 def show_result(manifest: Manifest) -> None:
     """What was done, or would be, on stderr."""
     rows = _rows(manifest)
     if rows:
         show_lines(rows, title="tables")
+    for line in _words(manifest):
+        say(line)
+
+
+def _words(manifest: Manifest) -> list[str]:
+    """The sum first, then what the reader may have to do something about."""
     would = "would be " if manifest["dry_run"] else ""
-    runs, checkpoints = manifest["runs"], manifest["checkpoints"]
-    say(
-        f"{would}deleted: {runs['deleted']:,} of {runs['there']:,} runs "
+    tables, runs, checkpoints = manifest["tables"], manifest["runs"], manifest["checkpoints"]
+    merged, files = (sum(row[name] for row in tables) for name in ("compacted", "into"))
+    gone = sum(row["vacuumed"] + row["leftovers"] for row in tables)
+    return [
+        f"{would}merged: {merged:,} files of tables into {files:,}; {would}deleted: {gone:,} files "
+        f"of tables, {runs['deleted']:,} of {runs['there']:,} runs "
         f"({runs['bytes'] / MIB:,.1f} MiB), {len(checkpoints['challengers'])} challengers, "
         f"{len(checkpoints['unregistered'])} checkpoints nobody registered, "
-        f"{len(manifest['unfinished_writes'])} half-written files"
-    )
-    for uri in manifest["unfinished_writes"]:
-        say(f"half-written: {uri}")
-    for row in manifest["tables"]:
-        for uri in row["damaged"]:
-            say(f"damaged: {uri} cannot be read and stays; look at it, and delete it yourself")
-        if row["pinned_by"]:
-            say(f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}")
+        f"{len(manifest['unfinished_writes'])} half-written files",
+        *(f"half-written: {uri}" for uri in manifest["unfinished_writes"]),
+        *(
+            f"damaged: {uri} cannot be read and stays; look at it, and delete it yourself"
+            for row in tables
+            for uri in row["damaged"]
+        ),
+        *(
+            f"{row['table']}: old files stay for {', '.join(row['pinned_by'])}"
+            for row in tables
+            if row["pinned_by"]
+        ),
+    ]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from prefect import get_run_logger
+
 from cluster.jobs.run import Manifest
 from cluster.nightly.words import headline, subject, words
 from tasks.artifacts import link_artifact, markdown_artifact, plain, table_artifact
@@ -9,7 +11,10 @@ from tasks.gate import shown_comparisons
 
 
 def show_night(manifest: Manifest) -> None:
-    """Artifacts: what was new, answered, admitted, trained, decided, and the page."""
+    """Artifacts: what was new, answered, admitted, trained, decided, and the page.
+
+    The run's log ends with the reason.
+    """
     table_artifact(_files(manifest), key="night-files", description="Files of the watched folder")
     table_artifact(manifest["answers"], key="night-answers", description="Answers by candidate")
     table_artifact(manifest["rewards"], key="night-rewards", description="Rewards by scorer")
@@ -23,6 +28,7 @@ def show_night(manifest: Manifest) -> None:
     decision = manifest["decision"] or {}
     compared = shown_comparisons(decision.get("comparisons", []))
     table_artifact(compared, key="night-decision", description="What the version was held against")
+    get_run_logger().info(f"{subject(manifest)}: {manifest['why']}")
     markdown_artifact(_text(manifest), key="night", description=subject(manifest))
     link_artifact(manifest["report"], key="night-report", description="The night's page")
 

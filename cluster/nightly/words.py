@@ -26,9 +26,15 @@ def why(manifest: Mapping[str, Any]) -> str:
         return str(decision["why"])
     return {
         "nothing new": "no new query, answer or reward since the last night; nothing was spent",
-        "nothing to learn from": "something has come, but no reward since the last night",
+        "nothing to learn from": _without_reward(manifest),
         "not measured": "the dataset has no rewards to measure by",
     }[verdict(manifest)]
+
+
+def _without_reward(manifest: Mapping[str, Any]) -> str:
+    if manifest["new"]["queries"] and not manifest["candidates"]:
+        return "queries have come, but nobody is there to answer them: give a candidate file"
+    return "something has come, but no reward since the last night"
 
 
 def subject(manifest: Mapping[str, Any]) -> str:

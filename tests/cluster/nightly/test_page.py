@@ -17,7 +17,7 @@ def night(**changes: Any) -> dict[str, Any]:
         "answers": [], "rewards": [], "admissions": [], "drift": None, "routers": [],
         "spent_usd": 0.0, "max_usd": 0.0, "stopped": False, "training": [], "table": [],
         "alarms": [], "rows": {}, "begun": {}, "decision": None, "champion": None, "unasked": [],
-        "abandoned": None, "unavailable": None,
+        "abandoned": None, "unavailable": None, "candidates": [],
     }  # fmt: skip
     told |= changes
     return told | {"verdict": verdict(told), "why": why(told)}
@@ -86,3 +86,10 @@ def test_how_a_night_ended(changes: dict[str, Any], expected: str) -> None:
     assert told["verdict"] == expected
     assert expected in words(told)[0]
     page(told)
+
+
+def test_queries_that_nobody_is_there_to_answer_are_told_of() -> None:
+    new = {"queries": 1, "answers": 0, "rewards": 0}
+    assert "give a candidate file" in night(new=new)["why"]
+    assert "candidate file" not in night(new=new, candidates=["a"])["why"]
+    assert "candidate file" not in night(new={"queries": 0, "answers": 0, "rewards": 1})["why"]
