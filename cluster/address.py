@@ -8,9 +8,10 @@ from cluster.errors import InputError
 # is no port either. The name of a bucket may be that of an access point, `arn:aws:s3:…`.
 _NAMES_USER = re.compile(
     r"\s*[A-Za-z][A-Za-z0-9+.-]*://"
-    r"(?:[^/?#]*@|(?!arn:)[^/?#:\[\]]*:(?![0-9]*(?:[/?#]|\s*$)))",
-    re.IGNORECASE,
+    r"(?:[^/?#]*@|(?!arn:)[^/?#:\[\]]*:(?![0-9]*(?:[/?#]|\s*$)))"
 )
+# What JSON Schema calls a pattern: texts that are no such address.
+NAMES_NO_USER = f"^(?!{_NAMES_USER.pattern})"
 
 
 def names_user(text: str) -> bool:

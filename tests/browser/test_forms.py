@@ -86,3 +86,15 @@ def test_a_number_out_of_bounds_is_refused_and_there_is_no_run(
     form.submit()
     expect(page.get_by_text(words).first).to_be_visible()
     assert len(server.runs(name)) == before
+
+
+def test_a_password_in_an_address_is_refused_and_there_is_no_run(
+    page: Page, server: Server
+) -> None:
+    form = Form.opened(page, server=server, deployment="upkeep")
+    before = len(server.runs("upkeep"))
+    form.fill("Ray address", "http://me:word@127.0.0.1:8265")
+    form.submit()
+    words = "no user, password or key in an address"
+    expect(page.get_by_text(words).first).to_be_visible()
+    assert len(server.runs("upkeep")) == before

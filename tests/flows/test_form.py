@@ -103,3 +103,23 @@ def test_the_form_knows_that_one_fold_is_none(name: str, field: str) -> None:
     schema = fields(FLOWS[name])[field]
     refused = [value for value in range(4) if not Draft202012Validator(schema).is_valid(value)]
     assert refused == [1]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_an_address_with_a_password_is_refused_before_a_run_is_made(name: str) -> None:
+    from prefect.utilities.schema_tools.validation import validate
+
+    schema = FLOWS[name].parameters.model_dump()
+    typed = [field for field, one in fields(FLOWS[name]).items() if _is_text(one)]
+    assert "lake" in typed
+    for field in typed:
+        for address, refused in (("http://me:word@host:1", True), ("s3://bucket/prefix", False)):
+            is_list = fields(FLOWS[name])[field]["type"] == "array"
+            params = {"params": {field: [address] if is_list else address}}
+            found = [one for one in validate(params, schema) if one.validator == "pattern"]
+            assert bool(found) == refused, (field, address)
+
+
+def _is_text(field: dict[str, Any]) -> bool:
+    one = field.get("items", field)
+    return one["type"] == "string" and "enum" not in one
