@@ -12,7 +12,7 @@ folds, do not gain more over the best single candidate than the gain's standard 
 is the best single candidate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -40,12 +40,16 @@ from cluster.routers.means import macro_means, require_rewards
 from cluster.routers.newcomer.parts import add_to_stack
 from cluster.routers.router import Method, Prediction, Router, RouterState
 from cluster.routers.search import paired_shortfall
+from cluster.routers.shared_encoder import (
+    ENCODER,
+    ENCODER_NAME,
+    SHARES,
+    with_encoder_of,
+    without_encoder,
+)
 from cluster.routers.shrinkage import Parts
 from cluster.routers.space import is_choice
 from cluster.routers.stack_weights import Weights, non_negative, read_later
-
-# Names in the state of a part: `pack_encoder` writes the first two.
-ENCODER_NAME, ENCODER, SHARES = "encoder_name", "encoder", "shares_encoder"
 
 
 class StackPart(BaseModel):
@@ -374,28 +378,3 @@ def load_part(
     if shares:
         vars(part)[ENCODER] = encoder
     return part
-
-
-def without_encoder(state: RouterState) -> RouterState:
-    """A part's state without the encoder, which the stack keeps once."""
-
-    def own(entries: Mapping[str, Any]) -> dict[str, Any]:
-        shared = (ENCODER, ENCODER_NAME)
-        return {
-            name: entry
-            for name, entry in entries.items()
-            if name not in shared and not name.startswith(f"{ENCODER}.")
-        }
-
-    return RouterState(own(state.config) | {SHARES: True}, own(state.tensors), own(state.files))
-
-
-def with_encoder_of(stack: RouterState, *, part: RouterState) -> RouterState:
-    """The inverse of `without_encoder`.
-
-    Raises:
-        InputError: the stack has no encoder that the part could share.
-    """
-    named = {**part.config, ENCODER_NAME: stack.value(ENCODER_NAME, str)}
-    bare = RouterState(named, part.tensors, part.files)
-    return bare.holding(stack.part(ENCODER), name=ENCODER)
