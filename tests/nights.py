@@ -31,7 +31,7 @@ from cluster.gate.rules import AdmissionRules, GateRules
 from cluster.gate.spending import decided_event, look_event, next_look
 from cluster.lake.tables import LOOKS
 from cluster.outcome import FloatMatrix
-from tests.nights_world import (
+from tests.made_up_world import (
     CANDIDATES,
     NEW,
     TASKS,
