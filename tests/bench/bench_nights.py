@@ -157,10 +157,13 @@ def picture(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan, pat
         mean = np.mean([getattr(one, name) for one in guarded], axis=0)
         axes.plot(nights, mean, color=colour, ls="--", lw=1.2, label=name.replace("_", " "))
     events = {plan.worse: "a candidate\ngets worse", plan.joins: "a new\ncandidate"}
-    bottom = axes.get_ylim()[0]
+    # Below the lowest curve there is room for the events' names.
+    low, high = axes.get_ylim()
+    bottom = low - 0.16 * (high - low)
+    axes.set_ylim(bottom, high)
     for night, word in (events | {plan.poison: "a poisoned\nfile"}).items():
         axes.axvline(night, color="#bbbbbb", lw=1)
-        axes.text(night + 0.5, bottom, word, va="bottom", fontsize=9, color="#333333")
+        axes.text(night + 0.5, bottom, word, va="bottom", fontsize=8, color="#333333")
     axes.set_xlabel("night")
     axes.set_ylabel("true macro mean reward\non the fixed test")
     axes.set_title(f"Mean of {len(guarded)} made-up worlds", fontsize=10)
