@@ -6,10 +6,11 @@ from typing import Any
 from cluster import registry
 from cluster.gate.admission import Admission
 from cluster.gate.admitted import looked_at
+from cluster.gate.anchor import anchor
 from cluster.gate.decision import Comparison, Decision
 from cluster.gate.rules import AdmissionRules, GateRules
 from cluster.gate.snapshot import Measure, load_snapshot
-from cluster.gate.spending import Look, how_promoted, note_decision, take_look
+from cluster.gate.spending import Look, decision_on, note_decision, take_look
 from cluster.jobs.admit import AdmitSpec
 from cluster.jobs.gate import GateSpec
 from cluster.jobs.run import Manifest
@@ -168,14 +169,12 @@ def _router(lake: Lake, *, version: str | None) -> tuple[str, str] | None:
 
 
 def _anchor(lake: Lake, *, champion: str | None) -> str | None:
-    """The last champion that was better than its own, below those that were only cheaper."""
+    """What the champion is held to beside itself (`cluster.gate.anchor`)."""
     below = registry.champions(lake)
     if champion is None or champion not in below:
         return None
     below = below[: len(below) - below[::-1].index(champion)]
-    while below and how_promoted(lake, version=below[-1]) == "cheaper":
-        below.pop()
-    return below[-1] if below and below[-1] != champion else None
+    return anchor(below, decided=lambda version: decision_on(lake, version=version))
 
 
 def admit(

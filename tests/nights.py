@@ -3,8 +3,12 @@
 Queries have a task and a place near it; a candidate's chance to answer well depends on both. Every
 night brings queries of a mix that drifts, and their labels. A ridge regression on all admitted
 labels stands for the router, and what decides is the project's own: `cluster.gate.batch.admit`,
-`cluster.gate.compare.compare`, `cluster.gate.decision.decide` and the levels of
-`cluster.gate.spending`. What a champion is worth is no estimate here: the chances are known.
+`cluster.gate.compare.compare`, `cluster.gate.decision.decide`, the anchor of `cluster.gate.anchor`
+and the looks of `cluster.gate.spending`, kept in memory instead of a lake. What a champion is worth
+is no estimate here: the chances are known, and so are the prices.
+
+Every night two versions of the same weights go before the gate: one that takes the best answer
+whatever it costs, and a thrifty one that gives up some expected reward for money.
 
 - On night 20 the candidate that was best gets worse at everything, silently. When the admission
   says so, it is given another revision the night after, and its answers are collected anew.
@@ -12,23 +16,36 @@ labels stands for the router, and what decides is the project's own: `cluster.ga
 - On night 40 a second file comes, as long as twenty nights, its labels turned round or shuffled.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
+import polars as pl
 
 from cluster.evaluation.metrics import TestSet, macro_mean
+from cluster.gate.anchor import anchor
 from cluster.gate.batch import Labels, admit
 from cluster.gate.compare import VERSION, Contest, compare
-from cluster.gate.decision import CHAMPION, How, decide
+from cluster.gate.decision import ANCHOR, CHAMPION, Decision, How, decide
+from cluster.gate.events import Event
 from cluster.gate.rules import AdmissionRules, GateRules
-from cluster.gate.spending import level
+from cluster.gate.spending import decided_event, look_event, next_look
+from cluster.lake.tables import LOOKS
 from cluster.outcome import FloatMatrix
+from tests.made_up_world import (
+    CANDIDATES,
+    NEW,
+    TASKS,
+    Queries,
+    Weights,
+    World,
+    fitted,
+    joined,
+    predicted,
+    route,
+)
 
-CANDIDATES = ("a", "b", "c", "d", "e")
-NEW = 4
-TASKS, DIMENSIONS = 6, 10
 WORSE_BY = 0.35
+NO_GATE = Decision(promote=True, why="there is no gate", how="better")
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ class Plan:
         start: train queries there are before the first night.
         frozen: queries of the snapshot.
         kind: of poison: `turned` or `shuffled`.
+        thrift: reward that the thrifty version gives up for the mean price saved.
+        margin: of the gate's rules.
         guarded: whether there are admission and gate; otherwise the newest router is champion.
     """
 
@@ -53,7 +72,54 @@ class Plan:
     start: int = 1500
     frozen: int = 1000
     kind: str = "turned"
+    thrift: float = 0.02
+    margin: float = 0.01
     guarded: bool = True
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a promotion changed, by the truth of its night.
+
+    Attributes:
+        night: on which.
+        how: it was earned.
+        reward: macro mean reward above the champion before.
+        cost: as a share of the champion's before, less 1.
+        over_anchor: macro mean reward above the anchor, or above the champion where that is it.
+        over_highest: macro mean reward above the best of all champions before.
+    """
+
+    night: int
+    how: How
+    reward: float
+    cost: float
+    over_anchor: float
+    over_highest: float
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a poisoned file did.
+
+    Attributes:
+        refused: whether it was.
+        fall: of the champion's true reward, by that night.
+        without: what the newest router is worth less where all is believed and nothing compared.
+    """
+
+    refused: bool
+    fall: float
+    without: float
+
+
+@dataclass(frozen=True)
+class Router:
+    """Weights, and what is given up for money."""
+
+    name: str
+    weights: Weights
+    thrift: float
 
 
 @dataclass
@@ -63,7 +129,8 @@ class Told:
     Attributes:
         champion: (n_nights,), true macro mean reward of the champion on the fixed test.
         best_single, oracle: the same of these.
-        promoted: nights with a promotion, and how the true value moved by it.
+        cost: (n_nights,), USD a query of the champion, macro mean.
+        moves: every promotion behind the first.
         refused: nights on which an honest batch was refused.
         poison_refused: whether the poisoned one was.
         changed: nights on which the candidate that got worse was told of, and others.
@@ -73,104 +140,13 @@ class Told:
     champion: list[float] = field(default_factory=list)
     best_single: list[float] = field(default_factory=list)
     oracle: list[float] = field(default_factory=list)
-    promoted: dict[int, float] = field(default_factory=dict)
-    how: list[How] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
+    moves: list["Move"] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     poison_refused: bool = False
     changed: list[tuple[int, str]] = field(default_factory=list)
     share_of_new: list[float] = field(default_factory=list)
     batches: int = 0
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Queries, and what their answers were worth.
-
-    Attributes:
-        task: (n,).
-        place: (n, DIMENSIONS), what a router sees.
-        reward: (n, n_candidates), NaN where there is no label.
-    """
-
-    task: npt.NDArray[np.int64]
-    place: FloatMatrix
-    reward: FloatMatrix
-
-    def with_reward(self, reward: FloatMatrix) -> "Queries":
-        return replace(self, reward=reward)
-
-
-class World:
-    """Who is good at what."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.centre = self.rng.normal(0, 1.2, (TASKS, DIMENSIONS))
-        self.skill = self.rng.normal(0, 0.24, (TASKS, len(CANDIDATES)))
-        self.level = np.array([0.5, 0.5, 0.47, 0.44, 0.4])
-        self.slope = self.rng.normal(0, 0.03, (DIMENSIONS, len(CANDIDATES)))
-        self.hard = self.rng.normal(0, 0.12, TASKS)
-        self.skill[self.rng.choice(TASKS, 2, replace=False), NEW] = 0.5
-        self.best = int(np.argmax((self.level + self.skill)[:, :NEW].mean(axis=0)))
-        self.mixes = self.rng.dirichlet(np.full(TASKS, 3.0), size=2)
-
-    def chance(self, queries: Queries) -> FloatMatrix:
-        """(n, n_candidates): the truth of today."""
-        own = self.level + self.skill[queries.task] + queries.place @ self.slope
-        return np.clip(own + self.hard[queries.task][:, None], 0.03, 0.97)
-
-    def drawn(self, n: int, *, mix: FloatMatrix, known: int) -> Queries:
-        """Queries with labels of the first `known` candidates."""
-        task = self.rng.choice(TASKS, size=n, p=mix)
-        place = self.centre[task] + self.rng.normal(0, 1, (n, DIMENSIONS))
-        queries = Queries(task, place, np.full((n, len(CANDIDATES)), np.nan))
-        return queries.with_reward(self.labelled(queries, columns=range(known)))
-
-    def labelled(self, queries: Queries, *, columns: range | list[int]) -> FloatMatrix:
-        """The rewards with those of some candidates drawn anew."""
-        reward = queries.reward.copy()
-        fresh = self.rng.random(reward.shape) < self.chance(queries)
-        reward[:, list(columns)] = fresh[:, list(columns)]
-        return reward
-
-
-Weights = FloatMatrix
-
-
-def fitted(queries: Queries) -> Weights:
-    """(1 + features, n_candidates): ridge on places and their squares; NaN without a label."""
-    seen = _features(queries.place)
-    weights = np.full((seen.shape[1], len(CANDIDATES)), np.nan)
-    for column in range(len(CANDIDATES)):
-        known = ~np.isnan(queries.reward[:, column])
-        if known.sum() < 50:
-            continue
-        x, y = seen[known], queries.reward[known, column]
-        weights[:, column] = np.linalg.solve(x.T @ x + 20 * np.eye(x.shape[1]), x.T @ y)
-    return weights
-
-
-def _features(place: FloatMatrix) -> FloatMatrix:
-    pairs = [place[:, [i]] * place[:, i:] for i in range(DIMENSIONS)]
-    return np.concatenate([np.ones((len(place), 1)), place, *pairs], axis=1)
-
-
-def predicted(weights: Weights, *, queries: Queries) -> FloatMatrix:
-    return _features(queries.place) @ weights
-
-
-def route(weights: Weights, *, queries: Queries) -> FloatMatrix:
-    """(n, n_candidates): one-hot."""
-    said = np.where(np.isnan(weights[0]), -np.inf, predicted(weights, queries=queries))
-    return np.eye(len(CANDIDATES))[said.argmax(axis=1)]
-
-
-def joined(first: Queries, second: Queries) -> Queries:
-    return Queries(
-        np.concatenate([first.task, second.task]),
-        np.concatenate([first.place, second.place]),
-        np.concatenate([first.reward, second.reward]),
-    )
 
 
 class Nights:
@@ -183,13 +159,22 @@ class Nights:
         self.learned = self.world.drawn(plan.start, mix=first, known=NEW)
         even = np.full(TASKS, 1 / TASKS)
         self.frozen = self.world.drawn(plan.frozen, mix=even, known=NEW)
-        self.champion: Weights | None = None
-        self.looks, self.handed_on, self.revise = 0, 0.0, False
-        self.rules, self.admission = GateRules(horizon=plan.nights), AdmissionRules()
+        self.routers: dict[str, Router] = {}
+        self.champions: list[str] = []
+        self.decisions: dict[str, Decision] = {}
+        self.events: list[Event] = []
+        self.revise = False
+        self.rules = GateRules(horizon=2 * plan.nights, margin=plan.margin)
+        self.admission = AdmissionRules(horizon=plan.nights)
         self.told = Told()
 
-    def run(self) -> Told:
-        for night in range(self.plan.nights):
+    @property
+    def champion(self) -> Router | None:
+        return self.routers[self.champions[-1]] if self.champions else None
+
+    def run(self, *, until: int | None = None) -> Told:
+        """All nights, or those before one."""
+        for night in range(self.plan.nights if until is None else until):
             self._happens(night)
             for batch, poisoned in self._batches(night):
                 if self._is_admitted(batch, night=night, poisoned=poisoned):
@@ -214,13 +199,38 @@ class Nights:
 
     def _batches(self, night: int) -> list[tuple[Queries, bool]]:
         plan, known = self.plan, NEW + (night >= self.plan.joins)
-        along = night / max(plan.nights - 1, 1)
-        mix = (1 - along) * self.world.mixes[0] + along * self.world.mixes[1]
+        mix = self._mix(night)
         batches = [(self.world.drawn(plan.a_night, mix=mix, known=known), False)]
         if night == plan.poison:
             upload = self.world.drawn(20 * plan.a_night, mix=mix, known=known)
             batches.append((upload.with_reward(self._poisoned(upload.reward)), True))
         return batches
+
+    def offered(self, *, share: float, nights: int, night: int) -> "Offered":
+        """What a file does whose labels are turned round in part; a lake is good for one."""
+        assert self.champion is not None
+        size = nights * self.plan.a_night
+        batch = self.world.drawn(size, mix=self._mix(night), known=NEW + (night >= self.plan.joins))
+        turned = self.rng.random(batch.reward.shape) < share
+        batch = batch.with_reward(np.where(turned, 1 - batch.reward, batch.reward))
+        newest, believed = (
+            Router("newest", fitted(rows), 0.0)
+            for rows in (self.learned, joined(self.learned, batch))
+        )
+        before = self.worth(self.champion)
+        refused = not self._is_admitted(batch, night=night, poisoned=True)
+        if not refused:
+            self.learned = joined(self.learned, batch)
+        self._train_and_decide(night)
+        return Offered(
+            refused=refused,
+            fall=before - self.worth(self.champion),
+            without=self.worth(newest) - self.worth(believed),
+        )
+
+    def _mix(self, night: int) -> FloatMatrix:
+        along = night / max(self.plan.nights - 1, 1)
+        return (1 - along) * self.world.mixes[0] + along * self.world.mixes[1]
 
     def _poisoned(self, reward: FloatMatrix) -> FloatMatrix:
         if self.plan.kind == "turned":
@@ -237,7 +247,7 @@ class Nights:
         """
         if not self.plan.guarded:
             return True
-        weights = fitted(self.learned) if self.champion is None else self.champion
+        weights = fitted(self.learned) if self.champion is None else self.champion.weights
         looked, usual = (
             Labels(CANDIDATES, one.reward, predicted(weights, queries=one))
             for one in (batch, self.frozen)
@@ -256,43 +266,86 @@ class Nights:
         return not found.refused
 
     def _train_and_decide(self, night: int) -> None:
-        version = fitted(self.learned)
-        how: How = self._gated(version) if self.plan.guarded else "better"
-        if not how:
-            return
-        if self.champion is not None:
-            self.told.promoted[night] = self._worth(version) - self._worth(self.champion)
-            self.told.how.append(how)
-        self.champion = version
+        weights = fitted(self.learned)
+        kinds = {"best": 0.0, "thrifty": self.plan.thrift} if self.plan.guarded else {"best": 0.0}
+        for kind, thrift in kinds.items():
+            version = Router(f"{kind}-{night}", weights, thrift)
+            decision = self._gated(version) if self.plan.guarded else NO_GATE
+            if decision.promote:
+                self._promote(version, decision=decision, night=night)
 
-    def _gated(self, version: Weights) -> How:
-        self.looks += 1
-        tonight = level(self.looks, rules=self.rules, handed_on=self.handed_on)
+    def _promote(self, version: Router, *, decision: Decision, night: int) -> None:
+        if self.champion is not None:
+            self.told.moves.append(self._move(version, how=decision.how, night=night))
+        self.routers[version.name] = version
+        self.decisions[version.name] = decision
+        self.champions.append(version.name)
+
+    def _move(self, version: Router, *, how: How, night: int) -> Move:
+        assert self.champion is not None
+        worth = self.worth(version)
+        before = {router.name: self.worth(router) for router in self._lineage()}
+        held = before[self._anchor() or self.champion.name]
+        return Move(
+            night=night,
+            how=how,
+            reward=worth - before[self.champion.name],
+            cost=self._cost(version) / self._cost(self.champion) - 1,
+            over_anchor=worth - held,
+            over_highest=worth - max(before.values()),
+        )
+
+    def _lineage(self) -> list[Router]:
+        """All champions so far, and where there is no gate only the last."""
+        names = self.champions if self.plan.guarded else self.champions[-1:]
+        return [self.routers[name] for name in names]
+
+    def _anchor(self) -> str | None:
+        return anchor(self.champions, decided=self.decisions.get)
+
+    def _gated(self, version: Router) -> Decision:
+        events = pl.DataFrame(self.events, schema=LOOKS.schema)
+        look, _ = next_look(events, snapshot="s", comparison=version.name, rules=self.rules)
+        champion = self.champions[-1] if self.champions else ""
+        self.events.append(look_event(look, version=version.name, champion=champion))
+        found = compare(self._contest(version), level=look.level)
+        how, why = decide(found, margin=self.rules.margin, champion=champion or None)
+        decision = Decision(bool(how), why, how, tuple(found), "s", look.number, look.level)
+        self.events.append(decided_event(look, version=version.name, decision=decision))
+        return decision
+
+    def _contest(self, version: Router) -> Contest:
         known = ~np.isnan(self.frozen.reward).any(axis=0)
         tasks = self.frozen.task.astype(str)
-        test = TestSet(
-            tuple(np.array(CANDIDATES)[known]),
-            tasks,
-            self.frozen.reward[:, known],
-            np.full((len(tasks), int(known.sum())), np.nan),
-        )
-        routes = {
-            role: route(weights, queries=self.frozen)[:, known]
-            for role, weights in ((VERSION, version), (CHAMPION, self.champion))
-            if weights is not None
+        held = self._anchor()
+        roles = {
+            VERSION: version,
+            CHAMPION: self.champion,
+            ANCHOR: self.routers[held] if held else None,
         }
+        routes = {role: self.route(one)[:, known] for role, one in roles.items() if one is not None}
         learned = np.nan_to_num(self.learned.reward)
         train = macro_mean(learned, tasks=self.learned.task.astype(str))
-        contest = Contest(test=test, routes=routes, train_reward=train[known])
-        found = compare(contest, level=tonight)
-        there = "champion" if self.champion is not None else None
-        how, _ = decide(found, margin=self.rules.margin, champion=there)
-        self.handed_on = tonight if how else 0.0
-        return how
+        cost = self.world.cost(self.frozen)[:, known]
+        names = tuple(np.array(CANDIDATES)[known])
+        test = TestSet(names, tasks, self.frozen.reward[:, known], cost)
+        return Contest(test=test, routes=routes, train_reward=train[known])
 
-    def _worth(self, weights: Weights) -> float:
-        chances = (route(weights, queries=self.frozen) * self.world.chance(self.frozen)).sum(axis=1)
-        return float(macro_mean(chances[:, None], tasks=self.frozen.task.astype(str))[0])
+    def route(self, router: Router) -> FloatMatrix:
+        """(n_frozen, n_candidates): one-hot, on the fixed test."""
+        price, thrift = self.world.price, router.thrift
+        return route(router.weights, queries=self.frozen, price=price, thrift=thrift)
+
+    def worth(self, router: Router) -> float:
+        """Its true macro mean reward on the fixed test, today."""
+        return self._mean(self.route(router) * self.world.chance(self.frozen))
+
+    def _cost(self, router: Router) -> float:
+        return self._mean(self.route(router) * self.world.cost(self.frozen))
+
+    def _mean(self, values: FloatMatrix) -> float:
+        whole = values.sum(axis=1)[:, None]
+        return float(macro_mean(whole, tasks=self.frozen.task.astype(str))[0])
 
     def _note(self) -> None:
         chance = self.world.chance(self.frozen)
@@ -305,8 +358,10 @@ class Nights:
         if self.champion is None:
             alone = macro_mean(chance[:, [self.world.best]], tasks=tasks)
             self.told.champion.append(float(alone[0]))
+            self.told.cost.append(self._mean(self.world.cost(self.frozen)[:, [self.world.best]]))
             self.told.share_of_new.append(0.0)
             return
-        self.told.champion.append(self._worth(self.champion))
-        sent = route(self.champion, queries=self.frozen)[:, NEW]
+        self.told.champion.append(self.worth(self.champion))
+        self.told.cost.append(self._cost(self.champion))
+        sent = self.route(self.champion)[:, NEW]
         self.told.share_of_new.append(float(sent.mean()))

@@ -8,7 +8,8 @@ corrected for the others.
 In the champion's place it is enough to be not worse than it by more than a margin and cheaper (so
 far as no answer costs more than those of the snapshot: costs have no range known before). Such
 promotions could lead downhill, one margin a night, so one that follows them is held against the
-last champion that was better than its own (the anchor) with the same margin.
+last champion that was better than all it was held against (the anchor, `cluster.gate.anchor`) with
+the same margin.
 """
 
 from collections.abc import Sequence

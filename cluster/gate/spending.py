@@ -80,6 +80,58 @@ def level(look: int, *, rules: GateRules, handed_on: float = 0.0) -> float:
     return rules.alpha * share(look, horizon=rules.horizon) + handed_on
 
 
+def next_look(
+    events: pl.DataFrame, *, snapshot: str, comparison: str, rules: GateRules
+) -> tuple[Look, bool]:
+    """The next look at a snapshot and True, or the look that made this comparison and False.
+
+    Args:
+        events: of the looks so far, in their order; columns of `LOOKS`.
+        snapshot: its name.
+        comparison: what is compared, as a digest.
+        rules: what is promised.
+    """
+    events = events.filter(snapshot=snapshot)
+    own = events.filter(event=LOOK, comparison=comparison)
+    blind = events.filter(event=DECIDED, table=NOTHING)["look"]
+    still = own.filter(~pl.col("look").is_in(blind.implode()))
+    if still.height:
+        row = still.row(-1, named=True)
+        return Look(snapshot, row["look"], row["level"], comparison), False
+    last = events.filter(event=LOOK)["look"].max() or 0
+    assert isinstance(last, int)
+    left = level(last + 1, rules=rules, handed_on=_handed_on(events, look=last))
+    return Look(snapshot, last + 1, left, comparison), True
+
+
+def look_event(look: Look, *, version: str, champion: str) -> Event:
+    """What is kept before a comparison is made."""
+    return {
+        "event": LOOK,
+        "snapshot": look.snapshot,
+        "comparison": look.comparison,
+        "look": look.number,
+        "level": look.level,
+        "version": version,
+        "champion": champion,
+    }
+
+
+def decided_event(look: Look, *, version: str, decision: Decision) -> Event:
+    """What is kept behind it."""
+    return {
+        "event": DECIDED,
+        "snapshot": look.snapshot,
+        "comparison": look.comparison,
+        "look": look.number,
+        "level": look.level,
+        "version": version,
+        "how": decision.how,
+        "why": decision.why,
+        "table": json.dumps(decision.table()),
+    }
+
+
 def take_look(
     lake: Lake, *, snapshot: str, comparison: str, version: str, champion: str, rules: GateRules
 ) -> Look:
@@ -90,33 +142,12 @@ def take_look(
     """
     found: list[Look] = []
 
-    def wanted(every: pl.DataFrame) -> Event | None:
-        events = every.filter(snapshot=snapshot)
-        own = events.filter(event=LOOK, comparison=comparison)
-        blind = events.filter(event=DECIDED, table=NOTHING)["look"]
-        still = own.filter(~pl.col("look").is_in(blind.implode()))
-        if still.height:
-            row = still.row(-1, named=True)
-            found.append(Look(snapshot, row["look"], row["level"], comparison))
-            return None
-        last = events.filter(event=LOOK)["look"].max() or 0
-        assert isinstance(last, int)
-        number = last + 1
-        handed_on = _handed_on(events, look=last)
-        found.append(
-            Look(snapshot, number, level(number, rules=rules, handed_on=handed_on), comparison)
-        )
-        if not found[-1].level:
-            return None  # nothing is left to spend
-        return {
-            "event": LOOK,
-            "snapshot": snapshot,
-            "comparison": comparison,
-            "look": number,
-            "level": found[-1].level,
-            "version": version,
-            "champion": champion,
-        }
+    def wanted(events: pl.DataFrame) -> Event | None:
+        look, is_new = next_look(events, snapshot=snapshot, comparison=comparison, rules=rules)
+        found.append(look)
+        # Behind the horizon nothing is left to spend.
+        new = is_new and look.level
+        return look_event(look, version=version, champion=champion) if new else None
 
     append_event(wanted, lake=lake, table=LOOKS, scope=f"looks/{snapshot}")
     return found[-1]
@@ -128,17 +159,7 @@ def note_decision(lake: Lake, *, look: Look, version: str, decision: Decision) -
     def wanted(events: pl.DataFrame) -> Event | None:
         if events.filter(event=DECIDED, snapshot=look.snapshot, look=look.number).height:
             return None
-        return {
-            "event": DECIDED,
-            "snapshot": look.snapshot,
-            "comparison": look.comparison,
-            "look": look.number,
-            "level": look.level,
-            "version": version,
-            "how": decision.how,
-            "why": decision.why,
-            "table": json.dumps(decision.table()),
-        }
+        return decided_event(look, version=version, decision=decision)
 
     append_event(wanted, lake=lake, table=LOOKS, scope=f"looks/{look.snapshot}")
 
@@ -165,14 +186,6 @@ def seen_snapshots(lake: Lake) -> set[str]:
     key = ["snapshot", "look"]
     blind = events.filter(event=DECIDED, table=NOTHING).select(key)
     return set(events.filter(event=LOOK).join(blind, on=key, how="anti")["snapshot"])
-
-
-def how_promoted(lake: Lake, *, version: str) -> str:
-    """How a version last passed the gate; empty where it never did."""
-    passed = lake.read(LOOKS).filter(
-        (pl.col("event") == DECIDED) & (pl.col("version") == version) & (pl.col("how") != "")
-    )
-    return str(passed.sort("sequence")["how"][-1]) if passed.height else ""
 
 
 def decision_on(lake: Lake, *, version: str) -> Decision | None:

@@ -38,8 +38,8 @@ class GateSpec(JobSpec):
         snapshot: name of the frozen test snapshot.
         version, checkpoint: of the router that wants to be champion.
         champion: version and checkpoint of the one there is, or None.
-        anchor: version and checkpoint of the last champion that was better than its own, where that
-            is another than the champion; else None.
+        anchor: version and checkpoint of the last champion that was better than all it was held
+            against (`cluster.gate.anchor`), where that is another than the champion; else None.
         level: one-sided error rate of every bound.
         margin: how much worse than the champion a cheaper version may be.
         prices: by candidate's name; empty: imported costs, if any.

@@ -4,11 +4,16 @@
 
 Made-up worlds of which the truth is known (`tests/nights.py`): a mix of queries that drifts, a
 candidate that gets worse on night 20, a new one on night 30, a poisoned file of labels on night 40.
-Half of the worlds have labels turned round, half shuffled. The decisions are made by the project's
+Half of the worlds have labels turned round, half shuffled. Answers have prices, and a thrifty
+version goes before the gate every night beside the best. The decisions are made by the project's
 own functions.
+
+Then some worlds with a larger snapshot and a wider margin, where more can pass for less money, and
+files on night 40 of which a part of the labels is turned round, by the part and the file's size.
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +21,13 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.nights import Nights, Plan, Told
+from tests.nights import Move, Nights, Offered, Plan, Told
 
 TAKEN_UP = 0.05
+# Of the labels, turned round; of nights, a file's length.
+SHARES, SIZES = (0.1, 0.25, 0.5, 1.0), (1, 5, 20)
+# A snapshot and a margin that let a thrifty version pass.
+WIDE = Plan(frozen=4000, margin=0.03)
 
 
 def main() -> None:
@@ -34,6 +43,8 @@ def main() -> None:
         for seed, plan in enumerate(plans)
     ]
     tell(guarded, control=control, plan=plans[0])
+    tell_moves("wide", [Nights(WIDE, seed=seed).run() for seed in range(arguments.wide)], plan=WIDE)
+    tell_degrees([by_degree(seed) for seed in range(arguments.degrees)])
     if arguments.picture:
         picture(guarded, control=control, plan=plans[0], path=arguments.picture)
 
@@ -41,11 +52,8 @@ def main() -> None:
 def tell(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan) -> None:
     """The figures."""
     runs = len(guarded)
-    moves = np.array([move for one in guarded for move in one.promoted.values()])
-    worse = sum(any(move < 0 for move in one.promoted.values()) for one in guarded)
     print(f"{runs} worlds of {plan.nights} nights")
-    print(f"promotions: {len(moves) / runs:.1f} a world; that made the champion worse: in {worse}")
-    print(f"the least that a promotion gained: {moves.min():+.4f}")
+    tell_moves("main", guarded, plan=plan)
     print(f"poisoned file refused: {sum(one.poison_refused for one in guarded)} of {runs}")
     batches = sum(one.batches for one in guarded)
     honest = sum(len(one.refused) for one in guarded)
@@ -62,7 +70,57 @@ def tell(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan) -> Non
         print(f"fall by the poisoned file, {name}: mean {np.mean(found):.4f}, {np.max(found):.4f}")
     for name, several in (("with", guarded), ("without", control)):
         mean = np.mean([one.champion for one in several])
-        print(f"mean reward of the champion over all nights, {name}: {mean:.4f}")
+        cost = 1000 * np.mean([one.cost for one in several])
+        print(f"the champion over all nights, {name}: {mean:.4f}, USD {cost:.3f} a 1,000 queries")
+
+
+def tell_moves(name: str, several: Sequence[Told], *, plan: Plan) -> None:
+    """What the promotions changed, by how they were earned."""
+    every = [move for one in several for move in one.moves]
+    for how in ("better", "cheaper"):
+        moves = [move for move in every if move.how == how]
+        print(f"{name}, {how}: {len(moves)} promotions in {len(several)} worlds")
+        if moves:
+            _tell_kind(moves, least=-plan.margin if how == "cheaper" else 0.0)
+
+
+def _tell_kind(moves: Sequence[Move], *, least: float) -> None:
+    reward, cost, anchor, highest = (
+        np.array([getattr(move, name) for move in moves])
+        for name in ("reward", "cost", "over_anchor", "over_highest")
+    )
+    print(f"  reward: mean {reward.mean():+.4f}, least {reward.min():+.4f}")
+    print(f"  below what is permitted ({least:+g}): {(reward < least).sum()}")
+    print(f"  cost: mean {cost.mean():+.1%}, most {cost.max():+.1%}")
+    print(f"  over the anchor, least: {anchor.min():+.4f}; over the highest: {highest.min():+.4f}")
+
+
+def by_degree(seed: int) -> dict[tuple[float, int], Offered]:
+    """One world at the night of the poison, and what each file would do there."""
+    plan = Plan()
+    nights = Nights(plan, seed=seed)
+    nights.run(until=plan.poison)
+    return {
+        (share, size): copy.deepcopy(nights).offered(share=share, nights=size, night=plan.poison)
+        for share in SHARES
+        for size in SIZES
+    }
+
+
+def tell_degrees(worlds: Sequence[dict[tuple[float, int], Offered]]) -> None:
+    """Refused, and falls in reward, mean and greatest, by share and size."""
+    print("turned  nights  refused  champion's fall where it passed  fall without gate, admission")
+    for share in SHARES:
+        for size in SIZES:
+            cell = [world[share, size] for world in worlds]
+            refused = sum(one.refused for one in cell)
+            fell = _falls([one.fall for one in cell if not one.refused])
+            without = _falls([one.without for one in cell])
+            print(f"{share:6.0%}  {size:6}  {refused:3}/{len(cell):3}  {fell:31}  {without}")
+
+
+def _falls(values: Sequence[float]) -> str:
+    return f"{np.mean(values):+.4f} (most {np.max(values):+.4f})" if values else "none passed"
 
 
 def _any(several: Sequence[Told], name: str) -> int:
@@ -99,10 +157,13 @@ def picture(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan, pat
         mean = np.mean([getattr(one, name) for one in guarded], axis=0)
         axes.plot(nights, mean, color=colour, ls="--", lw=1.2, label=name.replace("_", " "))
     events = {plan.worse: "a candidate\ngets worse", plan.joins: "a new\ncandidate"}
-    bottom = axes.get_ylim()[0]
+    # Below the lowest curve there is room for the events' names.
+    low, high = axes.get_ylim()
+    bottom = low - 0.16 * (high - low)
+    axes.set_ylim(bottom, high)
     for night, word in (events | {plan.poison: "a poisoned\nfile"}).items():
         axes.axvline(night, color="#bbbbbb", lw=1)
-        axes.text(night + 0.5, bottom, word, va="bottom", fontsize=9, color="#333333")
+        axes.text(night + 0.5, bottom, word, va="bottom", fontsize=8, color="#333333")
     axes.set_xlabel("night")
     axes.set_ylabel("true macro mean reward\non the fixed test")
     axes.set_title(f"Mean of {len(guarded)} made-up worlds", fontsize=10)
@@ -117,6 +178,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--nights", type=int, default=60)
+    parser.add_argument("--wide", type=int, default=10, help="worlds with a wide margin")
+    parser.add_argument("--degrees", type=int, default=20, help="worlds offered part poison")
     parser.add_argument("--picture", type=Path, default=None)
     return parser.parse_args()
 

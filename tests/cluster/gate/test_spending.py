@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cluster.gate.decision import Comparison, Decision
 from cluster.gate.rules import GateRules
-from cluster.gate.spending import how_promoted, level, looks, note_decision, share, take_look
+from cluster.gate.spending import decision_on, level, looks, note_decision, share, take_look
 from cluster.lake.lake import Lake
 
 RULES = GateRules(alpha=0.05, horizon=4)
@@ -77,7 +77,9 @@ def test_a_look_that_saw_nothing_is_closed_and_asking_again_is_another_look(tmp_
         sum(level(number, rules=RULES) for number in (1, 2, 3))
     )
     note_decision(lake, look=again, version="v", decision=decision(how="cheaper"))
-    assert how_promoted(lake, version="v") == "cheaper"
+    kept = decision_on(lake, version="v")
+    assert kept is not None
+    assert kept.how == "cheaper"
     assert look(lake, "one") == again
     assert looks(lake, snapshot="s")["how"].to_list() == ["", "", "cheaper"]
 
