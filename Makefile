@@ -127,8 +127,8 @@ bench-route: setup
 bench-up: setup
 	$(BIN)/python tests/bench/bench_up.py $(ARGUMENTS)
 
-# Sixty nights of retraining in 40 made-up worlds, with gate and admission and without, promotions for
-# less money, and poison by degree (about 6 minutes).
+# Sixty nights of retraining in 24 made-up worlds, with gate and admission and without, promotions for
+# less money, and poison by degree (about 4 minutes).
 bench-nights: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_nights.py $(ARGUMENTS)
 

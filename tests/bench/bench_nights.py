@@ -1,6 +1,6 @@
 """Sixty nights of retraining with the gate and the admission of labels, and without them.
 
-    python tests/bench/bench_nights.py [--seeds 40] [--nights 60] [--picture infra/demo/nights.png]
+    python tests/bench/bench_nights.py [--seeds 24] [--nights 60] [--picture infra/demo/nights.png]
 
 Made-up worlds of which the truth is known (`tests/nights.py`): a mix of queries that drifts, a
 candidate that gets worse on night 20, a new one on night 30, a poisoned file of labels on night 40.
@@ -176,10 +176,10 @@ def picture(guarded: Sequence[Told], *, control: Sequence[Told], plan: Plan, pat
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--nights", type=int, default=60)
-    parser.add_argument("--wide", type=int, default=10, help="worlds with a wide margin")
-    parser.add_argument("--degrees", type=int, default=20, help="worlds offered part poison")
+    parser.add_argument("--wide", type=int, default=6, help="worlds with a wide margin")
+    parser.add_argument("--degrees", type=int, default=8, help="worlds offered part poison")
     parser.add_argument("--picture", type=Path, default=None)
     return parser.parse_args()
 
