@@ -87,8 +87,11 @@ class S3Options:
         }
 
     def pyarrow(self) -> dict[str, Any]:
-        """Arguments of `pyarrow.fs.S3FileSystem`."""
+        """Arguments of `pyarrow.fs.S3FileSystem`, whose own patience are three tries."""
+        from pyarrow.fs import AwsStandardS3RetryStrategy
+
         return {
+            "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=RETRIES),
             "access_key": self.key,
             "secret_key": self.secret,
             "session_token": self.token,

@@ -6,14 +6,11 @@ from typing import Any
 import pytest
 
 from cluster import registry
-from cluster.jobs.import_table import ImportSpec, import_table, path_digest
 from cluster.jobs.run import Run
-from cluster.jobs.train import TrainSpec
 from cluster.lake.lake import Lake
-from cluster.lake.outcomes import INPUTS
 from cluster.lake.tables import EVALUATIONS
 from tests.faults.crashes import Work
-from tests.scores import scores
+from tests.faults.toy import toy_lake, train_spec
 
 # Every epoch is kept, as if it had taken a minute.
 TRAIN = """
@@ -39,34 +36,11 @@ promote(lake, version=version, decide=lambda _: Decision(promote=True, why="bett
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """Three tasks, two candidates, every query scored."""
-    file = tmp_path / "scores.csv"
-    scores(120).write_csv(file)
-    spec = ImportSpec(
-        lake=str(tmp_path / "work" / "lake"),
-        format="table",
-        path=str(file),
-        digest=path_digest(str(file)),
-        dataset="toy",
-    )
-    import_table(spec, Run.of(spec))
-    return Lake.open(spec.lake)
+    return toy_lake(str(tmp_path / "work" / "lake"), folder=tmp_path)
 
 
 def test_train_dies(lake: Lake, site, die_everywhere) -> None:
-    spec = TrainSpec(
-        lake=lake.storage.uri,
-        methods=("knn", "mf"),
-        dataset="toy",
-        scorer="",
-        normalisation="none",
-        candidates=(),
-        prices={},
-        champion=None,
-        seed=0,
-        inputs=lake.versions(INPUTS),
-        settings={"knn": {"k": 5}, "mf": {"epochs": 3, "noise": 0.0}},
-    )
+    spec = train_spec(lake)
     uri = Run.of(spec).write_spec(spec)
 
     def facts() -> dict[str, Any]:

@@ -10,6 +10,8 @@ import pytest
 
 from cluster.jobs.run import Run
 from cluster.jobs.spec import JobSpec
+from tests.faults.toy import toy_lake, train_spec, trained
+from tests.routed import query_rows, run, specs
 
 FAULT = "the disk is full"
 WORDS = ("No space left on device", "free some space")
@@ -82,3 +84,28 @@ def test_label(room: int, generated, labelled, small_disk, ends_and_goes_on) -> 
     world = generated.copied(small_disk / "lake")
     ends_and_goes_on(world.label(), room=room, where="collect, label")
     world.must_equal(labelled.facts())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_train(*, room: int, site, small_disk: Path, ends_and_goes_on, tmp_path: Path) -> None:
+    calm = toy_lake(str(tmp_path / "lake"), folder=tmp_path)
+    site.succeed(train_spec(calm))
+    lake = toy_lake(str(small_disk / "lake"), folder=tmp_path)
+    ends_and_goes_on(train_spec(lake), room=room, where="train")
+    (metrics, files), (calm_metrics, calm_files) = trained(lake), trained(calm)
+    assert metrics.equals(calm_metrics)
+    assert files == calm_files
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_route(room: int, small_disk: Path, ends_and_goes_on) -> None:
+    """Its router, its input and its output lie on that disk too."""
+    query_rows(300).write_parquet(small_disk / "in.parquet", row_group_size=100)
+    spec = specs(small_disk)
+    [calm] = run(spec("calm"))["outputs"]
+    asked = spec("out")
+    ends_and_goes_on(asked, room=room, where="route")
+    manifest = Run.of(asked).read_manifest()
+    assert manifest is not None
+    [output] = manifest["outputs"]
+    assert Path(output).read_bytes() == Path(calm).read_bytes()
