@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from cluster.jobs.ingest import pin_files
+from cluster.lake.lake import Lake
 from cluster.routing.spec import RouteSpec
 from cluster.storage import Storage
+from tests.faults.night import QUERIES, answered, facts_of, forget_answers, night
 from tests.faults.toy import toy_lake, train_spec, trained
 from tests.routed import query_rows, run, specs
 
@@ -97,3 +99,32 @@ def on_s3(spec: RouteSpec, *, root: str, folder: Path) -> RouteSpec:
     moved = {name: f"{root}/{Path(getattr(spec, name)).name}" for name in ("lake", "output")}
     files = pin_files(f"{root}/in.*")
     return spec.model_copy(update={**moved, "files": files, "checkpoint": f"{root}/router"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_retrain(
+    *, seed: int, s3_root: str, site, prefect, bad_day, fault_table, tmp_path: Path
+) -> None:
+    def one_night(lake: str) -> None:
+        forget_answers(tmp_path)
+        words = night(tmp_path, lake=lake, ray_address=site.address)
+        done = site.cli(*words, prefect=prefect)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert len(answered(tmp_path)) == 2 * QUERIES
+
+    roots = (f"{s3_root}/calm", f"{s3_root}/bad")
+    one_night(roots[0])
+    with fault_table.run(FAULT, where="retrain"):
+        with bad_day(seed):
+            one_night(roots[1])
+        calm, bad = (facts_of(Lake.open(root))() for root in roots)
+        print(
+            [k for k in calm if calm[k] != bad[k]],
+            [
+                (k, [(a, b) for a, b in zip(calm[k], bad[k]) if a != b][:1])
+                for k in calm
+                if calm[k] != bad[k]
+            ],
+        )
+        assert bad == calm

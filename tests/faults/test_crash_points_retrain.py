@@ -7,23 +7,19 @@ that has imported everything, so that a night takes seconds.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster import registry
 from cluster.lake.lake import Lake
-from cluster.lake.tables import TABLES
 from tests.faults.crashes import Work
 from tests.faults.forks import Drivers, drivers
-from tests.night_world import write_candidates, write_queries
+from tests.faults.night import QUERIES, answered, facts_of, forget_answers, night
 
-# A tenth is the snapshot: enough for the gate to be sure at the level of a first look.
-QUERIES = 600
 FLOW = """
 import json, sys
 import tasks.jobs
@@ -50,8 +46,6 @@ def run_job(spec, *, address, listener):
 tasks.jobs.run_job = run_job
 main(sys.argv[1:])
 """
-# What another night, or another try at this one, says otherwise.
-VOLATILE = {"event_id", "at", "seconds", "who", "run"}
 
 
 @dataclass
@@ -103,46 +97,19 @@ def flows(site, prefect: dict[str, str], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def words(site, tmp_path: Path) -> list[str]:
     """A night with one new file."""
-    watch = tmp_path / "watch"
-    write_queries(watch, name="monday", n=QUERIES, seed=1)
-    candidates = write_candidates(tmp_path)
     Lake.open(tmp_path / "lake")
-    told = ["--lake", str(tmp_path / "lake"), "--ray-address", site.address]
-    return ["retrain", "--watch", str(watch), "--candidates", str(candidates), *told]
-
-
-def facts_of(lake: Lake) -> Callable[[], dict[str, Any]]:
-    """Every table's rows by their keys, the nights' manifests, and the champion."""
-
-    def facts() -> dict[str, Any]:
-        found: dict[str, Any] = {"champion": registry.champion(lake)}
-        for summary in lake.summaries():
-            table = TABLES[summary.table]
-            rows = lake.read(table)
-            assert not rows.select(table.key).is_duplicated().any(), f"doubled: {table.name}"
-            kept = [name for name in rows.columns if name not in VOLATILE]
-            found[table.name] = rows.select(kept).sort(kept).to_dicts()
-        files = Path(lake.storage.uri, "nights").rglob("manifest.json")
-        found["nights"] = len(list(files))
-        return found
-
-    return facts
+    return night(tmp_path, lake=str(tmp_path / "lake"), ray_address=site.address)
 
 
 def test_a_night_dies(words: list[str], flows, die_everywhere, tmp_path: Path) -> None:
     lake = Lake.open(tmp_path / "lake")
-    log = [tmp_path / f"{name}.log" for name in ("sum", "word")]
-
-    def asked() -> list[str]:
-        return [line for file in log if file.exists() for line in file.read_text().splitlines()]
 
     def checked(before: list[str]) -> None:
-        assert len(asked()) == 2 * QUERIES, "an answer was generated twice"
+        assert len(answered(tmp_path)) == 2 * QUERIES, "an answer was generated twice"
 
     def process(**env: str) -> "subprocess.CompletedProcess[str]":
         if not Path(lake.storage.uri, "nights").exists():
-            for file in log:
-                file.unlink(missing_ok=True)
+            forget_answers(tmp_path)
         return flows(*words, **env)
 
     work = Work(
