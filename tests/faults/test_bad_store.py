@@ -119,12 +119,4 @@ def test_retrain(
         with bad_day(seed):
             one_night(roots[1])
         calm, bad = (facts_of(Lake.open(root))() for root in roots)
-        print(
-            [k for k in calm if calm[k] != bad[k]],
-            [
-                (k, [(a, b) for a, b in zip(calm[k], bad[k]) if a != b][:1])
-                for k in calm
-                if calm[k] != bad[k]
-            ],
-        )
         assert bad == calm
