@@ -25,6 +25,7 @@ settings.load_profile("no deadline")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-table", type=Path, help="write the table of faults to this file")
+    parser.addoption("--fault-points", default="", help="die only where this pattern is found")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -262,7 +263,8 @@ def die_everywhere(request: pytest.FixtureRequest, fault_table, subtests) -> Cal
         calm, own = work.undisturbed()
         every = points() or own
         assert len(every) > 5
-        for point in request.param(every):
+        pattern = re.compile(request.config.getoption("--fault-points"))
+        for point in filter(pattern.search, request.param(every)):
             with subtests.test(point), fault_table.run(FAULT, where=work.name):
                 once(work, point, calm=calm)
 

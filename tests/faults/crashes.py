@@ -79,8 +79,21 @@ class Work:
         assert done.returncode == -signal.SIGKILL, f"{point} was not passed: {done.stderr[-3000:]}"
         left = self.when_dead()
         self.do()
-        assert self.facts() == calm
+        facts = self.facts()
+        assert facts == calm, f"{point}: differs in {_differs(facts, calm)}"
         self.checked(left)
+
+
+def _differs(facts: Any, calm: Any) -> Any:
+    """By name where there are names, else all of it."""
+    if not isinstance(facts, dict):
+        return facts, calm
+    names = facts.keys() | calm.keys()
+    return {
+        name: (facts.get(name), calm.get(name))
+        for name in names
+        if facts.get(name) != calm.get(name)
+    }
 
 
 def crash_points(trace: Path) -> list[str]:

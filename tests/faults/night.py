@@ -1,5 +1,6 @@
 """One night of two candidates, and what it leaves."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def _logs(folder: Path) -> list[Path]:
 
 
 def facts_of(lake: Lake) -> Callable[[], dict[str, Any]]:
-    """Every table's rows by their keys, the nights' manifests, and the champion."""
+    """Every table's rows by their keys, the nights' verdicts, and the champion."""
 
     def facts() -> dict[str, Any]:
         found: dict[str, Any] = {"champion": registry.champion(lake)}
@@ -50,8 +51,11 @@ def facts_of(lake: Lake) -> Callable[[], dict[str, Any]]:
             assert not rows.select(table.key).is_duplicated().any(), f"doubled: {table.name}"
             kept = [name for name in rows.columns if name not in VOLATILE]
             found[table.name] = rows.select(kept).sort(kept).to_dicts()
-        files = lake.storage.list(lake.storage.join("nights"))
-        found["nights"] = sum(uri.endswith("/manifest.json") for uri, _ in files)
+        files = [uri for uri, _ in lake.storage.list(lake.storage.join("nights"))]
+        manifests = [uri for uri in files if uri.endswith("/manifest.json")]
+        verdicts = [json.loads(lake.storage.read_bytes(uri))["verdict"] for uri in manifests]
+        # Killed behind its last write a night is done, and the next run is another night's.
+        found["nights"] = [verdict for verdict in verdicts if verdict != "nothing new"]
         return found
 
     return facts

@@ -1,5 +1,7 @@
 """S3 that answers a tenth of all requests 500 or 503, and another tenth slowly."""
 
+import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -118,5 +120,10 @@ def test_retrain(
     with fault_table.run(FAULT, where="retrain"):
         with bad_day(seed):
             one_night(roots[1])
-        calm, bad = (facts_of(Lake.open(root))() for root in roots)
+        calm, bad = (without_names(facts_of(Lake.open(root))(), lake=root) for root in roots)
         assert bad == calm
+
+
+def without_names(facts: dict[str, Any], *, lake: str) -> str:
+    """What is there, without the names of runs, which are of one lake."""
+    return re.sub(r"[a-z]+-[0-9a-f]{16}", "run", json.dumps(facts, default=str).replace(lake, ""))

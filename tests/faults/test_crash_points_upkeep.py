@@ -24,6 +24,7 @@ DAY = 86_400
 OLD = 100
 # The version of a checkpoint that nobody registered.
 DEAD = "dead" * 16
+CHALLENGER = "c" * 64
 
 
 class LongAgo(datetime):
@@ -70,11 +71,11 @@ def file_of(shard: Shard, *, lake: Lake) -> Path:
 
 
 def challenger(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = write(lake, "checkpoints/challenger/router.json")
+    file = write(lake, f"checkpoints/{CHALLENGER}/router.json")
     told: dict[str, Any] = {"method": "knn", "dataset": "d", "metrics": {}, "why": "trained"}
     with monkeypatch.context() as then:
         then.setattr(registry, "datetime", LongAgo)
-        registry.register(lake, version="challenger", checkpoint=str(file.parent), **told)
+        registry.register(lake, version=CHALLENGER, checkpoint=str(file.parent), **told)
     return file
 
 
@@ -135,7 +136,7 @@ def test_upkeep_dies(
             "files": active_files(lake.handle(TAGS)).height,
             "completions": sorted(lake.read(COMPLETIONS)["query_id"]),
             "routers": registry.versions(lake)["version"].to_list(),
-            "retired": registry.history(lake, version="challenger")["event"].to_list(),
+            "retired": registry.history(lake, version=CHALLENGER)["event"].to_list(),
             "not gone": {file for file in doomed if file.exists()},
             "lost": {file for file in wanted if not file.exists()},
             "probes": lake.storage.list(lake.storage.join("clock")),

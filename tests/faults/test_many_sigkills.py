@@ -137,7 +137,7 @@ def loop_at(shared: Path, prefect, tmp_path_factory: pytest.TempPathFactory) -> 
         loop = Loop(tmp_path_factory.mktemp(name), shared, env)
         if lake is not None:
             shutil.copytree(lake, loop.lake)
-            shutil.rmtree(loop.lake / "runs")
+            shutil.rmtree(loop.lake / "runs", ignore_errors=True)
         return loop
 
     return begin
