@@ -101,6 +101,27 @@ def test_ctrl_c_while_ray_starts_ends_the_command_and_ray(tmp_path: Path) -> Non
     wait_until(lambda: not started_in(temporary, name=""), seconds=90)
 
 
+def test_ctrl_c_while_the_command_is_imported_ends_it_with_a_line(tmp_path: Path) -> None:
+    """In place of Prefect stands a module whose import says so and takes long."""
+    (tmp_path / "prefect.py").write_text(
+        'import time\nprint("here", flush=True)\ntime.sleep(300)\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "upkeep", "--lake", str(tmp_path / "lake")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert told == ""
+    assert said == "upkeep was stopped; what was committed is kept, run it again to go on\n"
+
+
 def short_folder() -> str:
     """Ray's sockets lie below it, and a socket's path has at most 107 bytes."""
     return tempfile.mkdtemp(prefix="sb", dir="/tmp")
