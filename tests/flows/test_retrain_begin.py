@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from cluster.gate.admission import Admission
 from cluster.lake.lake import Lake
 from cluster.nightly.night import Night
 from flows.retrain_begin import begin, give_up
 from flows.retrain_params import RetrainParams
+from flows.retrain_steps import Steps
 
 Open = Callable[..., Night]
 
@@ -81,6 +83,19 @@ def test_a_flag_that_ends_a_night(night: Open, flags: dict[str, int], why: str) 
     assert why in after.begun["abandoned"]["why"]
     again = night(**flags)
     assert (again.number, again.resumed) == (2, True)
+
+
+def test_the_night_s_manifest_says_how_many_queries_were_too_few_not_which(
+    night: Open, file: Path, tmp_path: Path
+) -> None:
+    small = Admission("n1 a.csv", "too few to tell", "7 labels", labels=7, small=("q1", "q2"))
+    one = night()
+    params = RetrainParams(lake=str(tmp_path / "lake"), candidates=str(file))
+    steps = Steps(params, night=one, lake=Lake.open(params.lake))
+    manifest = steps.manifest({"admissions": [small.as_json()]})
+    [told] = manifest["admissions"]
+    assert told["small"] == 2
+    assert "q1" not in json.dumps(manifest)
 
 
 def test_other_settings_of_the_same_names_are_told(night: Open, file: Path) -> None:
