@@ -38,7 +38,7 @@ def night(file: Path, tmp_path: Path) -> Open:
     lake = Lake.open(root)
 
     def opened(**flags: Any) -> Night:
-        params = RetrainParams(lake=root, candidates=str(file), **({"budget": 50} | flags))
+        params = RetrainParams(**({"lake": root, "candidates": str(file), "budget": 50} | flags))
         return Night.open(
             lake,
             series=params.series(),
@@ -83,6 +83,28 @@ def test_a_flag_that_ends_a_night(night: Open, flags: dict[str, int], why: str) 
     assert why in after.begun["abandoned"]["why"]
     again = night(**flags)
     assert (again.number, again.resumed) == (2, True)
+
+
+def test_a_candidate_file_that_was_moved_changes_nothing(
+    night: Open, file: Path, tmp_path: Path
+) -> None:
+    first = night()
+    moved = file.rename(tmp_path / "moved.yaml")
+    again = night(candidates=str(moved))
+    assert (again.name, again.resumed) == (first.name, True)
+    again.finish({"verdict": "kept", "rewards_version": 0, "standing": None})
+    after = night(candidates=str(moved.rename(tmp_path / "again.yaml")))
+    assert (after.series, after.number, after.resumed) == (first.series, 2, False)
+
+
+@pytest.mark.parametrize("name", ["settings", "labels"])
+def test_of_a_file_of_what_is_learned_counts_what_it_holds(name: str, tmp_path: Path) -> None:
+    one, same, other = (tmp_path / f"{name}-{number}.yaml" for number in range(3))
+    for path, content in ((one, "a: 1"), (same, "a: 1"), (other, "a: 2")):
+        path.write_text(content)
+    series = [RetrainParams(**{name: str(path)}).series() for path in (one, same, other)]
+    assert series[0] == series[1] != series[2]
+    assert RetrainParams().series() not in series
 
 
 def test_the_night_s_manifest_says_how_many_queries_were_too_few_not_which(
