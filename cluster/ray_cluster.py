@@ -135,30 +135,65 @@ def _start_once() -> Any:
     # Cluster also notes the address in Ray's default folder, /tmp/ray, which is not there before
     # Ray's first start on a machine, and may be another user's.
     (folder / "ray").mkdir()
-    with _environment(RAY_TMPDIR=str(folder), **LOOPBACK), _own_signals():
-        cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = None
+    try:
+        with (
+            _environment(RAY_TMPDIR=str(folder), **LOOPBACK),
+            _deaf_children(),
+            _own_signals(),
+        ):
+            cluster = Cluster(initialize_head=True, head_node_args=head)
+    except KeyboardInterrupt:
+        if cluster is not None:
+            cluster.shutdown()
+        raise
     (folder / "ray_current_cluster").write_text(cluster.address)
     return cluster
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Start processes that Ctrl-C leaves alone, and keep the command's own answers to signals.
+def _deaf_children() -> Iterator[None]:
+    """Processes this thread starts in the block leave Ctrl-C to the command.
 
     A terminal sends SIGINT to all processes of the command. A dashboard that died of it cannot stop
-    the job, and the command would wait for its answer for ever. And Ray answers SIGTERM by draining
-    its node for 30 s.
+    the job, and the command would wait for its answer for ever. Ray blocks SIGINT in what it
+    starts, but the dashboard's first use of multiprocessing lets it through again. What is ignored
+    stays so.
+    """
+    starter = [threading.get_ident()]
+
+    def ignore() -> None:
+        if threading.get_ident() in starter:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    # It cannot be taken back, and does nothing after the block.
+    os.register_at_fork(after_in_child=ignore)
+    try:
+        yield
+    finally:
+        starter.clear()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the command's own answers to signals; to a Ctrl-C in the block, it comes at the end.
+
+    Half started, Ray would leave a process that nobody knows of. And Ray answers SIGTERM by
+    draining its node for 30 s.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    told = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: told.set())
     try:
         yield
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
+        if told.is_set():
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -186,11 +186,12 @@ def _split_name(words: list[str]) -> tuple[str, list[str]]:
 
 def _run(name: str, arguments: list[str], *, verbose: bool) -> int:
     command = COMMANDS[name]
-    _prepare(verbose=verbose)
-    module = importlib.import_module(command.module)
-    if not verbose:
-        _say_failures_once()
     try:
+        _prepare(verbose=verbose)
+        # Seconds, in which somebody sees that it is the wrong command.
+        module = importlib.import_module(command.module)
+        if not verbose:
+            _say_failures_once()
         params = parse_flags(getattr(module, command.params), arguments=arguments, command=name)
         if command.check:
             getattr(module, command.check)(params)

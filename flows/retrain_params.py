@@ -39,20 +39,22 @@ from flows.params import (
 from flows.train import MethodName, TrainParams
 from tasks.notify import check_block_name
 
-# Who watches, who hears of it and how fast it goes change nothing of what a night does; what is
-# spent is one night's business.
+FILES = ("settings", "labels")
+# Who watches, who hears of it and how fast it goes change nothing of what a night does; who is
+# asked and what is spent are one night's business. Of files counts what they hold, not the path.
 OUTSIDE_SERIES = {
+    *FILES,
     "lake",
     "ray_address",
     "notify",
     "settle_seconds",
     "shard_rows",
     "workers",
+    "candidates",
     "budget",
     "max_usd",
     "abandon_night",
 }
-FILES = ("settings", "labels")
 
 
 def _as_in(model: type[BaseModel], name: str) -> Any:
@@ -157,7 +159,11 @@ class RetrainParams(FlowParams):
         return TrainParams(**{name: getattr(self, name) for name in shared - {"candidates"}})
 
     def series(self) -> str:
-        """A hash of what makes nights those of one series, files' contents included."""
+        """A hash of what makes nights those of one series, settings' and labels' contents included.
+
+        Whether an unfinished night asks others than it began with is seen by itself
+        (`flows.retrain_begin.give_up`).
+        """
         values = self.model_dump_json(exclude=OUTSIDE_SERIES)
         contents = [_content(getattr(self, name)) for name in FILES]
         return digest([values, *contents])[:12]

@@ -344,7 +344,7 @@ class Steps:
             "unasked": self._unasked(),
             "stopped": any(one["generate"].get("stopped") for one in found.get("collected", [])),
             "rewards": _rewards(found.get("collected", [])),
-            "admissions": found.get("admissions", []),
+            "admissions": [_admission(one) for one in found.get("admissions", [])],
             "drift": found.get("drift"),
             "routers": [_router(one) for one in trained.get("routers", [])],
             "training": trained.get("training", []),
@@ -385,6 +385,11 @@ def _rewards(collected: list[Manifest]) -> list[dict[str, Any]]:
         for one in collected
         for name, counts in one["label"]["rewards"].items()
     ]
+
+
+def _admission(found: dict[str, Any]) -> dict[str, Any]:
+    """Of queries judged together how many: 2,000 ids a batch, which the lake keeps, are 130 kB."""
+    return found | {"small": len(found.get("small", ()))}
 
 
 def _router(trained: dict[str, Any]) -> dict[str, Any]:

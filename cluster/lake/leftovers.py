@@ -51,10 +51,12 @@ class Unnamed:
     Attributes:
         useless: nobody will ever want them.
         damaged: staged answers that cannot be read, and stay.
+        pinned: an old version consists of them, which somebody reads still.
     """
 
     useless: tuple[Entry, ...]
     damaged: tuple[Entry, ...]
+    pinned: tuple[Entry, ...]
 
 
 def unfinished_writes(lake: Lake, *, now: float) -> list[Entry]:
@@ -100,8 +102,8 @@ def unnamed_files(
     entries = lake.storage.entries(root.rstrip("/"))
     # Loaded after the listing, so that whatever was committed meanwhile is known to it.
     handle = lake.handle(table)
-    named = {*active_files(handle)["path"], *removed_files(handle), *pinned}
-    old = [
+    named = {*active_files(handle)["path"], *removed_files(handle)}
+    every = [
         entry
         for entry in entries
         if entry.name.endswith(PARQUET)
@@ -110,10 +112,12 @@ def unnamed_files(
         and not entry.uri.removeprefix(root).startswith("_")
         and entry.uri.removeprefix(root) not in named
     ]
+    kept = [entry for entry in every if entry.uri.removeprefix(root) in pinned]
+    old = [entry for entry in every if entry.uri.removeprefix(root) not in pinned]
     staged = [entry for entry in old if entry.name.startswith(ADOPTABLE)]
     useless, damaged = _sorted_out(staged, lake=lake, table=table)
     gone = (entry for entry in old if entry not in staged or entry in useless)
-    return Unnamed(useless=tuple(gone), damaged=tuple(damaged))
+    return Unnamed(useless=tuple(gone), damaged=tuple(damaged), pinned=tuple(kept))
 
 
 def _sorted_out(

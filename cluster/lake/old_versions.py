@@ -1,7 +1,7 @@
 """Old versions of a table: which can be read still, after a vacuum and a log that forgets."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Mapping
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -33,13 +33,20 @@ def opened_at(lake: Lake, *, table: Table, version: int) -> DeltaTable | None:
         ) from error
 
 
-def pinned_files(lake: Lake, *, table: Table, pinned: Collection[int]) -> set[str]:
-    """Paths of all files that pinned versions of a table consist of."""
-    found: set[str] = set()
-    for version in pinned:
+def pinned_files(lake: Lake, *, table: Table, pinned: Mapping[int, str]) -> dict[str, set[str]]:
+    """Path → who reads it, of all files that pinned versions of a table consist of.
+
+    Args:
+        lake: the lake.
+        table: one that is there.
+        pinned: version → who reads it.
+    """
+    found: dict[str, set[str]] = {}
+    for version, reader in pinned.items():
         handle = opened_at(lake, table=table, version=version)
         if handle is not None:
-            found.update(active_files(handle)["path"])
+            for path in active_files(handle)["path"]:
+                found.setdefault(path, set()).add(reader)
     return found
 
 

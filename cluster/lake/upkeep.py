@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cluster.failpoint import failpoint
-from cluster.lake.compaction import Compaction, compact
+from cluster.lake.compaction import compact
 from cluster.lake.lake import Lake, active_files
-from cluster.lake.leftovers import Unnamed, unfinished_writes, unnamed_files
+from cluster.lake.leftovers import unfinished_writes, unnamed_files
 from cluster.lake.old_versions import pinned_files
 from cluster.lake.tables import TABLES, Table
 from cluster.lake.vacuum import vacuum
@@ -37,7 +37,8 @@ class TableUpkeep:
         vacuumed: files deleted that had been taken out of the table.
         leftovers: files deleted that no version ever named.
         damaged: addresses of staged files that cannot be read; they stay.
-        pinned_by: unfinished runs and later nights that read an older version, whose files stay.
+        pinned_by: unfinished runs and later nights that read an older version, for which files
+            stay that would be deleted otherwise.
     """
 
     table: str
@@ -74,31 +75,23 @@ def keep_table(
     files = active_files(lake.handle(table)).height
     merged = compact(lake, table=table, dry_run=dry_run)
     named = pinned_files(lake, table=table, pinned=pinned)
+    old = vacuum(lake, table=table, keep_days=keep_days, now=now, dry_run=True) if named else []
     gone = vacuum(lake, table=table, keep_days=keep_days, now=now, pinned=pinned, dry_run=dry_run)
     left = unnamed_files(lake, table=table, keep_days=keep_days, pinned=named, now=now)
     _delete(left.useless, lake=lake, dry_run=dry_run)
-    return _told(table, files=files, merged=merged, gone=len(gone), left=left, pinned=pinned)
-
-
-def _told(
-    table: Table,
-    *,
-    files: int,
-    merged: Compaction,
-    gone: int,
-    left: Unnamed,
-    pinned: Mapping[int, str],
-) -> TableUpkeep:
+    held = {entry.uri for entry in (*old, *left.pinned)} - {entry.uri for entry in gone}
+    paths = (uri.removeprefix(f"{lake.table_uri(table)}/") for uri in held)
+    readers = {reader for path in paths for reader in named.get(path, ())}
     return TableUpkeep(
         table=table.name,
         files=files,
         compacted=merged.files,
         into=merged.into,
         contended=merged.contended,
-        vacuumed=gone,
+        vacuumed=len(gone),
         leftovers=len(left.useless),
         damaged=tuple(entry.uri for entry in left.damaged),
-        pinned_by=tuple(sorted(set(pinned.values()))),
+        pinned_by=tuple(sorted(readers)),
     )
 
 

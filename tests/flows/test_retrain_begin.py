@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from cluster.gate.admission import Admission
 from cluster.lake.lake import Lake
 from cluster.nightly.night import Night
 from flows.retrain_begin import begin, give_up
 from flows.retrain_params import RetrainParams
+from flows.retrain_steps import Steps
 
 Open = Callable[..., Night]
 
@@ -36,7 +38,7 @@ def night(file: Path, tmp_path: Path) -> Open:
     lake = Lake.open(root)
 
     def opened(**flags: Any) -> Night:
-        params = RetrainParams(lake=root, candidates=str(file), **({"budget": 50} | flags))
+        params = RetrainParams(**({"lake": root, "candidates": str(file), "budget": 50} | flags))
         return Night.open(
             lake,
             series=params.series(),
@@ -81,6 +83,41 @@ def test_a_flag_that_ends_a_night(night: Open, flags: dict[str, int], why: str) 
     assert why in after.begun["abandoned"]["why"]
     again = night(**flags)
     assert (again.number, again.resumed) == (2, True)
+
+
+def test_a_candidate_file_that_was_moved_changes_nothing(
+    night: Open, file: Path, tmp_path: Path
+) -> None:
+    first = night()
+    moved = file.rename(tmp_path / "moved.yaml")
+    again = night(candidates=str(moved))
+    assert (again.name, again.resumed) == (first.name, True)
+    again.finish({"verdict": "kept", "rewards_version": 0, "standing": None})
+    after = night(candidates=str(moved.rename(tmp_path / "again.yaml")))
+    assert (after.series, after.number, after.resumed) == (first.series, 2, False)
+
+
+@pytest.mark.parametrize("name", ["settings", "labels"])
+def test_of_a_file_of_what_is_learned_counts_what_it_holds(name: str, tmp_path: Path) -> None:
+    one, same, other = (tmp_path / f"{name}-{number}.yaml" for number in range(3))
+    for path, content in ((one, "a: 1"), (same, "a: 1"), (other, "a: 2")):
+        path.write_text(content)
+    series = [RetrainParams(**{name: str(path)}).series() for path in (one, same, other)]
+    assert series[0] == series[1] != series[2]
+    assert RetrainParams().series() not in series
+
+
+def test_the_night_s_manifest_says_how_many_queries_were_too_few_not_which(
+    night: Open, file: Path, tmp_path: Path
+) -> None:
+    small = Admission("n1 a.csv", "too few to tell", "7 labels", labels=7, small=("q1", "q2"))
+    one = night()
+    params = RetrainParams(lake=str(tmp_path / "lake"), candidates=str(file))
+    steps = Steps(params, night=one, lake=Lake.open(params.lake))
+    manifest = steps.manifest({"admissions": [small.as_json()]})
+    [told] = manifest["admissions"]
+    assert told["small"] == 2
+    assert "q1" not in json.dumps(manifest)
 
 
 def test_other_settings_of_the_same_names_are_told(night: Open, file: Path) -> None:

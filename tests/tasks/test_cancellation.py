@@ -79,12 +79,55 @@ def test_ctrl_c_ends_the_command_and_the_ray_it_started(tmp_path: Path) -> None:
     wait_until(lambda: not started_in(temporary), seconds=90)
 
 
+def test_ctrl_c_while_ray_starts_ends_the_command_and_ray(tmp_path: Path) -> None:
+    table, temporary = tmp_path / "scores.csv", short_folder()
+    table.write_text("text,a,b\none,1,0\ntwo,0,1\n")
+    command = [sys.executable, "-m", "flows.cli", "import", "--format", "table"]
+    with subprocess.Popen(
+        [*command, "--path", str(table), "--lake", str(tmp_path / "lake")],
+        env=os.environ | {"TMPDIR": temporary, "PREFECT_HOME": str(tmp_path / "prefect")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        wait_until(lambda: started_in(temporary, name="gcs_server"), seconds=120)
+        os.killpg(process.pid, signal.SIGINT)
+        told, said = process.communicate(timeout=90)
+    assert process.returncode == 130, said
+    assert told == ""
+    assert "was stopped; what was committed is kept" in said
+    assert "Traceback" not in said
+    wait_until(lambda: not started_in(temporary, name=""), seconds=90)
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_with_a_line(tmp_path: Path) -> None:
+    """In place of Prefect stands a module whose import says so and takes long."""
+    (tmp_path / "prefect.py").write_text(
+        'import time\nprint("here", flush=True)\ntime.sleep(300)\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "upkeep", "--lake", str(tmp_path / "lake")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert told == ""
+    assert said == "upkeep was stopped; what was committed is kept, run it again to go on\n"
+
+
 def short_folder() -> str:
     """Ray's sockets lie below it, and a socket's path has at most 107 bytes."""
     return tempfile.mkdtemp(prefix="sb", dir="/tmp")
 
 
-def started_in(folder: str) -> list[str]:
+def started_in(folder: str, *, name: str = "raylet") -> list[str]:
     """Command lines of Ray's processes that keep their files in a folder."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in listed.stdout.splitlines() if folder in line and "raylet" in line]
+    listed = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in listed.stdout.splitlines() if folder in line and name in line]

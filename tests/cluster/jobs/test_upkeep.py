@@ -16,6 +16,7 @@ from cluster.jobs.upkeep import UpkeepSpec, upkeep
 from cluster.lake.compaction import MIN_FILES
 from cluster.lake.lake import Lake
 from cluster.lake.tables import REGISTRY
+from tests.ageing import age_removals
 
 DAY = 86_400
 DAYS = {"keep_days": 7, "run_days": 30, "router_days": 0}
@@ -151,10 +152,13 @@ def test_what_a_finished_run_has_read_is_not_kept_for_it(lake: Lake) -> None:
     inputs = json.dumps({"inputs": {"registry": lake.version(REGISTRY)}})
     write_run(lake, "train-1111111111111111", days_old=0, finished=False, spec=inputs)
     row = next(row for row in tidy(lake)["tables"] if row["table"] == "registry")
-    assert (row["compacted"], row["pinned_by"]) == (MIN_FILES, ("train-1111111111111111",))
+    assert (row["compacted"], row["pinned_by"]) == (MIN_FILES, ())
+    age_removals(lake, table=REGISTRY)
+    row = next(row for row in tidy(lake)["tables"] if row["table"] == "registry")
+    assert (row["vacuumed"], row["pinned_by"]) == (0, ("train-1111111111111111",))
     write(lake, "runs/train-1111111111111111/manifest.json")
     row = next(row for row in tidy(lake)["tables"] if row["table"] == "registry")
-    assert row["pinned_by"] == ()
+    assert (row["vacuumed"], row["pinned_by"]) == (MIN_FILES, ())
 
 
 @pytest.mark.parametrize(

@@ -172,13 +172,17 @@ def test_a_version_that_a_run_reads_keeps_its_files(root: str) -> None:
     commit_each(lake, IDS[:-3])
     pinned = lake.version(COMPLETIONS)
     commit_each(lake, IDS[-3:])
-    kept(lake)
+    readers = {pinned: "train-1", lake.version(COMPLETIONS): "train-2"}
+    assert kept(lake, pinned=readers).pinned_by == (), "nothing is old yet"
     age_removals(lake, table=COMPLETIONS)
-    done = kept(lake, pinned={pinned: "train-1"})
+    newest = {lake.version(COMPLETIONS): "train-3"}
+    assert kept(lake, pinned=readers | newest, dry_run=True).pinned_by == ("train-1", "train-2")
+    done = kept(lake, pinned={pinned: "train-1"} | newest)
     assert done.pinned_by == ("train-1",)
     assert done.vacuumed == 3
     assert there(lake, version=pinned) == expected(*IDS[:-3])
-    assert kept(lake, days_ahead=400, pinned={pinned: "train-1"}).leftovers == 0
+    later = kept(lake, days_ahead=400, pinned={pinned: "train-1"})
+    assert (later.leftovers, later.pinned_by) == (0, ("train-1",))
     assert there(lake, version=pinned) == expected(*IDS[:-3])
     assert kept(lake).vacuumed == len(IDS) - 3, "once the run is done they go"
 
