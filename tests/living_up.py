@@ -86,6 +86,11 @@ class Up:
         )
         return UUID(made["id"])
 
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a deployment, those that are to come among them."""
+        only = {"name": {"any_": [name]}}
+        return list(self.ask("POST", "flow_runs/filter", deployments=only))
+
     def state(self, run: UUID) -> dict[str, Any]:
         """A run's state; a server that is away is asked again."""
         return wait_for(lambda: self._state(run))
@@ -122,11 +127,12 @@ def words(pid: int) -> str:
 
 
 @contextmanager
-def brought_up(folder: Path, *, env: dict[str, str]) -> Iterator[Up]:
-    """A `signalbox up` with a lake, a Prefect home and a port of its own."""
+def brought_up(folder: Path, *flags: str, env: dict[str, str]) -> Iterator[Up]:
+    """A `signalbox up` with a lake, a Prefect home and a port of its own, and further flags."""
     said = folder / "said"
     home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
     command = [sys.executable, "-m", "flows.cli", "up", "--port", "0", "--lake", "lake"]
+    command += flags
     with (
         said.open("w") as stream,
         subprocess.Popen(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +24,9 @@ ROWS = 3_000_000
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory, private_home: dict[str, str]) -> Iterator[Up]:
-    with brought_up(tmp_path_factory.mktemp("up"), env=private_home) as living:
+    folder = tmp_path_factory.mktemp("up")
+    (folder / "nightly.yaml").write_text("methods: [knn]\n")
+    with brought_up(folder, "--nightly", "nightly.yaml", env=private_home) as living:
         yield living
 
 
@@ -34,6 +37,34 @@ def test_every_deployment_is_there_with_the_lake_of_up(up: Up) -> None:
         assert known["tags"] == deployment.all_tags
         assert known["parameters"]["params"]["lake"] == str(up.lake)
         assert known["paused"] is False
+
+
+def test_the_server_has_the_next_night_and_the_next_upkeep(up: Up) -> None:
+    """As runs of its own that wait for their time: without them nothing runs by itself."""
+    night, upkeep = (planned(up, name) for name in ("retrain", "upkeep"))
+    assert (night.hour, night.minute) == (2, 0)
+    assert timedelta(0) < night - datetime.now(UTC) <= timedelta(days=1)
+    assert (upkeep.hour, upkeep.minute, upkeep.isoweekday()) == (5, 0, 7)
+    assert timedelta(0) < upkeep - datetime.now(UTC) <= timedelta(days=7)
+
+
+def planned(up: Up, name: str) -> datetime:
+    """When a deployment runs next by itself, in UTC."""
+    runs = wait_for(lambda: [run for run in up.runs(name) if run["auto_scheduled"]])
+    assert {run["state"]["type"] for run in runs} == {"SCHEDULED"}
+    times = [datetime.fromisoformat(run["expected_start_time"]) for run in runs]
+    return min(times).astimezone(UTC)
+
+
+@pytest.mark.slow
+def test_a_run_begins_and_ends_by_itself_when_its_time_comes(up: Up) -> None:
+    schedules = f"{up.url}/api/deployments/{up.deployment('upkeep')['id']}/schedules"
+    every_minute = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
+    [made] = httpx.post(schedules, json=[every_minute], timeout=60).raise_for_status().json()
+    began = wait_for(lambda: [one for one in up.runs("upkeep") if one["start_time"]])
+    httpx.delete(f"{schedules}/{made['id']}", timeout=60).raise_for_status()
+    assert began[0]["auto_scheduled"] is True
+    up.completed(UUID(began[0]["id"]))
 
 
 @pytest.mark.parametrize(
@@ -77,16 +108,11 @@ def test_a_promoted_router_starts_the_waiting_jobs(up: Up, toy_table: str) -> No
     wait_for(lambda: up.state(training)["type"] == "RUNNING" and list(up.lake.glob("runs/train-*")))
     os.kill(up.server, signal.SIGKILL)
     up.completed(training)
-    routed = wait_for(lambda: _runs(up, "route-waiting"))
-    up.completed(routed[0])
+    routed = wait_for(lambda: up.runs("route-waiting"))
+    up.completed(UUID(routed[0]["id"]))
     rows = pl.read_parquet(up.folder / "routed.parquet")
     assert len(rows) == 300
     assert rows["router"].n_unique() == 1
-
-
-def _runs(up: Up, name: str) -> list[UUID]:
-    only = {"name": {"any_": [name]}}
-    return [UUID(run["id"]) for run in up.ask("POST", "flow_runs/filter", deployments=only)]
 
 
 def begun(up: Up) -> UUID:
