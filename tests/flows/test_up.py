@@ -46,6 +46,8 @@ def test_the_server_has_the_next_night_and_the_next_upkeep(up: Up) -> None:
     assert timedelta(0) < night - datetime.now(UTC) <= timedelta(days=1)
     assert (upkeep.hour, upkeep.minute, upkeep.isoweekday()) == (5, 0, 7)
     assert timedelta(0) < upkeep - datetime.now(UTC) <= timedelta(days=7)
+    said = up.folder / "said"
+    wait_for(lambda: f"UTC; next: {night:%Y-%m-%d %H:%M})" in said.read_text())
 
 
 def planned(up: Up, name: str) -> datetime:
