@@ -132,6 +132,8 @@ def _serving(params: UpParams, *, lake: Lake, address: str, own_server: bool) ->
 
 def _tell(params: UpParams, *, server: PrefectServer, seconds: float) -> None:
     say(f"up after {seconds:.0f} s: {server.ui_url}/deployments (Ctrl-C stops it)")
+    if server.log is not None:
+        say(f"what the Prefect server says: {server.log.path}")
     has_key = "PREFECT_SERVER_API_AUTH_STRING" in os.environ
     if server.is_own and params.host not in LOOPBACK and not has_key:
         say(
@@ -143,6 +145,7 @@ def _tell(params: UpParams, *, server: PrefectServer, seconds: float) -> None:
 def _keep_up(server: PrefectServer, runner: RunnerProcess) -> None:
     """Bring back what has ended by itself."""
     if server.restart_if_ended():
-        say("the Prefect server ended and is started again; runs go on")
+        log = f" ({server.log.path} has its words)" if server.log is not None else ""
+        say(f"the Prefect server ended{log} and is started again; runs go on")
     if runner.restart_if_ended():
         say("the process that starts the runs ended, and they with it; it is started again")

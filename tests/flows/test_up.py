@@ -50,6 +50,12 @@ def test_the_server_has_the_next_night_and_the_next_upkeep(up: Up) -> None:
     wait_for(lambda: f"UTC; next: {night:%Y-%m-%d %H:%M})" in said.read_text())
 
 
+def test_what_the_server_says_lies_where_up_says(up: Up) -> None:
+    log = up.folder / "prefect" / "signalbox-server.log"
+    assert str(log) in (up.folder / "said").read_text()
+    wait_for(lambda: up.url in log.read_text())
+
+
 def planned(up: Up, name: str) -> datetime:
     """When a deployment runs next by itself, in UTC."""
     runs = wait_for(lambda: [run for run in up.runs(name) if run["auto_scheduled"]])
