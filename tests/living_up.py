@@ -40,6 +40,7 @@ class Up:
     process: "subprocess.Popen[str]"
     url: str
     folder: Path
+    auth: tuple[str, str] | None = None
 
     @property
     def lake(self) -> Path:
@@ -65,7 +66,13 @@ class Up:
         """What the server answers; one that is busy (503) is asked again, as Prefect does."""
         deadline = time.monotonic() + SECONDS
         while True:
-            answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, timeout=60)
+            answer = httpx.request(
+                method,
+                f"{self.url}/api/{path}",
+                json=body or None,
+                auth=self.auth,
+                timeout=60,
+            )
             if answer.status_code != BUSY or time.monotonic() > deadline:
                 answer.raise_for_status()
                 return answer.json()
@@ -148,7 +155,8 @@ def brought_up(folder: Path, *flags: str, env: dict[str, str]) -> Iterator[Up]:
         try:
             told = wait_for(lambda: _address(said) or process.poll() is not None)
             assert isinstance(told, str), said.read_text()
-            yield Up(process, told, folder)
+            user, _, password = env.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
+            yield Up(process, told, folder, (user, password) if user else None)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

@@ -31,6 +31,13 @@ def given_server() -> str:
     return str(PREFECT_API_URL.value() or "").rstrip("/")
 
 
+def own_key() -> str:
+    """`user:password` that a server of our own will ask for; or empty."""
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    return str(PREFECT_SERVER_API_AUTH_STRING.value() or "")
+
+
 def check_server(*, host: str, port: int) -> None:
     """Make sure the server that was named answers, or else that one can be started.
 
@@ -102,6 +109,15 @@ class PrefectServer:
     @property
     def is_own(self) -> bool:
         return bool(self.command)
+
+    def for_clients(self) -> dict[str, str]:
+        """Variables with which a process reaches it."""
+        from prefect.settings import PREFECT_API_AUTH_STRING
+
+        address = {"PREFECT_API_URL": self.api_url}
+        if not (self.is_own and own_key()) or PREFECT_API_AUTH_STRING.value():
+            return address
+        return address | {"PREFECT_API_AUTH_STRING": own_key()}
 
     def __enter__(self) -> Self:
         if self.is_own:

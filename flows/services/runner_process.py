@@ -23,9 +23,13 @@ RESTARTS, WITHIN_SECONDS = 3, 300.0
 
 @dataclass
 class RunnerProcess:
-    """Python with Prefect and the flows imported, which takes its time, waits to be told more."""
+    """Python with Prefect and the flows imported, which takes its time, waits to be told more.
 
-    api_url: str
+    Attributes:
+        variables: with which it reaches the Prefect server; a password may be among them.
+    """
+
+    variables: dict[str, str] = field(repr=False)
     serving: Serving | None = None
     process: "subprocess.Popen[str] | None" = None
     deaths: list[float] = field(default_factory=list)
@@ -49,7 +53,6 @@ class RunnerProcess:
 
     def _start(self) -> None:
         own = {
-            "PREFECT_API_URL": self.api_url,
             # What the user's folder has of `flows` or `tasks` must not stand before ours.
             "PYTHONSAFEPATH": "1",
             # Waits of 2, 4, 8, ... 64 s, in which a server that died is up again.
@@ -57,7 +60,7 @@ class RunnerProcess:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.services.served"],
-            env=os.environ | own,
+            env=os.environ | self.variables | own,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

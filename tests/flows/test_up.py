@@ -52,7 +52,9 @@ def test_the_server_has_the_next_night_and_the_next_upkeep(up: Up) -> None:
 
 def test_what_the_server_says_lies_where_up_says(up: Up) -> None:
     log = up.folder / "prefect" / "signalbox-server.log"
-    assert str(log) in (up.folder / "said").read_text()
+    said = (up.folder / "said").read_text()
+    assert f"what the Prefect server says: {log}" in said
+    assert f"other terminals: export PREFECT_API_URL={up.url}/api\n" in said
     wait_for(lambda: up.url in log.read_text())
 
 
@@ -163,11 +165,18 @@ def test_a_run_whose_process_is_killed_leaves_no_process(up: Up) -> None:
 def test_up_that_is_killed_leaves_no_process_and_no_run_that_seems_to_be_on(
     tmp_path: Path, private_home: dict[str, str]
 ) -> None:
-    with brought_up(tmp_path, env=private_home) as up:
+    """On a server that asks for a password, which `up` hands on and never tells."""
+    env = private_home | {"PREFECT_SERVER_API_AUTH_STRING": "admin:planted-word"}
+    with brought_up(tmp_path, env=env) as up:
         mark, run = up.mark, begun(up)
+        assert httpx.get(f"{up.url}/api/flow_runs/{run}", timeout=60).status_code == 401
         up.process.kill()
         wait_for(lambda: not marked(mark), seconds=GONE_SECONDS)
-    with brought_up(tmp_path, env=private_home) as up:
+    with brought_up(tmp_path, env=env) as up:
+        said = (up.folder / "said").read_text()
+        assert f"export PREFECT_API_URL={up.url}/api PREFECT_API_AUTH_STRING=USER" in said
+        assert "planted-word" not in said
+        assert "planted-word" not in (up.folder / "prefect/signalbox-server.log").read_text()
         assert up.state(run)["type"] == "CRASHED"
         assert "signalbox up" in up.state(run)["message"]
 
