@@ -19,6 +19,11 @@ from flows.services.served import READY, Serving
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 RESTARTS, WITHIN_SECONDS = 3, 300.0
+# By name: this process itself needs nothing of what they import.
+HANDLERS = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.services.run_log.ConsoleHandler",
+    "PREFECT_LOGGING_HANDLERS_API_CLASS": "flows.services.run_log.ApiHandler",
+}
 
 
 @dataclass
@@ -60,7 +65,7 @@ class RunnerProcess:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.services.served"],
-            env=os.environ | self.variables | own,
+            env=_log_variables() | os.environ | self.variables | own,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -121,3 +126,8 @@ class RunnerProcess:
         self._start()
         self._tell()
         return True
+
+
+def _log_variables() -> dict[str, str]:
+    """By which Prefect takes our handlers for its own, unless all is to be seen."""
+    return {} if os.environ.get("PREFECT_LOGGING_LEVEL") == "DEBUG" else HANDLERS

@@ -107,6 +107,27 @@ def test_a_wrong_value_is_refused_before_there_is_a_run(up: Up) -> None:
     assert "7 is greater than the maximum" in refused.value.response.text
 
 
+def test_a_run_that_is_refused_says_so_in_one_sentence(up: Up) -> None:
+    said = up.folder / "said"
+    before = len(said.read_text())
+    run = up.run("rollback")
+    state = up.ended(run)
+    assert state["type"] == "FAILED"
+    assert "InputError: no champion to roll back to" in state["message"]
+    wait_for(lambda: "Finished in state Failed" in "".join(logs(up, run)))
+    [sentence] = [line for line in logs(up, run) if line.startswith("no champion to roll back to")]
+    assert sentence in said.read_text()[before:]
+    for told in ("".join(logs(up, run)), said.read_text()[before:]):
+        assert "Traceback" not in told
+        assert "unhandled exception" not in told
+
+
+def logs(up: Up, run: UUID) -> list[str]:
+    """What stands on a run's page."""
+    only = {"flow_run_id": {"any_": [str(run)]}}
+    return [log["message"] for log in up.ask("POST", "logs/filter", logs=only)]
+
+
 def test_a_promoted_router_starts_the_waiting_jobs(up: Up, toy_table: str) -> None:
     """From an empty lake, while the Prefect server is killed in the middle of the training."""
     (up.folder / "table.csv").write_text(toy_table)
