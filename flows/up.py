@@ -63,13 +63,12 @@ class UpParams(FlowParams):
 
 
 def check(params: UpParams) -> None:
-    """What can be told before anything is started.
+    """What can be told before anything is started; the lake comes last, for it is made here.
 
     Raises:
         SignalboxError: lake, candidate file, nightly file, address, the Prefect server that was
             named or the Ray address are not what they must be.
     """
-    Lake.open(params.lake)
     if params.candidates:
         check_candidates(params.candidates)
     if params.nightly:
@@ -78,6 +77,7 @@ def check(params: UpParams) -> None:
         check_only_one()
     check_server(host=params.host, port=params.port)
     check_ray(params)
+    Lake.open(params.lake)
 
 
 def up(params: UpParams) -> dict[str, Any]:

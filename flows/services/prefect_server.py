@@ -1,5 +1,6 @@
 """The Prefect server of `up`: one of its own, or the one that was named."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -59,10 +60,16 @@ def _check_free(host: str, *, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
+        # Of what Python adds, the address is said here as well.
+        why = (error.strerror or str(error)).partition(" (while attempting")[0]
+        mend = "name an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            mend = (
+                "another 'signalbox up' or Prefect server may be there: name another --port (0: a "
+                "free one), or set PREFECT_API_URL to use that server"
+            )
         raise InputError(
-            f"--host {host} --port {port}: cannot be listened at ({error.strerror}); another "
-            "'signalbox up' or Prefect server may be there: name another --port (0: a free one), "
-            "or set PREFECT_API_URL to use that server"
+            f"--host {host} --port {port}: cannot be listened at ({why}); {mend}"
         ) from error
 
 

@@ -44,6 +44,7 @@ def test_a_nightly_file_is_checked_before_anything_is_started(told: Any, tmp_pat
     ):
         nightly.write_text(lines)
         told("up", "--nightly", nightly, "--lake", tmp_path / "lake").refused(words)
+    assert not (tmp_path / "lake").exists()
     nightly.unlink()
     told("up", "--nightly", nightly).refused("--nightly", "there is no such file")
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -98,6 +99,13 @@ def test_a_second_up_is_refused_where_it_would_be_in_the_way(
     assert done.returncode == 1
     assert "error: " in done.stderr
     assert told in done.stderr
+    assert done.stderr.count("already in use") == (port == "taken")
+
+
+def test_an_address_that_is_not_of_this_machine_is_refused(told: Any, tmp_path: Path) -> None:
+    refused = told("up", "--host", "192.0.2.1", "--lake", tmp_path, PREFECT_API_URL="")
+    refused.refused("--host 192.0.2.1", "an address of this machine")
+    assert "another" not in refused.err
 
 
 def test_a_wrong_value_is_refused_before_there_is_a_run(up: Up) -> None:
