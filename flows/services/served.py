@@ -18,6 +18,7 @@ from cluster.lake.lake import LAKE_VARIABLE
 from cluster.ray_cluster import ADDRESS_VARIABLE
 from flows.deployments import DEPLOYMENTS, NIGHTLY
 from flows.services.given import Given, last_given, make_known, remember
+from flows.services.keep_cancelling import keep_cancelling
 from flows.services.left_over import end_left_over
 from flows.services.nights import nightly_words
 from tasks.report import say
@@ -91,13 +92,14 @@ async def _serve(serving: Serving, *, answers: TextIO) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     answers.write(f"{READY}\n")
     answers.flush()
-    telling = asyncio.create_task(_tell_of_nights())
+    beside = [_tell_of_nights(), keep_cancelling(runner, seconds=POLL_SECONDS)]
+    asides = [asyncio.create_task(each) for each in beside]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         await runner.astop()
-    stopping.cancel()
-    telling.cancel()
+    for each in (stopping, *asides):
+        each.cancel()
     await running
 
 
