@@ -54,7 +54,11 @@ def run_promote(params: PromoteParams) -> Moved:
     """
     if _server_answers():
         return promote(params)
-    return _promote(params, lake=Lake.open(params.lake, create=False))
+    lake = Lake.open(params.lake, create=False)
+    moved = _promote(params, lake=lake)
+    if moved["promoted"]:
+        _say_who_waits(lake)
+    return moved
 
 
 def run_rollback(params: RollbackParams) -> Moved:
@@ -65,7 +69,10 @@ def run_rollback(params: RollbackParams) -> Moved:
     """
     if _server_answers():
         return rollback(params)
-    return _rollback(params, lake=Lake.open(params.lake, create=False))
+    lake = Lake.open(params.lake, create=False)
+    moved = _rollback(params, lake=lake)
+    _say_who_waits(lake)
+    return moved
 
 
 def _promote(params: PromoteParams, *, lake: Lake) -> Moved:
@@ -94,6 +101,19 @@ def _server_answers() -> bool:
             "the lake, and nobody is told of it"
         )
     return trouble is None
+
+
+def _say_who_waits(lake: Lake) -> None:
+    """What would have been routed anew, had a server been named that hears of the move."""
+    # Imports all that routes, which a move with a server needs nothing of.
+    from flows.route_waiting import FOLDER, job_files
+
+    if PREFECT_API_URL.value() or not job_files("", lake=lake):
+        return
+    say(
+        f"nobody was told: no PREFECT_API_URL; jobs in {lake.storage.join(FOLDER)} are not routed "
+        "anew: run 'signalbox route-waiting', and set the variable as 'signalbox up' says next time"
+    )
 
 
 def _show(text: str) -> None:

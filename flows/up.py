@@ -18,7 +18,13 @@ from flows.params import FlowParams, check_ray
 from flows.services.given import Given
 from flows.services.nightly import check_nightly, nightly_values
 from flows.services.only_one import check_only_one, only_one
-from flows.services.prefect_server import LOOPBACK, PrefectServer, check_server, given_server
+from flows.services.prefect_server import (
+    LOOPBACK,
+    PrefectServer,
+    check_server,
+    given_server,
+    own_key,
+)
 from flows.services.runner_process import RunnerProcess
 from flows.services.served import Serving
 from flows.stop_signal import stop_signal
@@ -57,13 +63,12 @@ class UpParams(FlowParams):
 
 
 def check(params: UpParams) -> None:
-    """What can be told before anything is started.
+    """What can be told before anything is started; the lake comes last, for it is made here.
 
     Raises:
         SignalboxError: lake, candidate file, nightly file, address, the Prefect server that was
             named or the Ray address are not what they must be.
     """
-    Lake.open(params.lake)
     if params.candidates:
         check_candidates(params.candidates)
     if params.nightly:
@@ -72,6 +77,7 @@ def check(params: UpParams) -> None:
         check_only_one()
     check_server(host=params.host, port=params.port)
     check_ray(params)
+    Lake.open(params.lake)
 
 
 def up(params: UpParams) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def up(params: UpParams) -> dict[str, Any]:
         _guarded(),
         server,
         # Before Ray, so that its imports are done while Ray and the server start.
-        RunnerProcess(server.api_url) as runner,
+        RunnerProcess(server.for_clients()) as runner,
         cluster_address(params.ray_address) as address,
     ):
         server.wait(stop)
@@ -132,17 +138,23 @@ def _serving(params: UpParams, *, lake: Lake, address: str, own_server: bool) ->
 
 def _tell(params: UpParams, *, server: PrefectServer, seconds: float) -> None:
     say(f"up after {seconds:.0f} s: {server.ui_url}/deployments (Ctrl-C stops it)")
-    has_key = "PREFECT_SERVER_API_AUTH_STRING" in os.environ
-    if server.is_own and params.host not in LOOPBACK and not has_key:
+    if not server.is_own:
+        return
+    key = " PREFECT_API_AUTH_STRING=USER:PASSWORD" if own_key() else ""
+    say(f"other terminals: export PREFECT_API_URL={server.api_url}{key}")
+    if server.log is not None:
+        say(f"what the Prefect server says: {server.log.path}")
+    if params.host not in LOOPBACK and not own_key():
         say(
-            "anybody who reaches this address can start runs: set PREFECT_SERVER_API_AUTH_STRING "
-            "and, for runs and commands, PREFECT_API_AUTH_STRING"
+            "anybody who reaches this address can start runs: set PREFECT_SERVER_API_AUTH_STRING="
+            "user:password before the start"
         )
 
 
 def _keep_up(server: PrefectServer, runner: RunnerProcess) -> None:
     """Bring back what has ended by itself."""
     if server.restart_if_ended():
-        say("the Prefect server ended and is started again; runs go on")
+        log = f" ({server.log.path} has its words)" if server.log is not None else ""
+        say(f"the Prefect server ended{log} and is started again; runs go on")
     if runner.restart_if_ended():
         say("the process that starts the runs ended, and they with it; it is started again")

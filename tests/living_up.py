@@ -40,6 +40,7 @@ class Up:
     process: "subprocess.Popen[str]"
     url: str
     folder: Path
+    auth: tuple[str, str] | None = None
 
     @property
     def lake(self) -> Path:
@@ -65,7 +66,13 @@ class Up:
         """What the server answers; one that is busy (503) is asked again, as Prefect does."""
         deadline = time.monotonic() + SECONDS
         while True:
-            answer = httpx.request(method, f"{self.url}/api/{path}", json=body or None, timeout=60)
+            answer = httpx.request(
+                method,
+                f"{self.url}/api/{path}",
+                json=body or None,
+                auth=self.auth,
+                timeout=60,
+            )
             if answer.status_code != BUSY or time.monotonic() > deadline:
                 answer.raise_for_status()
                 return answer.json()
@@ -85,6 +92,11 @@ class Up:
             state={"type": "SCHEDULED"},
         )
         return UUID(made["id"])
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        """The runs of a deployment, those that are to come among them."""
+        only = {"name": {"any_": [name]}}
+        return list(self.ask("POST", "flow_runs/filter", deployments=only))
 
     def state(self, run: UUID) -> dict[str, Any]:
         """A run's state; a server that is away is asked again."""
@@ -122,11 +134,12 @@ def words(pid: int) -> str:
 
 
 @contextmanager
-def brought_up(folder: Path, *, env: dict[str, str]) -> Iterator[Up]:
-    """A `signalbox up` with a lake, a Prefect home and a port of its own."""
+def brought_up(folder: Path, *flags: str, env: dict[str, str]) -> Iterator[Up]:
+    """A `signalbox up` with a lake, a Prefect home and a port of its own, and further flags."""
     said = folder / "said"
     home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": ""}
     command = [sys.executable, "-m", "flows.cli", "up", "--port", "0", "--lake", "lake"]
+    command += flags
     with (
         said.open("w") as stream,
         subprocess.Popen(
@@ -142,7 +155,8 @@ def brought_up(folder: Path, *, env: dict[str, str]) -> Iterator[Up]:
         try:
             told = wait_for(lambda: _address(said) or process.poll() is not None)
             assert isinstance(told, str), said.read_text()
-            yield Up(process, told, folder)
+            user, _, password = env.get("PREFECT_SERVER_API_AUTH_STRING", "").partition(":")
+            yield Up(process, told, folder, (user, password) if user else None)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

@@ -131,25 +131,3 @@ async def _activate(found: "DeploymentResponse", *, client: "PrefectClient") -> 
         return
     for each in found.schedules:
         await client.update_deployment_schedule(found.id, each.id, active=True)
-
-
-async def nightly_words(client: "PrefectClient") -> str:
-    """Whether `retrain` runs by itself, when, and what it may spend."""
-    found = await client.read_deployment_by_name(f"{NIGHTLY}/{NIGHTLY}")
-    on = [each.schedule for each in found.schedules if each.active]
-    if found.paused or not on:
-        return (
-            f"{NIGHTLY} does not run by itself: give its parameters with --nightly FILE.yaml, or "
-            "set them in the UI and turn its schedule on"
-        )
-    when = ", ".join(getattr(each, "cron", "") or "another schedule" for each in on)
-    zone = getattr(on[0], "timezone", None) or "UTC"
-    return f"{NIGHTLY} runs by itself ({when}, {zone}): {_spends(found.parameters)}"
-
-
-def _spends(parameters: dict[str, Any]) -> str:
-    values = parameters.get("params", {})
-    if not values.get("candidates"):
-        return "no candidate is asked"
-    usd = values.get("max_usd", 0)
-    return f"at most {usd:g} USD a night" if usd else "without a cap; set max-usd"

@@ -28,7 +28,7 @@ def only_one() -> Iterator[None]:
     Raises:
         InputError: another `up` has it.
     """
-    path = _home() / LOCK
+    path = prefect_home() / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         try:
@@ -46,7 +46,8 @@ def only_one() -> Iterator[None]:
         yield
 
 
-def _home() -> Path:
+def prefect_home() -> Path:
+    """Where Prefect keeps what is this user's, its database among it."""
     from prefect.settings import PREFECT_HOME
 
     return Path(PREFECT_HOME.value())

@@ -1,27 +1,27 @@
 """The Prefect server of `up`: one of its own, or the one that was named."""
 
+import errno
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from cluster.errors import InputError, SignalboxError
 from cluster.process import end_child
+from flows.services.server_log import ServerLog
 
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.2
 # A server that dies that often within so short a time will not stay up the next time either.
 RESTARTS, WITHIN_SECONDS = 3, 300.0
-TAIL = 2000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -30,6 +30,13 @@ def given_server() -> str:
     from prefect.settings import PREFECT_API_URL
 
     return str(PREFECT_API_URL.value() or "").rstrip("/")
+
+
+def own_key() -> str:
+    """`user:password` that a server of our own will ask for; or empty."""
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    return str(PREFECT_SERVER_API_AUTH_STRING.value() or "")
 
 
 def check_server(*, host: str, port: int) -> None:
@@ -53,10 +60,16 @@ def _check_free(host: str, *, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
+        # Of what Python adds, the address is said here as well.
+        why = (error.strerror or str(error)).partition(" (while attempting")[0]
+        mend = "name an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            mend = (
+                "another 'signalbox up' or Prefect server may be there: name another --port (0: a "
+                "free one), or set PREFECT_API_URL to use that server"
+            )
         raise InputError(
-            f"--host {host} --port {port}: cannot be listened at ({error.strerror}); another "
-            "'signalbox up' or Prefect server may be there: name another --port (0: a free one), "
-            "or set PREFECT_API_URL to use that server"
+            f"--host {host} --port {port}: cannot be listened at ({why}); {mend}"
         ) from error
 
 
@@ -78,14 +91,14 @@ class PrefectServer:
         api_url: where the API answers.
         ui_url: where the UI is.
         command: starts it.
-        log: what it says, which is looked at only when it ends by itself.
+        log: what a server of our own says.
     """
 
     api_url: str
     ui_url: str
     command: list[str] = field(default_factory=list)
     process: "subprocess.Popen[bytes] | None" = None
-    log: IO[bytes] | None = None
+    log: ServerLog | None = None
     deaths: list[float] = field(default_factory=list)
 
     @classmethod
@@ -104,9 +117,18 @@ class PrefectServer:
     def is_own(self) -> bool:
         return bool(self.command)
 
+    def for_clients(self) -> dict[str, str]:
+        """Variables with which a process reaches it."""
+        from prefect.settings import PREFECT_API_AUTH_STRING
+
+        address = {"PREFECT_API_URL": self.api_url}
+        if not (self.is_own and own_key()) or PREFECT_API_AUTH_STRING.value():
+            return address
+        return address | {"PREFECT_API_AUTH_STRING": own_key()}
+
     def __enter__(self) -> Self:
         if self.is_own:
-            self.log = tempfile.TemporaryFile()
+            self.log = ServerLog.begun()
             self._start()
         return self
 
@@ -130,7 +152,7 @@ class PrefectServer:
             self.command,
             env=os.environ | own,
             stdin=subprocess.DEVNULL,
-            stdout=self.log,
+            stdout=self.log.file if self.log is not None else None,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -156,9 +178,13 @@ class PrefectServer:
     def restart_if_ended(self) -> bool:
         """Start it again if it has ended; its database has all it knew. True if it had.
 
+        To be called again and again: what it says is kept short as well.
+
         Raises:
             SignalboxError: it ends again and again.
         """
+        if self.log is not None:
+            self.log.shorten()
         if self.process is None or self.process.poll() is None:
             return False
         now = time.monotonic()
@@ -169,11 +195,7 @@ class PrefectServer:
         return True
 
     def _last_words(self) -> str:
-        if self.log is None:
-            return "it said nothing"
-        self.log.seek(0, os.SEEK_END)
-        self.log.seek(max(0, self.log.tell() - TAIL))
-        return self.log.read().decode(errors="replace").strip() or "it said nothing"
+        return "it said nothing" if self.log is None else self.log.last_words()
 
 
 def _free_port(host: str) -> int:

@@ -19,13 +19,22 @@ from flows.services.served import READY, Serving
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 RESTARTS, WITHIN_SECONDS = 3, 300.0
+# By name: this process itself needs nothing of what they import.
+HANDLERS = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.services.run_log.ConsoleHandler",
+    "PREFECT_LOGGING_HANDLERS_API_CLASS": "flows.services.run_log.ApiHandler",
+}
 
 
 @dataclass
 class RunnerProcess:
-    """Python with Prefect and the flows imported, which takes its time, waits to be told more."""
+    """Python with Prefect and the flows imported, which takes its time, waits to be told more.
 
-    api_url: str
+    Attributes:
+        variables: with which it reaches the Prefect server; a password may be among them.
+    """
+
+    variables: dict[str, str] = field(repr=False)
     serving: Serving | None = None
     process: "subprocess.Popen[str] | None" = None
     deaths: list[float] = field(default_factory=list)
@@ -49,7 +58,6 @@ class RunnerProcess:
 
     def _start(self) -> None:
         own = {
-            "PREFECT_API_URL": self.api_url,
             # What the user's folder has of `flows` or `tasks` must not stand before ours.
             "PYTHONSAFEPATH": "1",
             # Waits of 2, 4, 8, ... 64 s, in which a server that died is up again.
@@ -57,7 +65,7 @@ class RunnerProcess:
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "flows.services.served"],
-            env=os.environ | own,
+            env=_log_variables() | os.environ | self.variables | own,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,3 +126,8 @@ class RunnerProcess:
         self._start()
         self._tell()
         return True
+
+
+def _log_variables() -> dict[str, str]:
+    """By which Prefect takes our handlers for its own, unless all is to be seen."""
+    return {} if os.environ.get("PREFECT_LOGGING_LEVEL") == "DEBUG" else HANDLERS

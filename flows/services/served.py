@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.lake.lake import LAKE_VARIABLE
 from cluster.ray_cluster import ADDRESS_VARIABLE
-from flows.deployments import DEPLOYMENTS
-from flows.services.given import Given, last_given, make_known, nightly_words, remember
+from flows.deployments import DEPLOYMENTS, NIGHTLY
+from flows.services.given import Given, last_given, make_known, remember
+from flows.services.keep_cancelling import keep_cancelling
 from flows.services.left_over import end_left_over
+from flows.services.nights import nightly_words
 from tasks.report import say
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ READY = "ready"
 RUNNER = "signalbox"
 # A run that was asked for in the UI begins within this time, as far as this process is concerned.
 POLL_SECONDS = 2.0
+# The command says in between where the UI is.
+AFTER_ADDRESS_SECONDS = 0.5
 
 
 class Serving(BaseModel):
@@ -78,7 +82,6 @@ async def _serve(serving: Serving, *, answers: TextIO) -> None:
     )
     async with get_client() as client:
         known = await _make_all_known(serving.given, runner=runner, client=client)
-        say(await nightly_words(client))
         if serving.own_server:
             await end_left_over(client, known)
     running = asyncio.create_task(runner.start())
@@ -89,12 +92,28 @@ async def _serve(serving: Serving, *, answers: TextIO) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     answers.write(f"{READY}\n")
     answers.flush()
+    beside = [_tell_of_nights(), keep_cancelling(runner, seconds=POLL_SECONDS)]
+    asides = [asyncio.create_task(each) for each in beside]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
         await runner.astop()
-    stopping.cancel()
+    for each in (stopping, *asides):
+        each.cancel()
     await running
+
+
+async def _tell_of_nights() -> None:
+    """Say when `retrain` runs next; runs do not wait for the word, and go on without it."""
+    from httpx import HTTPError
+    from prefect.client.orchestration import get_client
+
+    await asyncio.sleep(AFTER_ADDRESS_SECONDS)
+    try:
+        async with get_client() as client:
+            say(await nightly_words(client))
+    except HTTPError as error:
+        say(f"the Prefect server did not say when {NIGHTLY} runs next: {error}")
 
 
 async def _make_all_known(given: Given, *, runner: "Runner", client: "PrefectClient") -> list[UUID]:

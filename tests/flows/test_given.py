@@ -1,6 +1,7 @@
 """What a user sets on a deployment in the UI stays when `up` is started again."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deployments import DEPLOYMENTS, NIGHTLY
-from flows.services.given import Given, latest, make_known, nightly_words
+from flows.services.given import Given, latest, make_known
 from flows.services.nightly import nightly_values
+from flows.services.nights import nightly_words
 
 [RETRAIN] = [one for one in DEPLOYMENTS if one.name == NIGHTLY]
 NOTHING = Given()
@@ -42,6 +44,7 @@ def test_a_nightly_file_is_checked_before_anything_is_started(told: Any, tmp_pat
     ):
         nightly.write_text(lines)
         told("up", "--nightly", nightly, "--lake", tmp_path / "lake").refused(words)
+    assert not (tmp_path / "lake").exists()
     nightly.unlink()
     told("up", "--nightly", nightly).refused("--nightly", "there is no such file")
 
@@ -64,10 +67,14 @@ class Server:
     def __init__(self, api: str) -> None:
         self.api = api
 
-    def make_known(self, given: Given, *, before: Given) -> str:
-        """Returns what `up` would say of the nights."""
+    def make_known(self, given: Given, *, before: Given) -> None:
         with temporary_settings({PREFECT_API_URL: self.api}):
-            return asyncio.run(_known(given, before=before))
+            asyncio.run(_make_known(given, before=before))
+
+    def words(self, **patience: float) -> str:
+        """What `up` says of the nights."""
+        with temporary_settings({PREFECT_API_URL: self.api}):
+            return asyncio.run(_words(**patience))
 
     def found(self) -> dict[str, Any]:
         answer = httpx.get(f"{self.api}/deployments/name/{NIGHTLY}/{NIGHTLY}", timeout=60)
@@ -92,10 +99,14 @@ class Server:
                 httpx.delete(f"{self.api}/deployments/{one['id']}", timeout=60)
 
 
-async def _known(given: Given, *, before: Given) -> str:
+async def _make_known(given: Given, *, before: Given) -> None:
     async with get_client() as client:
         await make_known(RETRAIN, runner=Runner(), client=client, given=given, before=before)
-        return await nightly_words(client)
+
+
+async def _words(**patience: float) -> str:
+    async with get_client() as client:
+        return await nightly_words(client, **patience)
 
 
 @pytest.fixture
@@ -109,9 +120,10 @@ def server(prefect_api: str) -> Iterator[Server]:
 
 def test_nights_begin_with_their_parameters(server: Server) -> None:
     quiet = Given(lake="/first", candidates="/c.yaml")
-    assert "--nightly" in server.make_known(quiet, before=NOTHING)
+    server.make_known(quiet, before=NOTHING)
+    assert "--nightly" in server.words()
     assert server.active() == [False]
-    assert "at most 5 USD" in server.make_known(FIRST, before=quiet)
+    server.make_known(FIRST, before=quiet)
     assert server.active() == [True]
     assert server.found()["parameters"] == {
         "params": {"lake": "/first", "candidates": "/c.yaml", "max_usd": 5.0}
@@ -120,12 +132,16 @@ def test_nights_begin_with_their_parameters(server: Server) -> None:
 
 def test_what_a_user_changed_stays_and_the_lake_stays_in_step(server: Server) -> None:
     server.make_known(FIRST, before=NOTHING)
+    said = server.words()
+    assert re.search(r"\(0 2 \* \* \*, UTC; next: \d{4}-\d\d-\d\d 02:00\)", said)
+    assert "at most 5 USD a night" in said
     params = server.found()["parameters"]["params"] | {"max_usd": 2.0, "methods": ["knn"]}
     server.change(parameters={"params": params}, paused=True)
     moved = {"cron": "30 3 * * *", "timezone": "Europe/Berlin"}
     server.change_schedule(schedule=moved, active=False)
     second = FIRST.model_copy(update={"lake": "/second"})
-    assert "does not run by itself" in server.make_known(second, before=FIRST)
+    server.make_known(second, before=FIRST)
+    assert "does not run by itself" in server.words()
     found = server.found()
     assert found["parameters"] == {"params": params | {"lake": "/second"}}
     assert found["paused"] is True
@@ -139,6 +155,14 @@ def test_other_nightly_parameters_turn_nights_on_again(server: Server) -> None:
     server.change(paused=True)
     server.change_schedule(active=False)
     other = FIRST.model_copy(update={"nightly": {"max_usd": 7.0}})
-    assert "at most 7 USD" in server.make_known(other, before=FIRST)
+    server.make_known(other, before=FIRST)
+    assert server.found()["parameters"]["params"]["max_usd"] == 7
     assert server.active() == [True]
     assert server.found()["paused"] is False
+
+
+def test_a_server_that_has_no_run_to_come_is_told_of(server: Server) -> None:
+    server.make_known(FIRST, before=NOTHING)
+    over = {"rrule": "FREQ=DAILY;UNTIL=20200101T000000Z", "timezone": "UTC"}
+    server.change_schedule(schedule=over)
+    assert "will NOT run by itself" in server.words(patience=0)

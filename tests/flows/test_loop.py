@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,25 @@ def test_a_promotion_by_hand_and_its_rollback(toy: Any, told: Any) -> None:
     assert told("registry", "show", *where).manifest["version"] == other
     assert told("registry", "rollback", *where).manifest["champion"] == first
     assert told("registry", "show", *where).manifest["version"] == first
+
+
+def test_a_move_of_which_no_server_hears_names_the_jobs_that_wait(
+    toy: Any, signalbox: Any, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(toy.lake, lake)
+    other = next(
+        one["version"]
+        for one in toy.trained["routers"]
+        if one["version"] != toy.trained["promotion"]["version"]
+    )
+    moved = signalbox("registry", "promote", "--router", other, "--lake", lake, PREFECT_API_URL="")
+    assert "nobody was told" not in moved.err
+    (lake / "waiting").mkdir()
+    (lake / "waiting" / "nightly.yaml").write_text("input: a.csv\noutput: b.csv\n")
+    back = signalbox("registry", "rollback", "--lake", lake, PREFECT_API_URL="")
+    assert back.manifest["taken_off"] == other
+    assert f"nobody was told: no PREFECT_API_URL; jobs in {lake}/waiting are not" in back.err
 
 
 def test_the_same_training_again_is_not_done_again(toy: Any, signalbox: Any) -> None:
