@@ -104,14 +104,15 @@ def on_s3(spec: RouteSpec, *, root: str, folder: Path) -> RouteSpec:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", range(1, 3))
 def test_retrain(
     *, seed: int, s3_root: str, site, prefect, bad_day, fault_table, tmp_path: Path
 ) -> None:
+    words = night(tmp_path, lake="LAKE", ray_address=site.address)
+
     def one_night(lake: str) -> None:
         forget_answers(tmp_path)
-        words = night(tmp_path, lake=lake, ray_address=site.address)
-        done = site.cli(*words, prefect=prefect)
+        done = site.cli(*(lake if one == "LAKE" else one for one in words), prefect=prefect)
         assert done.returncode == 0, done.stderr[-3000:]
         assert len(answered(tmp_path)) == 2 * QUERIES
 

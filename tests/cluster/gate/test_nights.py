@@ -1,4 +1,4 @@
-"""A short run of the simulation: what sixty nights show, on thirty."""
+"""A short run of the simulation: what sixty nights show, on 26."""
 
 import numpy as np
 import pytest
