@@ -63,6 +63,8 @@ def open_deployment(page: Page, *, server: Server, name: str) -> None:
     """Look a deployment up in the list and open its page."""
     page.goto(f"{server.url}/deployments")
     page.get_by_placeholder("Search deployments...").fill(name)
+    # What was typed goes into the address a moment later, which undoes a click before it.
+    page.wait_for_url(re.compile(rf"NameLike={re.escape(name)}$"))
     page.get_by_role("link", name=name, exact=True).first.click()
 
 
