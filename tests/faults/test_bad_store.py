@@ -126,5 +126,6 @@ def test_retrain(
 
 
 def without_names(facts: dict[str, Any], *, lake: str) -> str:
-    """What is there, without the names of runs, which are of one lake."""
-    return re.sub(r"[a-z]+-[0-9a-f]{16}", "run", json.dumps(facts, default=str).replace(lake, ""))
+    """What is there, without the names of runs and of comparisons, which are of one lake."""
+    text = json.dumps(facts, default=str).replace(lake, "")
+    return re.sub(r'[a-z]+-[0-9a-f]{16}|"comparison": "[0-9a-f]{64}"', "name", text)
