@@ -41,27 +41,22 @@ class Sentences:
         return told
 
 
-class ConsoleHandler(PrefectConsoleHandler):
+class Briefly(logging.Handler):
+    """What the handlers below have in common; it stands before Prefect's own."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._sentences = Sentences()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        seen = self._sentences.seen(record)
+        if seen is not None:
+            super().emit(seen)
+
+
+class ConsoleHandler(Briefly, PrefectConsoleHandler):
     """The terminal."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._sentences = Sentences()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        seen = self._sentences.seen(record)
-        if seen is not None:
-            super().emit(seen)
-
-
-class ApiHandler(APILogHandler):
+class ApiHandler(Briefly, APILogHandler):
     """The run's page."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._sentences = Sentences()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        seen = self._sentences.seen(record)
-        if seen is not None:
-            super().emit(seen)
